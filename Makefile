@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every target does its own set-up: Debian packages (as root; else it says what
+# is missing), a virtual environment in .venv, and the C module, built anew
+# only when its sources, the compiler or the flags changed.
+#
+#   PYTHON=python3.12       the interpreter that .venv is made from
+#   CC=clang                the compiler of the C module
+#   FWD_SANITIZE=thread     an instrumented C module, see cext/build.py
+#   ARGS='-k coalesce'      more arguments for pytest
+#   SECONDS=30              how long each fuzz target runs
+
+SHELL := /bin/bash
+PYTHON ?= python3
+SECONDS ?= 30
+VENV := .venv/bin
+
+# A compiler's warning is an error here; `pip install .` forgives it.
+export FWD_WERROR ?= 1
+
+FLAGS := $(if $(filter default,$(origin CC)),,CC=$(CC)) CFLAGS=$(CFLAGS) \
+	FWD_SANITIZE=$(FWD_SANITIZE) FWD_WERROR=$(FWD_WERROR)
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test check asan tsan fuzz bench setup packages clean distclean FORCE
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: setup ## three nodes on this machine, all Pods reaching each other (root)
+	$(VENV)/fwd lab demo
+
+test: setup ## all tests; those with real devices need root
+	$(VENV)/python -m pytest $(ARGS)
+
+check: setup ## formatting, lint, types, imports; C without a warning from gcc and clang
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+	$(VENV)/lint-imports --no-cache
+	CC=gcc $(VENV)/python cext/build.py --into build/check-gcc
+	CC=clang $(VENV)/python cext/build.py --into build/check-clang
+
+asan: packages ## the C tests with AddressSanitizer and UBSan
+	$(MAKE) -C tests/native asan
+	$(MAKE) -C tests/native run-asan
+
+tsan: packages ## the C tests with ThreadSanitizer
+	$(MAKE) -C tests/native tsan
+	$(MAKE) -C tests/native run-tsan
+
+fuzz: packages ## each fuzz target for SECONDS
+	$(MAKE) -C tests/fuzz run SECONDS=$(SECONDS)
+
+bench: setup ## side by side with the kernel's vxlan device (root)
+	$(MAKE) -C bench run PYTHON=$(CURDIR)/$(VENV)/python
+
+setup: packages .venv/ready
+	@$(MAKE) --no-print-directory fwd/_plane.abi3.so
+
+packages:
+	@.ci/packages $(PYTHON)
+
+# Installs the C module as well; so the flags are written down first.
+.venv/ready: pyproject.toml setup.py | packages build/flags
+	$(PYTHON) -m venv .venv
+	$(VENV)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+fwd/_plane.abi3.so: build/flags setup.py $(wildcard $(addprefix cext/*,.c .h .def .py))
+	$(VENV)/python cext/build.py
+
+# Changes only when its content does.
+build/flags: FORCE
+	@mkdir -p build
+	@cmp -s $@ - <<<'$(FLAGS)' || echo '$(FLAGS)' >$@
+
+clean: ## what was built
+	rm -rf build dist *.egg-info fwd/_plane*.so
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	for d in tests/native tests/fuzz; do [[ ! -e $$d/Makefile ]] || $(MAKE) -C $$d clean; done
+
+distclean: clean ## and the virtual environment
+	rm -rf .venv
