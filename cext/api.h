@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The C ABI, written once: C files include it, build.py hands it to cffi.
+ *
+ * Byte order: every address is network order, IPv4 in the first 4 of 16
+ * bytes; ports, lengths and masks are host integers.  Every function that
+ * returns int returns 0 or a file descriptor or a count, else -errno.
+ * Nothing here is thread-safe except that the workers run beside all of it:
+ * one control thread calls.
+ */
+#pragma once
+#include <stdint.h>
+
+#define VX_ADDR_LEN 16
+#define VX_MAX_WORKERS 64
+#define VX_MAX_SOURCES 64
+
+/* Offloads, as asked of and as granted by the kernel. */
+#define VX_VNET_HDR 1
+#define VX_TSO 2
+#define VX_USO 4
+#define VX_MULTI_QUEUE 8
+#define VX_UDP_SEGMENT 16
+#define VX_UDP_GRO 32
+
+/* Source check: which inner sources a peer may use. */
+#define VX_SOURCE_OFF 0
+#define VX_SOURCE_LOOSE 1
+#define VX_SOURCE_STRICT 2
+
+/* Kinds of counter, see vx_counter_kind(). */
+#define VX_COUNT_TRAFFIC 0
+#define VX_COUNT_DROP_OUT 1
+#define VX_COUNT_DROP_IN 2
+
+struct vx_plane;
+
+struct vx_settings {
+	uint8_t family;		/* 4 or 6: inner and outer alike */
+	uint8_t source_check;
+	uint8_t mac[6];		/* own VtepMAC */
+	uint8_t own[16];	/* the TUN's address: source of ICMP errors */
+	uint32_t vni;
+	uint32_t mtu;		/* of the TUN: the largest inner packet */
+	uint32_t offloads;	/* what vx_tun_open and vx_udp_* granted */
+	uint32_t icmp_rate;	/* unreachables a second and worker; 0: none */
+	uint32_t workers;	/* as many TUN queues and receiving sockets */
+	uint32_t sources;	/* sending sockets, one source port each */
+	uint16_t port;		/* destination UDP port, 8472 by default */
+	uint8_t reserved[2];
+};
+
+struct vx_peer {
+	uint8_t outer[16];	/* underlay address */
+	uint8_t mac[6];		/* VtepMAC */
+	uint8_t reserved[2];
+};
+
+struct vx_route {
+	uint8_t prefix[16];	/* bits beyond length must be zero */
+	uint32_t peer;		/* index into the peers of the same commit */
+	uint8_t length;		/* prefix length, bits */
+	uint8_t reserved[3];
+};
+
+/*
+ * Opens `queues` queues of TUN device `name` (created persistent if need be)
+ * into fds.  offloads: the VX_VNET_HDR, VX_TSO, VX_USO, VX_MULTI_QUEUE that
+ * the caller wants; *granted gets those in force.  Without VX_MULTI_QUEUE
+ * granted only fds[0] is set.  Returns the number of queues.
+ */
+int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
+		int *fds, uint32_t *granted);
+
+/* A receiving socket on local:port, SO_REUSEPORT, VX_UDP_GRO if granted. */
+int vx_udp_listen(uint8_t family, const uint8_t *local, uint16_t port,
+		  uint32_t offloads, uint32_t *granted);
+
+/* A sending socket bound to local and some port of 49152-65535. */
+int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t offloads,
+		  uint32_t *granted);
+
+/*
+ * A plane with an empty table and no thread running.  It owns the
+ * descriptors from here on (also when it fails).  NULL: *error is -errno.
+ */
+struct vx_plane *vx_plane_new(const struct vx_settings *settings,
+			      const int *tun, const int *listen,
+			      const int *source, int *error);
+
+/* Starts the workers.  Once. */
+int vx_plane_start(struct vx_plane *plane);
+
+/*
+ * Publishes a new table; the old one is freed when no worker reads it.
+ * -EINVAL: a route names no peer or has bits beyond its length;
+ * -EEXIST: one prefix twice; -ENOMEM.  On error the old table stays.
+ */
+int vx_plane_commit(struct vx_plane *plane,
+		    const struct vx_peer *peers, uint32_t n_peers,
+		    const struct vx_route *routes, uint32_t n_routes);
+
+/* Offloads in force now: VX_UDP_SEGMENT goes when a device refuses it. */
+uint32_t vx_plane_offloads(const struct vx_plane *plane);
+
+/* Tables not yet freed beside the current one (0 or a few). */
+uint32_t vx_plane_retired(struct vx_plane *plane);
+
+/* Counters of one worker (0-based), or of all summed for worker = -1. */
+int vx_plane_counters(const struct vx_plane *plane, int worker,
+		      uint64_t *out, uint32_t n);
+
+/* Stops and joins the workers, closes the descriptors, frees the plane. */
+void vx_plane_free(struct vx_plane *plane);
+
+uint32_t vx_counter_count(void);
+const char *vx_counter_name(uint32_t i);	/* snake_case, for machines */
+const char *vx_counter_text(uint32_t i);	/* a sentence, for people */
+int vx_counter_kind(uint32_t i);		/* VX_COUNT_* */
+
+/* For the micro-benchmarks and their figures: "avx2" or "portable". */
+const char *vx_csum_flavour(void);

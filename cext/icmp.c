@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "icmp.h"
+
+enum {
+	ICMP4_UNREACHABLE = 3,
+	ICMP4_QUENCH = 4,
+	ICMP4_REDIRECT = 5,
+	ICMP4_TIME_EXCEEDED = 11,
+	ICMP4_PARAMETER = 12,
+	ICMP6_UNREACHABLE = 1,
+	ICMP6_LAST_ERROR = 127,
+};
+
+bool icmp_allowed(struct icmp_limit *limit, uint64_t now)
+{
+	uint64_t due = (now - limit->filled) * limit->rate / 1000;
+
+	if (due) {
+		limit->filled = now;
+		due += limit->tokens;
+		limit->tokens = due < limit->rate ? due : limit->rate;
+	}
+	if (limit->tokens == 0)
+		return false;
+	limit->tokens--;
+	return true;
+}
+
+static bool is_icmp_error(const struct pkt *p)
+{
+	uint8_t type;
+
+	if (p->l4 >= p->len)
+		return true;
+	type = p->ip[p->l4];
+	if (p->family == IPV6)
+		return p->proto == PROTO_ICMP6 && type <= ICMP6_LAST_ERROR;
+	if (p->proto != PROTO_ICMP4)
+		return false;
+	return type == ICMP4_UNREACHABLE || type == ICMP4_QUENCH ||
+	       type == ICMP4_REDIRECT || type == ICMP4_TIME_EXCEEDED ||
+	       type == ICMP4_PARAMETER;
+}
+
+/* Zero, loopback, multicast, reserved or broadcast: no host to answer. */
+static bool is_no_host(const uint8_t *addr, uint8_t family)
+{
+	static const uint8_t zero[16];
+
+	if (family == IPV4)
+		return addr[0] == 0 || addr[0] == 127 || addr[0] >= 224;
+	return addr[0] == 0xff || !memcmp(addr, zero, 15);
+}
+
+static bool is_later_fragment(const struct pkt *p)
+{
+	be16 field;
+
+	if (!p->fragment)
+		return false;
+	if (p->family == IPV4)
+		return ntohs(pkt_ip4(p)->frag) & IP4_OFFSET;
+	memcpy(&field, p->ip + p->l4 + 2, sizeof(field));
+	return ntohs(field) & ~7u;
+}
+
+/*
+ * The source is the address that cannot be reached.  The TUN's own address
+ * would be more usual, but this packet enters the kernel through the TUN, and
+ * there a local source is a martian (net/ipv4/fib_frontend.c,
+ * fib_validate_source) unless accept_local is set.
+ */
+static void fill_ip(struct pkt *e, const struct pkt *about)
+{
+	struct ip4hdr *ip4 = pkt_ip4(e);
+	struct ip6hdr *ip6 = pkt_ip6(e);
+	unsigned n = addr_len(e->family);
+
+	if (ip4) {
+		*ip4 = (struct ip4hdr){
+			.version_ihl = 0x45,
+			.ttl = ICMP_TTL,
+			.proto = PROTO_ICMP4,
+		};
+	} else {
+		*ip6 = (struct ip6hdr){
+			.version_class_flow = htonl(6u << 28),
+			.next = PROTO_ICMP6,
+			.hop_limit = ICMP_TTL,
+		};
+	}
+	memcpy(pkt_src(e), pkt_dst(about), n);
+	memcpy(pkt_dst(e), pkt_src(about), n);
+	pkt_set_len(e, e->len);
+}
+
+uint32_t icmp_unreachable(const struct pkt *p, uint8_t *buf)
+{
+	bool v4 = p->family == IPV4;
+	struct icmphdr icmp = { 0 };
+	uint32_t head = ip_header_min(p->family) + sizeof(icmp);
+	uint32_t most = (v4 ? ICMP_MAX4 : ICMP_MAX6) - head;
+	uint32_t quoted = p->len < most ? p->len : most;
+	struct pkt e = {
+		.ip = buf,
+		.family = p->family,
+		.proto = v4 ? PROTO_ICMP4 : PROTO_ICMP6,
+		.l4 = ip_header_min(p->family),
+		.len = head + quoted,
+	};
+	uint32_t sum;
+
+	if (is_icmp_error(p) || is_later_fragment(p) ||
+	    is_no_host(pkt_src(p), p->family) ||
+	    is_no_host(pkt_dst(p), p->family))
+		return 0;
+	fill_ip(&e, p);
+	icmp.type = v4 ? ICMP4_UNREACHABLE : ICMP6_UNREACHABLE;
+	memcpy(buf + e.l4, &icmp, sizeof(icmp));
+	memcpy(buf + head, p->ip, quoted);
+	/* Only ICMPv6 sums a pseudo-header (RFC 4443, 2.3). */
+	sum = v4 ? 0 : pkt_pseudo(&e, sizeof(icmp) + quoted);
+	icmp.csum = csum_finish(csum_add(sum, buf + e.l4,
+					 sizeof(icmp) + quoted));
+	memcpy(buf + e.l4, &icmp, sizeof(icmp));
+	return e.len;
+}

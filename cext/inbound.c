@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A packet's way in: underlay -> validate -> decapsulate -> coalesce -> TUN.
+ * outbound.c is its mirror.
+ */
+#include "decap.h"
+#include "tun.h"
+#include "vnet.h"
+#include "worker.h"
+
+static void account(struct worker *w, int error, uint32_t n, uint32_t bytes)
+{
+	if (error) {
+		count(&w->counters, DROP_IN_TUN_ERROR, n);
+		return;
+	}
+	count(&w->counters, COUNT_IN_WRITTEN, n);
+	count(&w->counters, COUNT_IN_BYTES, bytes);
+}
+
+/* For a TUN that takes no super-packets: what a kernel peer did not cut. */
+static int write_segments(struct worker *w, const struct pkt *p)
+{
+	uint8_t header[SEGMENT_HEADER_MAX];
+	struct vnethdr v = { 0 };
+	int error = 0;
+
+	if (p->payload > sizeof(header))
+		return -1;
+	for (uint32_t i = 0; i < segment_count(p); i++) {
+		struct iovec iov[3] = {
+			{ 0 },
+			{ header, p->payload },
+			{ p->ip + p->payload + i * p->gso_size,
+			  segment_payload(p, i) },
+		};
+
+		segment_header(p, i, header);
+		error |= tun_write(w->tun, w->vnet, &v, iov, 3);
+		count(&w->counters, COUNT_IN_WRITES, 1);
+	}
+	return error;
+}
+
+static bool takes_gso(const struct worker *w, const struct pkt *p)
+{
+	return p->transport == PROTO_TCP ? w->tso : w->uso;
+}
+
+/* Writes a packet or n merged ones; a deliver_fn. */
+static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
+		    uint32_t n_payload, uint32_t n)
+{
+	struct worker *w = worker;
+	struct iovec iov[2 + RUN_MAX];
+	struct vnethdr v;
+
+	if (p->gso_size && !takes_gso(w, p)) {
+		account(w, write_segments(w, p), n, p->len);
+		return;
+	}
+	if (p->unfinished && !w->vnet) {
+		pkt_finish(p, p->l4, csum_offset(p->transport));
+		p->unfinished = false;
+	}
+	v = vnet_make(p);
+	iov[1] = (struct iovec){ p->ip, p->payload };
+	memcpy(iov + 2, payload, n_payload * sizeof(*payload));
+	account(w, tun_write(w->tun, w->vnet, &v, iov, 2 + n_payload), n,
+		p->len);
+	count(&w->counters, COUNT_IN_WRITES, 1);
+}
+
+static void in_datagram(struct worker *w, const struct table *t,
+			const struct outer *outer, uint8_t *data,
+			uint32_t len, uint32_t gso_hint)
+{
+	struct pkt p;
+	enum counter drop = decap(w->settings, t, outer, data, len, gso_hint,
+				  &p);
+
+	count(&w->counters, COUNT_IN_PACKETS, 1);
+	if (drop != NO_DROP) {
+		count(&w->counters, drop, 1);
+		return;
+	}
+	coalesce_add(&w->coalescer, &p);
+}
+
+static void in_message(struct worker *w, const struct table *t,
+		       const struct received *m)
+{
+	struct outer outer = { m->addr, m->tos, table_knows(t, m->addr) };
+	bool many = m->segment && m->segment < m->len &&
+		    !decap_is_aggregate(w->settings, m->data, m->len,
+					m->segment);
+	uint32_t size = many ? m->segment : m->len;
+	uint32_t at = 0;
+
+	if (m->truncated) {
+		count(&w->counters, COUNT_IN_PACKETS, 1);
+		count(&w->counters, DROP_IN_TRUNCATED, 1);
+		return;
+	}
+	do {
+		uint32_t rest = m->len - at;
+
+		in_datagram(w, t, &outer, m->data + at,
+			    rest < size ? rest : size, many ? 0 : m->segment);
+		at += size;
+	} while (at < m->len);
+}
+
+bool inbound(struct worker *w, const struct table *t)
+{
+	int n = udp_receive(&w->receiver, w->listen);
+
+	if (n <= 0)
+		return false;
+	count(&w->counters, COUNT_IN_RECEIVES, n);
+	w->coalescer.deliver = deliver;
+	for (int i = 0; i < n; i++) {
+		struct received m = udp_received(&w->receiver, i);
+
+		in_message(w, t, &m);
+	}
+	coalesce_flush(&w->coalescer);
+	return true;
+}

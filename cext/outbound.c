@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A packet's way out: TUN -> classify -> look up -> encapsulate -> underlay.
+ * inbound.c is its mirror.
+ */
+#include <errno.h>
+
+#include "ecn.h"
+#include "tun.h"
+#include "vnet.h"
+#include "worker.h"
+
+enum { HEADROOM = sizeof(struct overlay) };
+
+/* Parses what was read, and leaves only segmentation undone. */
+static enum counter classify(const struct worker *w,
+			     const struct vnethdr *v, uint8_t *ip,
+			     uint32_t len, struct pkt *p)
+{
+	uint32_t start, offset;
+
+	switch (pkt_parse(p, ip, len, w->settings->family)) {
+	case PKT_OK:
+		break;
+	case PKT_VERSION:
+		return DROP_OUT_OTHER_FAMILY;
+	case PKT_HEADER:
+		return DROP_OUT_BAD_HEADER;
+	case PKT_SHORT:
+	case PKT_LENGTH:
+		return DROP_OUT_TOO_SHORT;
+	}
+	if (!vnet_take(p, v, &start, &offset))
+		return DROP_OUT_VNET_HEADER;
+	if (p->gso_size && p->payload > SEGMENT_HEADER_MAX)
+		return DROP_OUT_BAD_HEADER;
+	if (p->unfinished && !p->gso_size)
+		pkt_finish(p, start, offset);
+	return NO_DROP;
+}
+
+static void answer_unreachable(struct worker *w, const struct pkt *p)
+{
+	uint8_t buf[ICMP_MAX6];
+	struct vnethdr v = { 0 };
+	uint32_t len = icmp_unreachable(p, buf);
+	struct iovec iov[2] = { { 0 }, { buf, len } };
+
+	if (len == 0 || !icmp_allowed(&w->icmp, now_ms()))
+		return;
+	if (tun_write(w->tun, w->vnet, &v, iov, 2) == 0)
+		count(&w->counters, COUNT_ICMP_SENT, 1);
+}
+
+static struct slot *take_slot(struct worker *w, const struct peer *peer,
+			      const struct pkt *p, uint32_t source)
+{
+	struct slot *slot;
+
+	if (pack_is_full(&w->packer))
+		udp_send_all(&w->sender, &w->packer);
+	slot = pack_take(&w->packer, source);
+	slot->peer = peer;
+	slot->tos = ecn_encap(pkt_tos(p));
+	return slot;
+}
+
+/* A whole packet: the overlay headers go right in front of it. */
+static void encap_packet(struct slot *slot, const struct pkt *p)
+{
+	uint8_t *frame = p->ip - HEADROOM;
+
+	memcpy(frame, &slot->peer->overlay, HEADROOM);
+	slot->inner_len = p->len;
+	slot->len = HEADROOM + p->len;
+	slot->n_iov = 1;
+	slot->iov[0] = (struct iovec){ frame, slot->len };
+}
+
+/* Segment i: headers of its own, payload where it was read. */
+static void encap_segment(struct slot *slot, const struct pkt *p, uint32_t i)
+{
+	uint8_t *payload = p->ip + p->payload + i * p->gso_size;
+	uint32_t len = segment_payload(p, i);
+
+	memcpy(slot->header, &slot->peer->overlay, HEADROOM);
+	segment_header(p, i, slot->header + HEADROOM);
+	slot->inner_len = p->payload + len;
+	slot->len = HEADROOM + slot->inner_len;
+	slot->n_iov = 2;
+	slot->iov[0] = (struct iovec){ slot->header, HEADROOM + p->payload };
+	slot->iov[1] = (struct iovec){ payload, len };
+}
+
+static void encap(struct worker *w, const struct peer *peer,
+		  const struct pkt *p, uint32_t n)
+{
+	uint32_t source = (uint64_t)pkt_flow_hash(p) * w->sender.n_fds >> 32;
+
+	if (n == 1)
+		encap_packet(take_slot(w, peer, p, source), p);
+	else
+		for (uint32_t i = 0; i < n; i++)
+			encap_segment(take_slot(w, peer, p, source), p, i);
+}
+
+static void out_packet(struct worker *w, const struct table *t,
+		       const struct vnethdr *v, uint8_t *ip, uint32_t len)
+{
+	struct pkt p;
+	enum counter drop = classify(w, v, ip, len, &p);
+	uint32_t n = drop == NO_DROP ? segment_count(&p) : 1;
+	const struct peer *peer;
+
+	count(&w->counters, COUNT_OUT_PACKETS, n);
+	if (drop != NO_DROP) {
+		count(&w->counters, drop, n);
+		return;
+	}
+	peer = table_lookup(t, pkt_dst(&p));
+	if (!peer) {
+		count(&w->counters, DROP_OUT_NO_ROUTE, n);
+		answer_unreachable(w, &p);
+		return;
+	}
+	encap(w, peer, &p, n);
+}
+
+bool outbound(struct worker *w, const struct table *t)
+{
+	uint8_t *at = w->arena, *last = w->arena + ARENA;
+	uint32_t n;
+
+	w->sender.now = now_ms();
+	for (n = 0; n < OUT_BATCH && at <= last; n++) {
+		uint8_t *ip = at + HEADROOM;
+		struct vnethdr v;
+		int len = tun_read(w->tun, w->vnet, &v, ip, IP_MAX_LEN);
+
+		if (len < 0)
+			break;
+		out_packet(w, t, &v, ip, len);
+		at = ip + len + ARENA_ALIGN;
+		at -= (uintptr_t)at % ARENA_ALIGN;
+	}
+	if (n == 0)
+		return false;
+	count(&w->counters, COUNT_OUT_READS, n);
+	udp_send_all(&w->sender, &w->packer);
+	return true;
+}

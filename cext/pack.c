@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pack.h"
+
+#include "sockopt.h"
+
+struct slot *pack_take(struct packer *k, uint32_t source)
+{
+	uint64_t bit = 1ull << source;
+	uint16_t at = k->n++;
+	struct slot *slot = &k->slots[at];
+
+	slot->next = NO_SLOT;
+	if (k->used & bit)
+		k->slots[k->tail[source]].next = at;
+	else
+		k->head[source] = at;
+	k->used |= bit;
+	k->tail[source] = at;
+	return slot;
+}
+
+void pack_reset(struct packer *k)
+{
+	k->n = 0;
+	k->used = 0;
+}
+
+static void put_control(struct msghdr *msg, int level, int type,
+			const void *value, size_t len)
+{
+	struct cmsghdr *c = (struct cmsghdr *)((uint8_t *)msg->msg_control +
+					       msg->msg_controllen);
+
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), value, len);
+	msg->msg_controllen += CMSG_SPACE(len);
+}
+
+static void address(struct messages *m, uint32_t i, const struct slot *first)
+{
+	struct msghdr *msg = &m->msg[i].msg_hdr;
+	int tos = first->tos;
+	bool v4 = first->peer->sa.any.sa_family == AF_INET;
+
+	msg->msg_name = (void *)&first->peer->sa;
+	msg->msg_namelen = first->peer->salen;
+	msg->msg_control = m->control[i];
+	msg->msg_controllen = 0;
+	if (m->count[i] > 1) {
+		uint16_t size = first->len;
+
+		put_control(msg, SOL_UDP, UDP_SEGMENT, &size, sizeof(size));
+	}
+	if (tos)
+		put_control(msg, v4 ? IPPROTO_IP : IPPROTO_IPV6,
+			    v4 ? IP_TOS : IPV6_TCLASS, &tos, sizeof(tos));
+	if (msg->msg_controllen == 0)
+		msg->msg_control = NULL;
+}
+
+static bool joins(const struct slot *first, const struct slot *next,
+		  uint32_t count, uint32_t bytes)
+{
+	uint32_t most = first->peer->sa.any.sa_family == AF_INET
+				? UDP_MAX_PAYLOAD4 : UDP_MAX_PAYLOAD6;
+
+	return next->peer == first->peer && next->tos == first->tos &&
+	       next->len <= first->len && count < MAX_PAYLOAD_SEGMENTS &&
+	       bytes + next->len <= most;
+}
+
+/* Fills message i from slot `at` on; returns the slot behind it. */
+static uint16_t fill(const struct packer *k, struct messages *m, uint32_t i,
+		     uint16_t at, bool segment, struct iovec *iov)
+{
+	const struct slot *first = &k->slots[at], *s = first;
+	struct msghdr *msg = &m->msg[i].msg_hdr;
+	uint32_t bytes = 0;
+
+	m->first[i] = at;
+	m->count[i] = 0;
+	*msg = (struct msghdr){ .msg_iov = iov };
+	do {
+		uint32_t last = s->len;
+
+		for (unsigned p = 0; p < s->n_iov; p++)
+			iov[msg->msg_iovlen++] = s->iov[p];
+		bytes += s->len;
+		m->count[i]++;
+		at = s->next;
+		if (at == NO_SLOT || !segment || last < first->len)
+			break;
+		s = &k->slots[at];
+	} while (joins(first, s, m->count[i], bytes));
+	address(m, i, first);
+	return at;
+}
+
+void pack_messages(const struct packer *k, uint16_t from,
+		   may_segment_fn *may_segment, const void *who,
+		   struct messages *m)
+{
+	struct iovec *iov = m->iov;
+	uint16_t at = from;
+
+	for (m->n = 0; at != NO_SLOT; m->n++) {
+		bool segment = may_segment(who, k->slots[at].peer);
+
+		at = fill(k, m, m->n, at, segment, iov);
+		iov += m->msg[m->n].msg_hdr.msg_iovlen;
+	}
+	m->first[m->n] = NO_SLOT;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The plane: workers and the table that they share.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+struct vx_plane {
+	struct vx_settings settings;
+	struct snapshot snapshot;
+	_Atomic bool stopping;
+	int stop;			/* eventfd: wakes all workers */
+	uint32_t started;		/* threads to join */
+	int source[VX_MAX_SOURCES];
+	struct worker *workers[VX_MAX_WORKERS];
+};
+
+int vx_plane_commit(struct vx_plane *plane,
+		    const struct vx_peer *peers, uint32_t n_peers,
+		    const struct vx_route *routes, uint32_t n_routes)
+{
+	int error;
+	struct table *t = table_build(&plane->settings, peers, n_peers,
+				      routes, n_routes, &error);
+
+	if (t)
+		snapshot_publish(&plane->snapshot, t);
+	return error;
+}
+
+uint32_t vx_plane_retired(struct vx_plane *plane)
+{
+	return snapshot_reap(&plane->snapshot);
+}
+
+uint32_t vx_plane_offloads(const struct vx_plane *plane)
+{
+	uint32_t offloads = plane->settings.offloads;
+
+	for (uint32_t i = 0; i < plane->settings.workers; i++)
+		if (!atomic_load(&plane->workers[i]->sender.segment))
+			offloads &= ~VX_UDP_SEGMENT;
+	return offloads;
+}
+
+static void add_counters(const struct worker *w, uint64_t *out)
+{
+	for (unsigned i = 0; i < N_COUNTERS; i++)
+		out[i] += atomic_load_explicit(&w->counters.v[i],
+					       memory_order_relaxed);
+}
+
+int vx_plane_counters(const struct vx_plane *plane, int worker,
+		      uint64_t *out, uint32_t n)
+{
+	int workers = plane->settings.workers;
+
+	if (worker >= workers || worker < -1 || n < N_COUNTERS)
+		return -EINVAL;
+	memset(out, 0, n * sizeof(*out));
+	for (int i = 0; i < workers; i++)
+		if (worker == -1 || worker == i)
+			add_counters(plane->workers[i], out);
+	return 0;
+}
+
+static int check(const struct vx_settings *s)
+{
+	if (s->family != IPV4 && s->family != IPV6)
+		return -EAFNOSUPPORT;
+	if (s->workers < 1 || s->workers > VX_MAX_WORKERS || s->sources < 1 ||
+	    s->sources > VX_MAX_SOURCES || s->vni >= 1 << 24 ||
+	    s->mtu < 576 || s->mtu > IP_MAX_LEN || s->port == 0)
+		return -EINVAL;
+	return 0;
+}
+
+static int add_workers(struct vx_plane *plane, const int *tun,
+		       const int *listen)
+{
+	struct snapshot *s = &plane->snapshot;
+	int error = 0;
+
+	for (uint32_t i = 0; i < plane->settings.workers; i++) {
+		struct worker *w = worker_new(&plane->settings, tun[i],
+					      listen[i], plane->source,
+					      plane->stop, &error);
+
+		plane->workers[i] = w;
+		if (!w)
+			return error;
+		w->snapshot = s;
+		w->reader = &s->readers[s->n_readers++];
+		w->stopping = &plane->stopping;
+		snapshot_leave(w->reader);
+	}
+	return 0;
+}
+
+static void close_all(const int *fds, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+/* What no worker has taken yet is still ours to close. */
+static void give_up(struct vx_plane *plane, const struct vx_settings *s,
+		    const int *tun, const int *listen, const int *source)
+{
+	uint32_t taken = 0;
+
+	if (plane) {
+		while (taken < s->workers && plane->workers[taken])
+			worker_free(plane->workers[taken++]);
+		/* The one that failed has closed its own. */
+		taken += plane->snapshot.table && taken < s->workers;
+		if (plane->snapshot.table)
+			snapshot_free(&plane->snapshot);
+		if (plane->stop > 0)
+			close(plane->stop);
+		free(plane);
+	}
+	close_all(tun + taken, s->workers - taken);
+	close_all(listen + taken, s->workers - taken);
+	close_all(source, s->sources);
+}
+
+static int plane_init(struct vx_plane *plane, const int *tun,
+		      const int *listen)
+{
+	int error;
+
+	plane->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (plane->stop < 0)
+		return -errno;
+	error = vx_plane_commit(plane, NULL, 0, NULL, 0);
+	return error ? error : add_workers(plane, tun, listen);
+}
+
+struct vx_plane *vx_plane_new(const struct vx_settings *settings,
+			      const int *tun, const int *listen,
+			      const int *source, int *error)
+{
+	struct vx_plane *plane = aligned_alloc(_Alignof(struct vx_plane),
+					       sizeof(*plane));
+
+	csum_init();
+	*error = plane ? check(settings) : -ENOMEM;
+	if (plane)
+		memset(plane, 0, sizeof(*plane));
+	if (!*error) {
+		plane->settings = *settings;
+		memcpy(plane->source, source,
+		       settings->sources * sizeof(*source));
+		*error = plane_init(plane, tun, listen);
+	}
+	if (!*error)
+		return plane;
+	give_up(plane, settings, tun, listen, source);
+	return NULL;
+}
+
+static int start_worker(struct vx_plane *plane, uint32_t i)
+{
+	struct worker *w = plane->workers[i];
+	char name[16];
+	int error = pthread_create(&w->thread, NULL, worker_main, w);
+
+	if (error)
+		return -error;
+	snprintf(name, sizeof(name), "fwd-w%u", i);
+	pthread_setname_np(w->thread, name);
+	return 0;
+}
+
+int vx_plane_start(struct vx_plane *plane)
+{
+	sigset_t all, before;
+	int error = 0;
+
+	/* Signals are the control thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	while (!error && plane->started < plane->settings.workers) {
+		error = start_worker(plane, plane->started);
+		if (!error)
+			plane->started++;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return error;
+}
+
+static void stop_workers(struct vx_plane *plane)
+{
+	uint64_t one = 1;
+
+	atomic_store(&plane->stopping, true);
+	/* Cannot fail: the counter is 0.  If it did, workers look at
+	 * `stopping` once a second as well. */
+	if (write(plane->stop, &one, sizeof(one)) < 0)
+		perror("fwd: eventfd");
+	while (plane->started)
+		pthread_join(plane->workers[--plane->started]->thread, NULL);
+}
+
+void vx_plane_free(struct vx_plane *plane)
+{
+	stop_workers(plane);
+	for (uint32_t i = 0; i < plane->settings.workers; i++)
+		worker_free(plane->workers[i]);
+	close_all(plane->source, plane->settings.sources);
+	close(plane->stop);
+	snapshot_free(&plane->snapshot);
+	free(plane);
+}

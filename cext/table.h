@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One snapshot of who owns what: inner destination -> peer by longest prefix
+ * match, outer source -> known or not.  Built whole by the control thread,
+ * never written again.
+ */
+#pragma once
+#include <netinet/in.h>
+#include <stdbool.h>
+
+#include "api.h"
+#include "trie.h"
+#include "wire.h"
+
+/* All that depends on the peer only, cooked at commit. */
+struct peer {
+	_Alignas(64) struct overlay overlay;	/* VXLAN, inner Ethernet */
+	uint16_t salen;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} sa;				/* outer address and port */
+};
+
+struct table {
+	uint8_t family;
+	uint32_t n_peers;
+	struct peer *peers;
+
+	struct trie routes;		/* inner prefix -> peer */
+	uint32_t outer_mask;		/* open hash of peer + 1 */
+	uint32_t *outers;
+
+	uint64_t retired;		/* snapshot.h: generation of retirement */
+	struct table *next;
+};
+
+/* NULL and *error = -EINVAL, -EEXIST, -ENOMEM as vx_plane_commit(). */
+struct table *table_build(const struct vx_settings *settings,
+			  const struct vx_peer *peers, uint32_t n_peers,
+			  const struct vx_route *routes, uint32_t n_routes,
+			  int *error);
+void table_free(struct table *t);
+
+/* The peer that owns inner address dst (addr_len bytes), NULL: nobody. */
+const struct peer *table_lookup(const struct table *t, const uint8_t *dst);
+
+/* Whether some peer has this underlay address. */
+bool table_knows(const struct table *t, const uint8_t *outer);
+
+/* The underlay address of a peer. */
+static inline const uint8_t *peer_outer(const struct peer *peer)
+{
+	return peer->sa.any.sa_family == AF_INET
+		       ? (const uint8_t *)&peer->sa.in.sin_addr
+		       : (const uint8_t *)&peer->sa.in6.sin6_addr;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <linux/if_tun.h>
+
+#include "api.h"
+#include "tun.h"
+
+/* linux/if_tun.h has them since 6.2; older headers, same numbers. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+enum { F_TSO = TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
+       F_USO = TUN_F_USO4 | TUN_F_USO6 };
+
+static int attach(const char *name, uint32_t offloads)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TUN | IFF_NO_PI };
+	int fd, error = 0;
+
+	if (strlen(name) >= sizeof(ifr.ifr_name))
+		return -ENAMETOOLONG;
+	memcpy(ifr.ifr_name, name, strlen(name));
+	if (offloads & VX_VNET_HDR)
+		ifr.ifr_flags |= IFF_VNET_HDR;
+	if (offloads & VX_MULTI_QUEUE)
+		ifr.ifr_flags |= IFF_MULTI_QUEUE;
+	fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0 ||
+	    ioctl(fd, TUNSETPERSIST, 1) < 0)
+		error = -errno;
+	if (!error)
+		return fd;
+	close(fd);
+	return error;
+}
+
+/* A persistent device left by a run with the other kind of queues refuses
+ * ours with EINVAL: attach as it wants, and let it go with that descriptor. */
+static void remove_other_kind(const char *name, uint32_t offloads)
+{
+	int fd = attach(name, offloads ^ VX_MULTI_QUEUE);
+
+	if (fd < 0)
+		return;
+	ioctl(fd, TUNSETPERSIST, 0);
+	close(fd);
+}
+
+static int open_first(const char *name, uint32_t *offloads)
+{
+	int fd = attach(name, *offloads);
+
+	if (fd == -EINVAL) {
+		remove_other_kind(name, *offloads);
+		fd = attach(name, *offloads);
+	}
+	if (fd == -EINVAL && *offloads & VX_MULTI_QUEUE) {
+		*offloads &= ~VX_MULTI_QUEUE;
+		fd = attach(name, *offloads);
+	}
+	if (fd == -EINVAL && *offloads & VX_VNET_HDR) {
+		*offloads &= ~(VX_VNET_HDR | VX_TSO | VX_USO);
+		fd = attach(name, *offloads);
+	}
+	return fd;
+}
+
+/* The largest set that the kernel takes, largest first. */
+static uint32_t set_offloads(int fd, uint32_t offloads)
+{
+	static const uint32_t ladder[] = { VX_TSO | VX_USO, VX_TSO, 0 };
+	uint32_t others = offloads & ~(VX_TSO | VX_USO);
+	int hdr_len = sizeof(struct vnethdr);
+
+	if (!(offloads & VX_VNET_HDR)) {
+		ioctl(fd, TUNSETOFFLOAD, 0);
+		return others;
+	}
+	ioctl(fd, TUNSETVNETHDRSZ, &hdr_len);
+	for (unsigned i = 0; i < 3; i++) {
+		uint32_t set = offloads & ladder[i];
+		unsigned long flags = TUN_F_CSUM |
+				      (set & VX_TSO ? F_TSO : 0) |
+				      (set & VX_USO ? F_USO : 0);
+
+		if (ioctl(fd, TUNSETOFFLOAD, flags) == 0)
+			return others | set;
+	}
+	ioctl(fd, TUNSETOFFLOAD, 0);
+	return others;
+}
+
+int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
+		int *fds, uint32_t *granted)
+{
+	uint32_t n = 0;
+
+	/* Segmentation offloads are told through the vnet header, and USO
+	 * exists only beside TSO (drivers/net/tun.c, set_offload). */
+	if (!(offloads & VX_VNET_HDR))
+		offloads &= ~VX_TSO;
+	if (!(offloads & VX_TSO))
+		offloads &= ~VX_USO;
+	fds[0] = open_first(name, &offloads);
+	if (fds[0] < 0)
+		return fds[0];
+	*granted = set_offloads(fds[0], offloads);
+	if (!(*granted & VX_MULTI_QUEUE))
+		queues = 1;
+	for (n = 1; n < queues; n++) {
+		fds[n] = attach(name, *granted);
+		if (fds[n] < 0)
+			break;
+	}
+	return n;
+}
+
+int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room)
+{
+	struct iovec iov[2] = { { v, sizeof(*v) }, { buf, room } };
+	ssize_t len;
+
+	*v = (struct vnethdr){ 0 };
+	do
+		len = readv(fd, vnet ? iov : iov + 1, vnet ? 2 : 1);
+	while (len < 0 && errno == EINTR);
+	if (len < 0)
+		return -errno;
+	if (!vnet)
+		return len;
+	return len < (ssize_t)sizeof(*v) ? 0 : len - (ssize_t)sizeof(*v);
+}
+
+int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
+	      uint32_t n)
+{
+	ssize_t len;
+
+	iov[0] = (struct iovec){ (void *)v, sizeof(*v) };
+	do
+		len = writev(fd, vnet ? iov : iov + 1, vnet ? n : n - 1);
+	while (len < 0 && errno == EINTR);
+	return len < 0 ? -errno : 0;
+}

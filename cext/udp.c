@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "udp.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#include "sockopt.h"
+
+enum {
+	FULL_WAIT_MS = 1,
+	REFUSED_MS = 1000,
+};
+
+/* What to do with a message that was not sent. */
+enum verdict { AGAIN, REPACK, LOST };
+
+static uint32_t refusal(const struct peer *peer)
+{
+	return (uintptr_t)peer / sizeof(*peer) % REFUSALS;
+}
+
+static bool may_segment(const void *who, const struct peer *peer)
+{
+	const struct sender *s = who;
+
+	return atomic_load_explicit(&s->segment, memory_order_relaxed) &&
+	       s->refused_until[refusal(peer)] <= s->now;
+}
+
+static void account(struct sender *s, const struct packer *k, uint32_t i)
+{
+	uint64_t bytes = 0;
+	uint16_t at = s->messages.first[i];
+
+	for (uint32_t n = s->messages.count[i]; n--; at = k->slots[at].next)
+		bytes += k->slots[at].inner_len;
+	count(s->counters, COUNT_OUT_SENDS, 1);
+	count(s->counters, COUNT_OUT_SENT, s->messages.count[i]);
+	count(s->counters, COUNT_OUT_BYTES, bytes);
+}
+
+/*
+ * net/ipv4/udp.c, udp_send_skb(): EIO when the device cannot checksum what
+ * it would have to segment; that does not change, so UDP_SEGMENT is off for
+ * good.  EINVAL and EMSGSIZE: a segment is larger than the MTU of the path to
+ * this peer; single datagrams are fragmented there.
+ */
+static enum verdict refused(struct sender *s, const struct peer *peer,
+			    int error)
+{
+	count(s->counters, COUNT_OUT_GSO_REFUSED, 1);
+	if (error == EIO)
+		atomic_store_explicit(&s->segment, false,
+				      memory_order_relaxed);
+	else
+		s->refused_until[refusal(peer)] = s->now + REFUSED_MS;
+	return REPACK;
+}
+
+static enum counter reason(int error)
+{
+	switch (error) {
+	case EAGAIN:
+		return DROP_OUT_SOCKET_FULL;
+	case ENOBUFS:
+	case ENOMEM:
+		return DROP_OUT_NO_BUFFER;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+	case ENETDOWN:
+		return DROP_OUT_UNREACHABLE;
+	default:
+		return DROP_OUT_SEND_ERROR;
+	}
+}
+
+/* Gives the underlay device a moment, once for a batch. */
+static bool wait_for_room(int fd, bool *waited)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	if (*waited)
+		return false;
+	*waited = true;
+	return poll(&p, 1, FULL_WAIT_MS) > 0;
+}
+
+static enum verdict not_sent(struct sender *s, const struct packer *k, int fd,
+			     uint32_t i, bool *waited)
+{
+	const struct messages *m = &s->messages;
+	int error = errno;
+
+	if (error == EINTR)
+		return AGAIN;
+	if (error == EAGAIN && wait_for_room(fd, waited))
+		return AGAIN;
+	if (m->count[i] > 1 &&
+	    (error == EIO || error == EINVAL || error == EMSGSIZE))
+		return refused(s, k->slots[m->first[i]].peer, error);
+	count(s->counters, reason(error), m->count[i]);
+	return LOST;
+}
+
+/* Sends the packed messages; returns the slot from which to pack anew. */
+static uint16_t send_messages(struct sender *s, const struct packer *k,
+			      int fd, bool *waited)
+{
+	struct messages *m = &s->messages;
+	uint32_t at = 0;
+
+	while (at < m->n) {
+		int n = sendmmsg(fd, m->msg + at, m->n - at, MSG_DONTWAIT);
+
+		for (; n > 0; n--)
+			account(s, k, at++);
+		if (n == 0 || at == m->n)
+			continue;
+		switch (not_sent(s, k, fd, at, waited)) {
+		case AGAIN:
+			break;
+		case REPACK:
+			return m->first[at];
+		case LOST:
+			at++;
+			break;
+		}
+	}
+	return NO_SLOT;
+}
+
+void udp_send_all(struct sender *s, struct packer *k)
+{
+	bool waited = false;
+
+	for (uint64_t used = k->used; used; used &= used - 1) {
+		unsigned source = __builtin_ctzll(used);
+		uint16_t at = k->head[source];
+
+		while (at != NO_SLOT) {
+			pack_messages(k, at, may_segment, s, &s->messages);
+			at = send_messages(s, k, s->fds[source], &waited);
+		}
+	}
+	pack_reset(k);
+}
+
+void udp_receiver_init(struct receiver *r, uint8_t *buffers)
+{
+	r->buffers = buffers;
+	for (unsigned i = 0; i < IN_BATCH; i++)
+		r->iov[i] = (struct iovec){ buffers + i * IN_STRIDE,
+					    IN_ROOM };
+}
+
+int udp_receive(struct receiver *r, int fd)
+{
+	int n;
+
+	for (unsigned i = 0; i < IN_BATCH; i++)
+		r->msg[i].msg_hdr = (struct msghdr){
+			.msg_name = &r->name[i],
+			.msg_namelen = sizeof(r->name[i]),
+			.msg_iov = &r->iov[i],
+			.msg_iovlen = 1,
+			.msg_control = r->control[i],
+			.msg_controllen = sizeof(r->control[i]),
+		};
+	do
+		n = recvmmsg(fd, r->msg, IN_BATCH, MSG_DONTWAIT, NULL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static void take_control(struct received *got, struct cmsghdr *c)
+{
+	int value = 0;
+
+	if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
+		memcpy(&value, CMSG_DATA(c), sizeof(value));
+		got->segment = value;
+	} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
+		got->tos = *CMSG_DATA(c);
+	} else if (c->cmsg_level == IPPROTO_IPV6 &&
+		   c->cmsg_type == IPV6_TCLASS) {
+		memcpy(&value, CMSG_DATA(c), sizeof(value));
+		got->tos = value;
+	}
+}
+
+struct received udp_received(const struct receiver *r, uint32_t i)
+{
+	struct msghdr *h = (struct msghdr *)&r->msg[i].msg_hdr;
+	const struct sockaddr_in6 *name = &r->name[i];
+	struct received got = {
+		.data = r->iov[i].iov_base,
+		.len = r->msg[i].msg_len,
+		.truncated = h->msg_flags & MSG_TRUNC,
+	};
+
+	if (name->sin6_family == AF_INET6)
+		got.addr = (const uint8_t *)&name->sin6_addr;
+	else /* sin_addr stands where sin6_flowinfo does */
+		got.addr = (const uint8_t *)&name->sin6_flowinfo;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c))
+		take_control(&got, c);
+	return got;
+}

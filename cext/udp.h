@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The underlay sockets: opening (vx_udp_listen, vx_udp_source), sending
+ * what pack.c collected, receiving a batch.
+ */
+#pragma once
+#include "counters.h"
+#include "pack.h"
+
+enum {
+	IN_BATCH = 16,
+	/* A datagram's 65,527 bytes, and one more: MSG_TRUNC at the least.
+	 * The odd stride keeps headers of neighbours out of one cache set. */
+	IN_ROOM = 65536,
+	IN_STRIDE = IN_ROOM + 4096 + 192,
+	REFUSALS = 64,
+};
+
+/* One worker's sending side. */
+struct sender {
+	const int *fds;			/* one for each source port */
+	uint32_t n_fds;
+	struct counters *counters;
+	_Atomic bool segment;		/* UDP_SEGMENT is in force */
+	uint64_t now;			/* ms, set before udp_send_all */
+	/* Peers whose path took no UDP_SEGMENT: until when not to try, by
+	 * hash of the peer.  A collision costs speed, nothing else. */
+	uint64_t refused_until[REFUSALS];
+	struct messages messages;
+};
+
+/* Sends and empties all lists of k.  Counts what was sent and what not. */
+void udp_send_all(struct sender *s, struct packer *k);
+
+/* A batch of received messages; memory for it is `buffers`. */
+struct receiver {
+	uint8_t *buffers;		/* IN_BATCH * IN_STRIDE bytes */
+	struct mmsghdr msg[IN_BATCH];
+	struct iovec iov[IN_BATCH];
+	struct sockaddr_in6 name[IN_BATCH];	/* or sockaddr_in */
+	_Alignas(struct cmsghdr) uint8_t control[IN_BATCH][64];
+};
+
+void udp_receiver_init(struct receiver *r, uint8_t *buffers);
+
+/* Receives what is there; the number of messages, -errno. */
+int udp_receive(struct receiver *r, int fd);
+
+/* One received message. */
+struct received {
+	uint8_t *data;
+	uint32_t len;
+	uint32_t segment;	/* UDP_GRO: bytes a datagram; 0: one datagram */
+	uint8_t tos;
+	bool truncated;
+	const uint8_t *addr;	/* outer source */
+};
+
+struct received udp_received(const struct receiver *r, uint32_t i);

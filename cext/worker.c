@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker's memory and descriptors.  loop.c is its life.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum {
+	ARENA_BYTES = ARENA + 2 * ARENA_ALIGN + sizeof(struct overlay) +
+		      IP_MAX_LEN,
+	BUFFER_BYTES = ARENA_BYTES + IN_BATCH * IN_STRIDE,
+};
+
+static int watch(int epoll, const int *fds, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct epoll_event e = { .events = EPOLLIN,
+					 .data.fd = fds[i] };
+
+		if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &e) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static void take_settings(struct worker *w, const struct vx_settings *s,
+			  const int *source)
+{
+	w->settings = s;
+	w->vnet = s->offloads & VX_VNET_HDR;
+	w->tso = s->offloads & VX_TSO;
+	w->uso = s->offloads & VX_USO;
+	w->icmp.rate = s->icmp_rate;
+	w->sender.fds = source;
+	w->sender.n_fds = s->sources;
+	w->sender.counters = &w->counters;
+	w->sender.segment = s->offloads & VX_UDP_SEGMENT;
+	w->coalescer.to = w;
+	w->coalescer.tcp = w->tso;
+	w->coalescer.udp = w->uso;
+}
+
+struct worker *worker_new(const struct vx_settings *settings, int tun,
+			  int listen, const int *source, int stop, int *error)
+{
+	struct worker *w = aligned_alloc(_Alignof(struct worker), sizeof(*w));
+	int watched[] = { tun, listen, stop };
+
+	*error = -ENOMEM;
+	if (!w) {
+		close(tun);
+		close(listen);
+		return NULL;
+	}
+	memset(w, 0, sizeof(*w));
+	w->tun = tun;
+	w->listen = listen;
+	take_settings(w, settings, source);
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	w->arena = malloc(BUFFER_BYTES);
+	if (w->arena) {
+		udp_receiver_init(&w->receiver, w->arena + ARENA_BYTES);
+		*error = w->epoll < 0 ? -errno : watch(w->epoll, watched, 3);
+	}
+	if (!*error)
+		return w;
+	worker_free(w);
+	return NULL;
+}
+
+void worker_free(struct worker *w)
+{
+	close(w->tun);
+	close(w->listen);
+	if (w->epoll >= 0)
+		close(w->epoll);
+	free(w->arena);
+	free(w);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker: one thread, one TUN queue, one receiving socket, and all the
+ * memory that it will ever use.
+ */
+#pragma once
+#include <pthread.h>
+
+#include "coalesce.h"
+#include "icmp.h"
+#include "snapshot.h"
+#include "udp.h"
+
+enum {
+	/* What one turn reads from the TUN: 64 small packets, or as many
+	 * super-packets as leave the last one room in the arena. */
+	OUT_BATCH = 64,
+	ARENA = 256 << 10,
+	ARENA_ALIGN = 64,
+};
+
+struct worker {
+	const struct vx_settings *settings;
+	struct snapshot *snapshot;	/* the table, */
+	struct reader *reader;		/* and this worker's place there */
+	const _Atomic bool *stopping;
+	int tun, listen, epoll;
+	bool vnet, tso, uso;		/* granted offloads of the TUN */
+	pthread_t thread;
+
+	struct packer packer;		/* outbound */
+	struct sender sender;
+	struct icmp_limit icmp;
+	uint8_t *arena;
+
+	struct receiver receiver;	/* inbound */
+	struct coalescer coalescer;
+
+	_Alignas(64) struct counters counters;
+};
+
+/* One turn; whether there was anything to do. */
+bool outbound(struct worker *w, const struct table *t);
+bool inbound(struct worker *w, const struct table *t);
+
+/* Milliseconds of a coarse monotonic clock. */
+uint64_t now_ms(void);
+
+/*
+ * A worker on a TUN queue and a receiving socket, which it owns from here on;
+ * it also wakes for `stop`.  NULL: *error is -errno.
+ */
+struct worker *worker_new(const struct vx_settings *settings, int tun,
+			  int listen, const int *source, int stop,
+			  int *error);
+void worker_free(struct worker *w);
+
+/* The thread's body. */
+void *worker_main(void *worker);
