@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: which command, and how its end becomes one line and an exit code.
+
+0 success or stopped by a signal, 1 cannot run (configuration, node), 2 wrong command line.
+Flags are `config`'s; each command is imported only when it is asked for.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from fwd import config
+from fwd.config import HelpAsked, UsageError
+from fwd.model import FwdError
+
+_USAGE = """\
+usage: fwd COMMAND [FLAGS]
+
+  run      carry this node's Pod traffic, until SIGTERM
+  status   what the running agent does
+  lab      nodes as network namespaces on this machine
+  version  print the version
+
+`fwd COMMAND --help` describes its flags.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = words.pop(0) if words else ""
+    if name in {"-h", "--help", "-help", "help"}:
+        print(_USAGE, end="")
+        return 0
+    command = _COMMANDS.get(name)
+    if command is None:
+        problem = f"there is no command {name!r}" if name else "a command is missing"
+        print(f"fwd: {problem}: run, status, lab or version (see fwd --help)", file=sys.stderr)
+        return 2
+    try:
+        return command(words)
+    except UsageError as error:
+        print(f"fwd {name}: {error} (see fwd {name} --help)", file=sys.stderr)
+        return 2
+    except FwdError as error:
+        print(f"fwd {name}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"fwd {name}: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        settings = config.run_config(argv, os.environ)
+    except HelpAsked:
+        print("usage: fwd run --static-leases FILE [FLAGS]\n")
+        print(config.describe_flags(config.RUN_FLAGS), end="")
+        return 0
+    from fwd import agent  # noqa: PLC0415 - needs the C module, which the other commands do not
+
+    return agent.main(settings)
+
+
+def _status(argv: list[str]) -> int:
+    try:
+        values, _ = config.parse_flags(argv, config.STATUS_FLAGS, os.environ)
+    except HelpAsked:
+        print("usage: fwd status [FLAGS]\n")
+        print(config.describe_flags(config.STATUS_FLAGS), end="")
+        return 0
+    from fwd.ops import status  # noqa: PLC0415 - asyncio, for which `fwd version` has no use
+
+    document = status.fetch(values["run_dir"])
+    print(document.decode() if values["json"] else status.render(status.decode(document)))
+    return 0
+
+
+def _lab(argv: list[str]) -> int:
+    from fwd.lab import cli  # noqa: PLC0415 - rich and all of pyroute2
+
+    return cli.main(argv)
+
+
+def _version(_: list[str]) -> int:
+    print(f"fwd {config.version()}")
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "run": _run,
+    "status": _status,
+    "lab": _lab,
+    "version": _version,
+    "--version": _version,
+    "-version": _version,
+}

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces: made, removed, and told their ``Step`` lines through iproute2.
+
+The only module of the lab that changes the kernel's network.  Why iproute2 and not a netlink
+library: see ``steps``.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fwd.lab import child, topology
+from fwd.lab.errors import LabError
+from fwd.lab.steps import Step, Tool
+
+_DIRECTORY: Final = Path("/var/run/netns")  # iproute2's; on Debian /var/run is /run
+
+# Run inside the namespace: /proc/sys/net shows the namespace of whoever opens it.  A machine
+# without IPv6 has none of its parameters, and what they would switch off is off.
+_SYSCTL: Final = """
+while IFS='=' read -r path value; do
+    case $path in net/ipv6/*) [ -d /proc/sys/net/ipv6 ] || continue ;; esac
+    echo "$value" >"/proc/sys/$path" || { echo "cannot write /proc/sys/$path"; exit 1; } >&2
+done
+"""
+
+
+def existing(prefix: str) -> list[str]:
+    """Names of the namespaces that the lab of this prefix has left or is using."""
+    try:
+        names = sorted(entry.name for entry in _DIRECTORY.iterdir())
+    except FileNotFoundError:
+        return []
+    return [name for name in names if topology.owns(prefix, name)]
+
+
+def path(namespace: str) -> Path:
+    """The file that stands for a namespace."""
+    return _DIRECTORY / namespace
+
+
+def create(namespaces: Iterable[str]) -> None:
+    """Make namespaces, with nothing in them but a ``lo`` that is down."""
+    lines = [f"netns add {name}" for name in namespaces]
+    _batch(["ip", "-batch", "-"], lines, where="ip")
+
+
+def delete(namespaces: Sequence[str]) -> None:
+    """Remove namespaces and with them every link inside; those that are gone already are no error.
+
+    Raises:
+        LabError: one is still there afterwards.
+    """
+    lines = "".join(f"netns delete {name}\n" for name in namespaces)
+    result = child.run(["ip", "-force", "-batch", "-"], stdin=lines)
+    left = [name for name in namespaces if path(name).exists()]
+    if left:
+        raise LabError(f"cannot remove namespace {left[0]}: {result.last_line}")
+
+
+def apply(namespace: str, steps: Iterable[Step]) -> None:
+    """Do the steps in order, in one process for each run of the same tool.
+
+    Raises:
+        LabError: the first line that the kernel refused, and why.
+    """
+    for tool, group in itertools.groupby(steps, key=lambda step: step.tool):
+        lines = [step.line for step in group]
+        if tool is Tool.SYSCTL:
+            result = child.run(
+                inside(namespace, "sh", "-c", _SYSCTL), stdin="\n".join(lines) + "\n"
+            )
+            if result.code != 0:
+                raise LabError(f"{namespace}: {result.last_line}")
+        else:
+            argv = [tool.value, "-n", namespace, "-batch", "-"]
+            _batch(argv, lines, where=f"{namespace}: {tool.value}")
+
+
+def inside(namespace: str, *argv: str) -> list[str]:
+    """The command line that runs ``argv`` in a namespace; it keeps its process id."""
+    return [child.find("ip") or "ip", "netns", "exec", namespace, *argv]
+
+
+def links(namespace: str) -> list[dict[str, Any]]:
+    """Links of a namespace as ``ip -json link`` has them: ``ifname``, ``operstate``, ..."""
+    result = child.run(["ip", "-n", namespace, "-json", "link", "show"])
+    if result.code != 0:
+        raise LabError(f"{namespace}: {result.last_line}")
+    found: list[dict[str, Any]] = json.loads(result.out or "[]")
+    return found
+
+
+def _batch(argv: list[str], lines: list[str], *, where: str) -> None:
+    result = child.run(argv, stdin="".join(f"{line}\n" for line in lines))
+    if result.code == 0:
+        return
+    # iproute2 says the kernel's reason first, then "Command failed -:<line>".
+    reasons = [line for line in result.err.splitlines() if not line.startswith("Command failed")]
+    number = re.search(r"Command failed \S*?:(\d+)", result.err)
+    line = lines[int(number[1]) - 1] if number else lines[0]
+    raise LabError(f"{where} {line}: {reasons[-1] if reasons else result.last_line}")

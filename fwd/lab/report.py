@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How results look: rich tables for people, JSON for machines.  Measures and decides nothing."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from fwd.lab.matrix import End, Measured
+from fwd.lab.probes import Stream
+from fwd.lab.state import Phase
+from fwd.lab.survey import LabStatus, LinkStatus, NodeStatus, PodStatus
+from fwd.lab.topology import NodeKind
+
+_PLANES: Final = {NodeKind.FWD: "fwd", NodeKind.KERNEL: "kernel"}
+
+
+def matrix_table(results: Sequence[Measured]) -> Table:
+    """One row for each pair: loss, round trip, Gbit/s each way, and what is wrong."""
+    table = _table("Every Pod from every Pod and every node; TCP in Gbit/s")
+    table.add_column("from", no_wrap=True)
+    table.add_column("to", no_wrap=True)
+    table.add_column("loss", justify="right")
+    table.add_column("round\ntrip", justify="right")
+    table.add_column("TCP\nthere", justify="right")
+    table.add_column("TCP\nback", justify="right")
+    table.add_column("UDP\nloss", justify="right")
+    table.add_column("")
+    last = None
+    for measured in results:
+        if last is not None and _group(measured) != last:
+            table.add_section()
+        last = _group(measured)
+        ping, problems = measured.ping, measured.problems
+        table.add_row(
+            _end(measured.pair.source),
+            _end(measured.pair.target),
+            "-" if ping is None else f"{ping.loss_percent:.0f} %",
+            "-" if ping is None or ping.rtt_ms is None else f"{ping.rtt_ms:.2f} ms",
+            _gbit(measured.tcp),
+            _gbit(measured.tcp_back),
+            _lost(measured.udp),
+            Text("; ".join(problems), style="red") if problems else Text("ok", style="green"),
+        )
+    return table
+
+
+def matrix_summary(results: Sequence[Measured], *, seconds: float) -> str:
+    """One line: how many pairs are fine."""
+    if not results:
+        return "nothing to measure: a pair needs two nodes"
+    bad = sum(1 for measured in results if measured.problems)
+    verdict = f"{bad} of {len(results)} pairs fail" if bad else f"all {len(results)} pairs are fine"
+    return f"{verdict} ({seconds:.0f} s)"
+
+
+def matrix_document(results: Sequence[Measured], *, seconds: float) -> dict[str, Any]:
+    """The same for machines; units are in the names."""
+    return {
+        "ok": passed(results),
+        "seconds": round(seconds, 1),
+        "pairs": [
+            msgspec.to_builtins(measured)
+            | {
+                "loss_percent": None if measured.ping is None else measured.ping.loss_percent,
+                "problems": list(measured.problems),
+            }
+            for measured in results
+        ],
+    }
+
+
+def passed(results: Sequence[Measured]) -> bool:
+    """Whether there was something to measure and all of it is fine."""
+    return bool(results) and not any(measured.problems for measured in results)
+
+
+def status_table(status: LabStatus) -> Table:
+    """One row for each node."""
+    half = ", half-built" if status.phase is Phase.BUILDING else ""
+    title = f"Lab {status.prefix}{half}, underlay MTU {status.mtu}"
+    table = _table(title)
+    for column in ("node", "data plane", "address", "links", "agent", "Pods"):
+        table.add_column(column)
+    for node in status.nodes:
+        table.add_row(
+            Text(node.name, style="green" if node.well else "red"),
+            _PLANES[node.kind],
+            "\n".join(node.address),
+            Text("\n").join(_link(link) for link in node.links),
+            _agent(node),
+            Text("\n").join(_pod(pod) for pod in node.pods),
+        )
+    return table
+
+
+def status_document(status: LabStatus) -> dict[str, Any]:
+    """The same for machines; each agent's own document is under ``agent.said``."""
+    document: dict[str, Any] = msgspec.to_builtins(status)
+    for node, shown in zip(status.nodes, document["nodes"], strict=True):
+        shown["well"] = node.well
+    return document | {"well": status.well}
+
+
+def dumps(document: object) -> str:
+    """A document as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def _table(title: str) -> Table:
+    # No lines between the columns: a matrix then fits a terminal of 80.
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _group(measured: Measured) -> tuple[int, bool]:
+    return (measured.pair.family, measured.pair.source.pod)
+
+
+def _end(end: End) -> str:
+    return f"{end.name} ({_PLANES[end.kind]})"
+
+
+def _gbit(stream: Stream | None) -> str:
+    return "-" if stream is None or stream.error else f"{stream.gbit:.2f}"
+
+
+def _lost(stream: Stream | None) -> str:
+    if stream is None or stream.lost_percent is None:
+        return "-"
+    return f"{stream.lost_percent:.1f} %"
+
+
+def _link(link: LinkStatus) -> Text:
+    if link.up is None:
+        return Text(f"{link.name} missing", style="red")
+    return Text(f"{link.name} {'up' if link.up else 'DOWN'}", style="" if link.up else "red")
+
+
+def _pod(pod: PodStatus) -> Text:
+    shown = f"{pod.name} {' '.join(pod.addresses)}"
+    if pod.link.up:
+        return Text(shown)
+    return Text(f"{shown} {'missing' if pod.link.up is None else 'DOWN'}", style="red")
+
+
+def _agent(node: NodeStatus) -> Text:
+    if node.agent is None:
+        return Text("-") if node.kind is NodeKind.KERNEL else Text("never started", style="red")
+    if not node.agent.alive:
+        return Text(f"pid {node.agent.pid} ended", style="red")
+    if node.agent.said is None:
+        return Text(f"pid {node.agent.pid}, gives no status", style="red")
+    if not node.agent.forwards:
+        trouble = node.agent.said.get("trouble") or "says no more"
+        return Text(f"pid {node.agent.pid}, does not forward\n{trouble}", style="red")
+    return Text(f"pid {node.agent.pid}, forwards")

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lab consists of: names, addresses, MACs; computed from a ``Spec`` and nothing else.
+
+Pure: no sockets, no files, no clock.  Who turns it into commands: ``underlay``, ``nodes``,
+``kernelnode``; who writes the ``Spec`` down, so that a later command finds the same lab: ``state``.
+
+A family is a value (``FamilyPlan``), so two of them make a dual-stack lab and no function has a
+twin.  A node is named by its index; the indexes need not be contiguous, so nodes may join and
+leave while the addresses of the others stay.
+"""
+
+import enum
+import re
+from collections.abc import Iterator
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
+from typing import Final
+
+from msgspec import Struct
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+
+# Outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.  flannel takes these 50 off for both families
+# and leaves the 20 more of an IPv6 underlay to the kernel's clamp on the device.
+OVERHEAD: Final = 50
+# flannel's own defaults: port 8472 is the Linux kernel's, older than IANA's 4789.
+VNI: Final = 1
+PORT: Final = 8472
+
+MAX_INDEX: Final = 250  # the last octet of an underlay address, and of a /16's third
+MAX_PODS: Final = 200
+MIN_MTU: Final = 1280 + OVERHEAD  # Pods must be able to speak IPv6 (RFC 8200, 5)
+MAX_MTU: Final = 65535  # the largest a veth takes
+
+_PREFIX = re.compile(r"[a-z][a-z0-9]{0,15}")
+
+
+class NodeKind(enum.Enum):
+    """Which data plane carries a node's Pod traffic."""
+
+    FWD = "fwd"
+    KERNEL = "kernel"
+
+
+class NodeSpec(Struct, frozen=True):
+    """A node as it was asked for; ``index`` in 1..MAX_INDEX gives its names and addresses."""
+
+    index: int
+    kind: NodeKind
+
+
+class Spec(Struct, frozen=True):
+    """All that was asked for; the whole lab follows from it.
+
+    Attributes:
+        prefix: what every namespace's name begins with, ``<prefix>-``.
+        mtu: of the underlay, in bytes of IP packet; Pods get ``mtu - OVERHEAD``.
+        families: 4, 6 or both, in this order.
+        run_args: passed on to each ``fwd run``.
+    """
+
+    prefix: str
+    nodes: tuple[NodeSpec, ...]
+    pods: int = 1
+    mtu: int = 1500
+    families: tuple[int, ...] = (4,)
+    run_args: tuple[str, ...] = ()
+
+
+class FamilyPlan(Struct, frozen=True):
+    """The addresses of one family: node i owns the i-th subnet of the cluster network."""
+
+    underlay: IPNetwork
+    cluster: IPNetwork
+    subnet_length: int
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.cluster.version
+
+    def node(self, index: int) -> IPInterface:
+        """Node's underlay address, with the underlay's prefix length."""
+        return ip_interface(f"{self.underlay[index]}/{self.underlay.prefixlen}")
+
+    def subnet(self, index: int) -> IPNetwork:
+        """Node's Pod subnet: what Kubernetes calls ``spec.podCIDR``."""
+        step = 1 << (self.cluster.max_prefixlen - self.subnet_length)
+        return ip_network(f"{self.cluster[index * step]}/{self.subnet_length}")
+
+    def vtep(self, index: int) -> IPAddress:
+        """Address of node's VXLAN device: the subnet's network address (flannel spec 5.1)."""
+        return self.subnet(index).network_address
+
+    def gateway(self, index: int) -> IPInterface:
+        """Address of node's ``cni0``: network + 1, as the CNI bridge plugin has it."""
+        subnet = self.subnet(index)
+        return ip_interface(f"{subnet[1]}/{subnet.prefixlen}")
+
+    def pod(self, index: int, pod: int) -> IPInterface:
+        """Address of a Pod; the first one has network + 2, as host-local gives them out."""
+        subnet = self.subnet(index)
+        return ip_interface(f"{subnet[1 + pod]}/{subnet.prefixlen}")
+
+
+FAMILY_PLANS: Final = {
+    4: FamilyPlan(ip_network("192.168.50.0/24"), ip_network("10.244.0.0/16"), 24),
+    6: FamilyPlan(ip_network("fd00:50::/64"), ip_network("fd00:10:244::/48"), 64),
+}
+
+
+class Pod(Struct, frozen=True):
+    """A Pod: a namespace with one ``eth0`` behind its node's ``cni0``; ``index`` counts from 1."""
+
+    name: str
+    namespace: str
+    node: int
+    index: int
+
+
+class Node(Struct, frozen=True):
+    """A node and its Pods.
+
+    Attributes:
+        mac: VtepMAC, text, lower case: the inner destination of what peers send to this node.
+    """
+
+    index: int
+    kind: NodeKind
+    name: str
+    namespace: str
+    mac: str
+    pods: tuple[Pod, ...]
+
+
+class Topology(Struct, frozen=True):
+    """A whole lab, ready to be built."""
+
+    spec: Spec
+    switch: str
+    nodes: tuple[Node, ...]
+    plans: tuple[FamilyPlan, ...]
+
+    @property
+    def pod_mtu(self) -> int:
+        """MTU of Pods, ``cni0`` and the VXLAN device: what flannel writes as FLANNEL_MTU."""
+        return self.spec.mtu - OVERHEAD
+
+    @property
+    def pods(self) -> Iterator[Pod]:
+        """All Pods, node by node."""
+        return (pod for node in self.nodes for pod in node.pods)
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Every namespace of the lab, the switch first."""
+        nodes = (node.namespace for node in self.nodes)
+        return (self.switch, *nodes, *(pod.namespace for pod in self.pods))
+
+    def peers(self, node: Node) -> tuple[Node, ...]:
+        """All the other nodes."""
+        return tuple(peer for peer in self.nodes if peer.index != node.index)
+
+    def namespace_of(self, name: str) -> str | None:
+        """Namespace of a node, a Pod or ``switch`` by its short name; None if there is none."""
+        names = {"switch": self.switch}
+        names |= {node.name: node.namespace for node in self.nodes}
+        names |= {pod.name: pod.namespace for pod in self.pods}
+        return names.get(name)
+
+
+def plan(spec: Spec) -> Topology:
+    """The lab that a spec describes.
+
+    Raises:
+        ValueError: the spec cannot be built; one line that names what is out of range.
+    """
+    _check(spec)
+    return Topology(
+        spec=spec,
+        switch=f"{spec.prefix}-switch",
+        nodes=tuple(_node(spec, node) for node in spec.nodes),
+        plans=tuple(FAMILY_PLANS[family] for family in spec.families),
+    )
+
+
+def node_specs(*, fwd: int, kernel: int) -> tuple[NodeSpec, ...]:
+    """Nodes 1..fwd run fwd, the ``kernel`` nodes after them have the kernel's vxlan device."""
+    kinds = [NodeKind.FWD] * fwd + [NodeKind.KERNEL] * kernel
+    return tuple(NodeSpec(index, kind) for index, kind in enumerate(kinds, start=1))
+
+
+def owns(prefix: str, namespace: str) -> bool:
+    """Whether a namespace of this name belongs to the lab of this prefix, and to no other lab."""
+    return re.fullmatch(rf"{re.escape(prefix)}-(switch|n\d+(-p\d+)?)", namespace) is not None
+
+
+def _check(spec: Spec) -> None:
+    indexes = [node.index for node in spec.nodes]
+    if not _PREFIX.fullmatch(spec.prefix):
+        # No dash: "a" would then own the namespaces of "a-n1".
+        raise ValueError(
+            f"prefix {spec.prefix!r} is not 1 to 16 lower-case letters and digits after a letter"
+        )
+    if not indexes:
+        raise ValueError("a lab needs at least one node: give --nodes or --kernel-nodes")
+    if not all(1 <= index <= MAX_INDEX for index in indexes) or len(set(indexes)) != len(indexes):
+        raise ValueError(f"a lab has at most {MAX_INDEX} nodes, each with an index of its own")
+    if not 1 <= spec.pods <= MAX_PODS:
+        raise ValueError(f"{spec.pods} Pods on a node: must be between 1 and {MAX_PODS}")
+    if not MIN_MTU <= spec.mtu <= MAX_MTU:
+        raise ValueError(f"underlay MTU {spec.mtu}: must be between {MIN_MTU} and {MAX_MTU}")
+    if spec.families not in ((4,), (6,), (4, 6)):
+        raise ValueError(f"families {spec.families}: must be 4, 6 or both, in this order")
+
+
+def _node(spec: Spec, node: NodeSpec) -> Node:
+    name = f"n{node.index}"
+    pods = (
+        Pod(f"{name}-p{pod}", f"{spec.prefix}-{name}-p{pod}", node.index, pod)
+        for pod in range(1, spec.pods + 1)
+    )
+    return Node(
+        index=node.index,
+        kind=node.kind,
+        name=name,
+        namespace=f"{spec.prefix}-{name}",
+        # Locally administered and unicast, as flannel draws them (spec 5.2), but the same in every
+        # run, so that a capture of today reads like one of yesterday.
+        mac=f"02:00:00:00:00:{node.index:02x}",
+        pods=tuple(pods),
+    )

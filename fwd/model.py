@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The values that all other modules speak of, and the two errors that a person reads.
+
+Values only: who makes them is `sources`, what is legal among them is `core.leases`, what becomes of
+them is `core.plan` and `plane`.  Addresses are `ipaddress` objects, MACs six bytes as on the wire.
+"""
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeAlias
+
+from msgspec import Struct
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+IPV4 = 4
+IPV6 = 6
+"""Families, everywhere: the IP version as an integer."""
+
+MAC_LEN = 6
+
+
+class FwdError(Exception):
+    """What is wrong and what to do about it, in one line."""
+
+
+class ConfigError(FwdError, ValueError):
+    """What the operator wrote (a flag, net-conf.json, the leases file) cannot be used."""
+
+
+class Lease(Struct, frozen=True):
+    """One node's claim on one subnet of one IP family, as flannel's annotations state it."""
+
+    node: str
+    subnet: Network
+    public_ip: Address
+    """Underlay address: peers send VXLAN there, and it sends from there."""
+    vtep_mac: bytes
+    vni: int
+    backend_type: str = "vxlan"
+
+    @property
+    def family(self) -> int:
+        """4 or 6.  Inner and outer packets are of one family (flannel's rule)."""
+        return self.subnet.version
+
+
+class OwnLease(Struct, frozen=True):
+    """This node's lease before its VTEP MAC is settled (see `core.identity`)."""
+
+    node: str
+    subnet: Network
+    public_ip: Address
+    vtep_mac: bytes | None = None
+
+
+class Peer(Struct, frozen=True):
+    """A VTEP to send to: outer destination address, inner destination MAC."""
+
+    outer: Address
+    mac: bytes
+
+
+class Route(Struct, frozen=True):
+    """Inner destinations within prefix go to `Plan.peers[peer]`."""
+
+    prefix: Network
+    peer: int
+
+
+class Plan(Struct, frozen=True):
+    """One whole forwarding table of one family, as the plane is to hold it."""
+
+    peers: tuple[Peer, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
+class Snapshot(Struct, frozen=True):
+    """All leases that a source knows at one moment; `leases` may or may not have the own one too.
+
+    It replaces whatever the source said before: what changed is found by comparing values, so that
+    a source that lost sight of the cluster for a while needs no care of its own.
+    """
+
+    own: OwnLease
+    leases: tuple[Lease, ...] = ()
+
+
+class Trouble(Struct, frozen=True):
+    """Why a source cannot say what the leases are now, in one line; the last Snapshot holds."""
+
+    text: str

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links, addresses and routes of this node: the only user of pyroute2 in the agent.
+
+Every function looks at what there is and changes only what is not as it should be, so each may be
+called again at any time.  They block for some milliseconds; the agent calls them in a thread,
+because pyroute2's asyncio classes cannot live in uvloop's loop (it takes no netlink sockets as
+datagram endpoints).  Watching is `LinkWatch`, a bare socket whose messages are read as hints only.
+
+Which device and which addresses is decided elsewhere (`core.netconf`, `node.tunnel`).
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from typing import Any
+
+from msgspec import Struct
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from fwd.model import IPV4, IPV6, Address, ConfigError, Network
+
+_AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
+_MAIN_TABLE = 254
+_IFF_UP = 1
+_IFA_F_DEPRECATED = 0x20
+_IFA_F_PERMANENT = 0x80
+_SCOPE_GLOBAL = 0
+_SCOPE_LINK = 253
+_RTPROT_BOOT = 3
+_ADDR_GEN_NONE = 1
+_TYPE_TUN = 1
+"""IFF_TUN; 2 is IFF_TAP."""
+_RTMGRP_LINK = 1
+_MESSAGE_BYTES = 65536
+_SETTLE_SECONDS = 0.02
+
+
+class Underlay(Struct, frozen=True):
+    """The interface that carries outer packets, and this node's address on it."""
+
+    name: str
+    index: int
+    mtu: int
+    address: Address
+
+
+class Device(Struct, frozen=True):
+    """A link as the kernel shows it."""
+
+    name: str
+    index: int
+    kind: str
+    """IFLA_INFO_KIND: vxlan, tun, bridge, ...; empty for hardware."""
+    mac: bytes | None
+    mtu: int
+    up: bool
+    queues: int = 0
+    """Of a TUN: queues that some process has open."""
+    multi_queue: bool = False
+    is_tun: bool = False
+    """kind "tun" is TAP devices too."""
+
+
+class Layout(Struct, frozen=True):
+    """What the tunnel device must look like."""
+
+    device: str
+    address: Address
+    """The subnet's network address: the node's own address in the cluster's network."""
+    network: Network
+    mtu: int
+
+
+@contextmanager
+def _netlink(doing: str) -> Iterator[Any]:
+    """An open socket; what netlink refuses becomes one OSError that says what was being done."""
+    try:
+        with IPRoute() as ipr:
+            yield ipr
+    except NetlinkError as error:
+        hint = "needs CAP_NET_ADMIN" if error.code == errno.EPERM else os.strerror(error.code)
+        raise OSError(error.code, f"cannot {doing}: {hint}") from error
+
+
+def find_underlay(
+    interfaces: Sequence[str],
+    *,
+    public_ip: Address | None,
+    lease_ip: Address,
+    family: int = IPV4,
+) -> Underlay:
+    """The interface for outer packets (flannel spec 10.2).
+
+    The first of `interfaces` (names or addresses) that exists; else the one that owns public_ip;
+    else the one that owns lease_ip, where there is one; else that of the default route.
+    """
+    with _netlink("look at the interfaces") as ipr:
+        addresses = _addresses(ipr, family)
+        if interfaces:
+            return _first_given(ipr, interfaces, addresses)
+        if public_ip is not None:
+            index = _owner(addresses, public_ip)
+            if index is None:
+                raise ConfigError(
+                    "Failed to find any valid interface to use: error looking up interface "
+                    f"{public_ip}: no interface with given IP found (behind NAT give --iface too)"
+                )
+            return _underlay(ipr, index, public_ip)
+        index = _owner(addresses, lease_ip)
+        if index is not None:
+            return _underlay(ipr, index, lease_ip)
+        index = _default_route(ipr, family)
+        return _underlay(ipr, index, _best_address(ipr, addresses, index))
+
+
+def _addresses(ipr: Any, family: int) -> list[Any]:  # noqa: ANN401 - pyroute2 has no types
+    return list(ipr.get_addr(family=_AF[family]))
+
+
+def _text_address(message: Any) -> Address:  # noqa: ANN401
+    """IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS then the other one."""
+    return ip_address(message.get("local") or message.get("address"))
+
+
+def _owner(addresses: list[Any], wanted: Address) -> int | None:
+    return next((int(m["index"]) for m in addresses if _text_address(m) == wanted), None)
+
+
+def _first_given(ipr: Any, interfaces: Sequence[str], addresses: list[Any]) -> Underlay:  # noqa: ANN401
+    for given in interfaces:
+        with suppress(ValueError):
+            address = ip_address(given)
+            index = _owner(addresses, address)
+            if index is not None:
+                return _underlay(ipr, index, address)
+        for index in ipr.link_lookup(ifname=given):
+            return _underlay(ipr, index, _best_address(ipr, addresses, index))
+    raise ConfigError(
+        "Failed to find interface to use that matches the interfaces and/or regexes provided: "
+        + ", ".join(interfaces)
+    )
+
+
+def _best_address(ipr: Any, addresses: list[Any], index: int) -> Address:  # noqa: ANN401
+    """Global before link-local, permanent before dynamic, the kernel's order within these."""
+    usable = [
+        message
+        for message in addresses
+        if message["index"] == index and not _flags(message) & _IFA_F_DEPRECATED
+    ]
+    if not usable:
+        name = ipr.get_links(index)[0].get("ifname")
+        raise ConfigError(f"failed to find IPv4 address for interface {name}")
+    best = min(
+        usable,
+        key=lambda m: (m["scope"] >= _SCOPE_LINK, not _flags(m) & _IFA_F_PERMANENT),
+    )
+    return _text_address(best)
+
+
+def _flags(message: Any) -> int:  # noqa: ANN401
+    """IFA_FLAGS has 32 bits, the header's field only 8."""
+    return int(message.get("flags") or 0)
+
+
+def _default_route(ipr: Any, family: int) -> int:  # noqa: ANN401
+    for route in ipr.get_default_routes(family=_AF[family], table=_MAIN_TABLE):
+        hops = route.get("multipath") or [{"oif": route.get("oif")}]
+        for hop in hops:
+            if hop.get("oif"):
+                return int(hop["oif"])
+        raise ConfigError("found default route but could not determine interface: give --iface")
+    raise ConfigError("unable to find default route: give --iface or --public-ip")
+
+
+def _underlay(ipr: Any, index: int, address: Address) -> Underlay:  # noqa: ANN401
+    link = ipr.get_links(index)[0]
+    name, mtu = link.get("ifname"), link.get("mtu")
+    if not mtu:
+        raise ConfigError(f"failed to determine MTU for {name} interface")
+    return Underlay(name=name, index=index, mtu=mtu, address=address)
+
+
+def find_device(name: str) -> Device | None:
+    """The link of this name, if there is one."""
+    with _netlink(f"look at {name}") as ipr:
+        link = _link(ipr, name)
+        return None if link is None else _device(link)
+
+
+def _link(ipr: Any, name: str) -> Any:  # noqa: ANN401
+    """One link, asked for by name: a dump would decode every Pod's veth."""
+    try:
+        return ipr.link("get", ifname=name)[0]
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:
+            return None
+        raise
+
+
+def _device(link: Any) -> Device:  # noqa: ANN401
+    info = link.get("linkinfo")
+    kind = (info.get("kind") if info else None) or ""
+    tun = info.get("data") if kind == "tun" else None
+    mac = link.get("address")
+    return Device(
+        name=link.get("ifname"),
+        index=link["index"],
+        kind=kind,
+        mac=bytes.fromhex(mac.replace(":", "")) if mac else None,
+        mtu=link.get("mtu"),
+        up=bool(link["flags"] & _IFF_UP),
+        queues=(tun.get("tun_num_queues") or 0) if tun else 0,
+        multi_queue=bool(tun and tun.get("tun_multi_queue")),
+        is_tun=bool(tun and tun.get("tun_type") == _TYPE_TUN),
+    )
+
+
+def remove_device(name: str) -> None:
+    """Deletes the link of this name; one that is not there is fine."""
+    with _netlink(f"remove {name}") as ipr:
+        link = _link(ipr, name)
+        if link is not None:
+            ipr.link("del", index=link["index"])
+
+
+def apply(layout: Layout) -> int:
+    """Makes the device look as it must: address, MTU, up, the route.  Returns its index.
+
+    OSError with ENODEV: there is no such device, it must be made first.
+    """
+    with _netlink(f"set up {layout.device}") as ipr:
+        link = _link(ipr, layout.device)
+        if link is None:
+            raise OSError(errno.ENODEV, f"cannot set up {layout.device}: it is gone")
+        index = int(link["index"])
+        _no_link_local(ipr, index)
+        if link.get("mtu") != layout.mtu:
+            ipr.link("set", index=index, mtu=layout.mtu)
+        _apply_address(ipr, index, layout)
+        if not link["flags"] & _IFF_UP:
+            ipr.link("set", index=index, state="up")
+        ipr.route(
+            "replace",
+            family=_AF[layout.network.version],
+            dst=str(layout.network),
+            oif=index,
+            proto=_RTPROT_BOOT,
+            scope=_SCOPE_LINK if layout.network.version == IPV4 else _SCOPE_GLOBAL,
+        )
+        return index
+
+
+def _no_link_local(ipr: Any, index: int) -> None:  # noqa: ANN401
+    """No fe80:: on the tunnel: what the kernel would send for it has no peer to go to."""
+    spec = {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE]]}]]}
+    with suppress(NetlinkError):  # a kernel without IPv6 needs it not
+        ipr.link("set", index=index, IFLA_AF_SPEC=spec)
+
+
+def _apply_address(ipr: Any, index: int, layout: Layout) -> None:  # noqa: ANN401
+    """The one address of the tunnel's network; other networks' addresses are none of ours."""
+    family, wanted = _AF[layout.address.version], (layout.address, layout.address.max_prefixlen)
+    found = False
+    for message in ipr.get_addr(family=family, index=index):
+        address = _text_address(message)
+        if (address, message["prefixlen"]) == wanted:
+            found = True
+        elif address in layout.network:
+            ipr.addr(
+                "del",
+                index=index,
+                family=family,
+                address=str(address),
+                prefixlen=message["prefixlen"],
+            )
+    if not found:
+        ipr.addr(
+            "add", index=index, family=family, address=str(layout.address), prefixlen=wanted[1]
+        )
+
+
+class LinkWatch:
+    """Tells that some link of this network namespace came, went or changed.
+
+    A message is a hint to look again, never news in itself: so one lost in an overrun (ENOBUFS) is
+    as good as one received, and nothing has to be decoded.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
+            socket.NETLINK_ROUTE,
+        )
+        self._socket.bind((0, _RTMGRP_LINK))
+        self._hint = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
+
+    async def changed(self) -> None:
+        """Returns after the next hint; hints that come close together are one."""
+        await self._hint.wait()
+        await asyncio.sleep(_SETTLE_SECONDS)
+        self._hint.clear()
+
+    def close(self) -> None:
+        """Stops watching."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    def _read(self) -> None:
+        self._hint.set()
+        try:
+            while self._socket.recv(_MESSAGE_BYTES):
+                pass
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise

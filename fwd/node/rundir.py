@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run directory: one agent at a time, and what a node has to remember across restarts.
+
+It lives in /run, so that a reboot forgets it, as it forgets the device.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+from fwd.core.text import format_mac, mac_fault, parse_mac
+from fwd.model import ConfigError
+from fwd.node.subnetfile import write_whole
+
+
+class RunDir:
+    """An open run directory; the lock is held until close()."""
+
+    def __init__(self, path: Path, *, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Makes the directory and takes its lock.  ConfigError if another agent has it."""
+        try:
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            lock = os.open(path / "fwd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"cannot use run directory {path}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise ConfigError(
+                f"another agent runs with {path}: stop it, or give --run-dir of this one's own"
+            ) from error
+        return cls(path, lock=lock)
+
+    def read_mac(self, device: str) -> bytes | None:
+        """The MAC that the VTEP of this device had last, if it is remembered."""
+        try:
+            mac = parse_mac((self.path / f"{device}.mac").read_text("ascii").strip())
+        except (OSError, ValueError):
+            return None
+        return mac if mac_fault(mac) is None else None
+
+    def write_mac(self, device: str, mac: bytes) -> None:
+        """Remembers it.  Raises OSError."""
+        write_whole(self.path / f"{device}.mac", f"{format_mac(mac)}\n".encode())
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        os.close(self._lock)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where this node stands in the cluster: what its own lease and the machine together decide.
+
+Finding out only looks; making it true is `node.tunnel`'s work.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from fwd.config import RunConfig
+from fwd.core.identity import MacMemory, choose_mac
+from fwd.core.netconf import NetConf
+from fwd.core.text import format_mac
+from fwd.model import ConfigError, Lease, OwnLease
+from fwd.node import netlink, subnetfile
+from fwd.node.rundir import RunDir
+from fwd.ops import log
+from fwd.plane import ALL_OFFLOADS, Offload, PlaneSettings, SourceCheck
+
+
+class Station(Struct, frozen=True):
+    """All that follows from the own lease and the machine: when it changes, the tunnel is new."""
+
+    lease: Lease
+    underlay: netlink.Underlay
+    layout: netlink.Layout
+    settings: PlaneSettings
+
+
+async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir: RunDir) -> Station:
+    """Where this node stands; looks, but touches nothing.  Raises FwdError or OSError."""
+    backend = conf.backend
+    family = own.subnet.version
+    network = conf.networks.get(family)
+    if network is None:
+        raise ConfigError(
+            f"node {own.node}: subnet {own.subnet}: IPv{family} is not enabled in net-conf.json"
+        )
+    underlay = await asyncio.to_thread(
+        netlink.find_underlay,
+        config.iface,
+        public_ip=config.public_ip,
+        lease_ip=own.public_ip,
+        family=family,
+    )
+    device = backend.device(family)
+    lease = Lease(
+        node=own.node,
+        subnet=own.subnet,
+        public_ip=own.public_ip,
+        vtep_mac=await _settle_mac(own, device, run_dir),
+        vni=backend.vni,
+    )
+    mtu = backend.device_mtu(family, underlay.mtu)
+    address = own.subnet.network_address
+    return Station(
+        lease=lease,
+        underlay=underlay,
+        layout=netlink.Layout(device=device, address=address, network=network, mtu=mtu),
+        settings=PlaneSettings(
+            device=device,
+            family=family,
+            mac=lease.vtep_mac,
+            own=address,
+            local=underlay.address,
+            vni=backend.vni,
+            port=backend.port,
+            mtu=mtu,
+            workers=config.workers,
+            source_check=SourceCheck[config.source_check.upper()],
+            offloads=wanted_offloads(config.disable_offload),
+        ),
+    )
+
+
+async def _settle_mac(own: OwnLease, device: str, run_dir: RunDir) -> bytes:
+    found = await asyncio.to_thread(netlink.find_device, device)
+    kernel = found.mac if found is not None and found.kind == "vxlan" else None
+    choice = choose_mac(
+        (
+            MacMemory("own-lease", own.vtep_mac),
+            MacMemory(f"kernel-device-{device}", kernel),
+            MacMemory("run-dir", run_dir.read_mac(device)),
+        ),
+        entropy=os.urandom(6),
+    )
+    for remark in choice.remarks:
+        log.warning("vtep-mac-differs", text=remark)
+    log.info("vtep-mac", mac=format_mac(choice.mac), of=choice.place)
+    return choice.mac
+
+
+def wanted_offloads(disabled: Iterable[str]) -> Offload:
+    """All but the disabled ones and those that need one of these."""
+    wanted = ALL_OFFLOADS
+    for name in disabled:
+        wanted &= ~Offload.named(name)
+    if Offload.VNET_HDR not in wanted:  # the header is what tells the segment size
+        wanted &= ~(Offload.TSO | Offload.USO)
+    return wanted
+
+
+def remember(station: Station, *, pod_mtu: int, subnet_file: Path, run_dir: RunDir) -> None:
+    """Leaves what outlives the agent.  A full disk is no reason not to forward."""
+    env = subnetfile.SubnetEnv(
+        networks={station.lease.family: station.layout.network},
+        subnets={station.lease.family: station.lease.subnet},
+        mtu=pod_mtu,
+    )
+    before = subnetfile.read(subnet_file)
+    if before is not None and before.subnets != env.subnets:
+        log.warning("subnet-changed", text="Pods with addresses of the old subnet must go")
+    try:
+        subnetfile.write(subnet_file, env)
+    except OSError as error:
+        log.warning("subnet-file", error=f"Failed to write subnet file: {error}")
+    try:
+        run_dir.write_mac(station.layout.device, station.lease.vtep_mac)
+    except OSError as error:
+        log.warning("run-dir", error=f"cannot remember the MAC: {error}")

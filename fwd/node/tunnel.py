@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One family's way through the tunnel: the TUN device and the plane behind it, kept alive together.
+
+The device outlives the agent (it is persistent), but not an administrator's `ip link del`, and
+with it go its addresses and routes.  So the tunnel remembers its plan: whenever the device is not
+the one that the plane reads from, everything is made anew and the plan is committed again.
+"""
+
+import asyncio
+import errno
+from collections import Counter
+from enum import Enum
+
+from fwd.model import Plan
+from fwd.node import netlink
+from fwd.ops import log
+from fwd.plane import Offload, Plane, PlaneSettings
+
+
+class Health(Enum):
+    """What `Tunnel.check` found, and left behind."""
+
+    GOOD = "good"
+    REPAIRED = "repaired"
+    """Settings of the device were changed by someone; they are as they should be again."""
+    LOST = "lost"
+    """The device is gone or another one: the tunnel is closed, open() makes it anew."""
+
+
+class Tunnel:
+    """Device, plane and plan of one family."""
+
+    def __init__(self, layout: netlink.Layout, settings: PlaneSettings) -> None:
+        self.layout = layout
+        self.settings = settings
+        self.plane: Plane | None = None
+        self.plan = Plan()
+        self.behind = False
+        """Whether the plane holds another plan than ours, because a commit failed."""
+        self._index = 0
+        self._carried: Counter[str] = Counter()
+        """Counters of planes that were closed, so that totals never go back."""
+
+    async def open(self) -> None:
+        """Device, table, then workers: packets flow when this returns.
+
+        Raises OSError or ConfigError, and has closed what it had opened.
+        """
+        assert self.plane is None
+        await self._clear_way()
+        plane = Plane.open(self.settings)
+        try:
+            self._index = await asyncio.to_thread(netlink.apply, self.layout)
+            plane.commit(self.plan)
+            plane.start()
+        except BaseException:
+            plane.close()
+            raise
+        self.plane = plane
+
+    async def _clear_way(self) -> None:
+        """Removes what has the device's name and cannot become our TUN."""
+        name = self.layout.device
+        device = await asyncio.to_thread(netlink.find_device, name)
+        if device is None:
+            return
+        if device.is_tun and device.queues:
+            raise OSError(
+                errno.EBUSY, f"{name} is in use by another process: stop the agent that has it"
+            )
+        multi_queue = Offload.MULTI_QUEUE in self.settings.offloads
+        if device.is_tun and device.multi_queue == multi_queue:
+            return
+        if not device.is_tun and device.kind != "vxlan":
+            raise OSError(
+                errno.EEXIST,
+                f"{name} exists and is a {device.kind or 'physical'} device: rename or remove it",
+            )
+        await asyncio.to_thread(netlink.remove_device, name)
+        log.info("device-replaced", device=name, kind=device.kind)
+
+    def commit(self, plan: Plan) -> None:
+        """Puts plan into force, at once or as soon as the tunnel is open.
+
+        After an OSError the plane holds the plan before; recommit() tries again.
+        """
+        self.plan = plan
+        self.recommit()
+
+    def recommit(self) -> None:
+        """Puts the plan into force, whatever the plane holds."""
+        self.behind = True
+        if self.plane is not None:
+            self.plane.commit(self.plan)
+        self.behind = False
+
+    def reshape(self, layout: netlink.Layout, settings: PlaneSettings, plan: Plan) -> None:
+        """Closes, and makes all the next open()'s business."""
+        self.close()
+        self.layout = layout
+        self.settings = settings
+        self.plan = plan
+
+    async def check(self) -> Health:
+        """Looks at the device and mends what can be mended in place."""
+        device = await asyncio.to_thread(netlink.find_device, self.layout.device)
+        if device is None or not device.is_tun or device.index != self._index:
+            self.close()
+            return Health.LOST
+        if device.up and device.mtu == self.layout.mtu:
+            return Health.GOOD
+        await asyncio.to_thread(netlink.apply, self.layout)
+        return Health.REPAIRED
+
+    def counters(self) -> dict[str, int]:
+        """Totals since this tunnel began, over all its planes."""
+        now = self.plane.counters() if self.plane is not None else {}
+        return {name: self._carried[name] + now.get(name, 0) for name in now or self._carried}
+
+    def close(self) -> None:
+        """Stops forwarding.  The device stays, with address and route."""
+        plane, self.plane = self.plane, None
+        if plane is not None:
+            self._carried.update(plane.counters())
+            plane.close()

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent tells by itself while packets flow: offloads that fell back, reasons for drops.
+
+Each once, or seldom: a node under attack must not fill its disk with lines about it.
+"""
+
+from fwd.core.dropwatch import DropWatch
+from fwd.ops import log
+from fwd.plane import CounterInfo, CounterKind, Offload, Plane, counter_info
+
+
+def drop_reasons() -> tuple[CounterInfo, ...]:
+    """The counters that count lost packets."""
+    return tuple(info for info in counter_info() if info.kind is not CounterKind.TRAFFIC)
+
+
+class Reporter:
+    """Remembers what was told."""
+
+    def __init__(self) -> None:
+        self._fallen = Offload(0)
+        self._drops = DropWatch()
+
+    def offloads(self, plane: Plane) -> None:
+        """Tells each offload that is wanted and not in force, once."""
+        fallen = plane.wanted & ~plane.offloads
+        for flag in fallen & ~self._fallen:
+            log.warning("offload-fallen-back", offload=flag.names[0], text=_SLOWER[flag])
+        self._fallen |= fallen
+
+    def drops(self, totals: dict[str, int], *, now: float) -> None:
+        """Tells the reasons that are due; `now` is monotonic, in seconds."""
+        texts = {info.name: info.text for info in drop_reasons()}
+        for report in self._drops.observe(totals, texts, now=now):
+            log.warning(
+                "drops",
+                reason=report.reason,
+                count=report.count,
+                total=report.total,
+                text=texts[report.reason],
+            )
+
+
+_SLOWER = {
+    Offload.VNET_HDR: "packets cross the TUN one at a time, finished and MTU-sized",
+    Offload.TSO: "the kernel cuts outgoing TCP into MTU-sized packets",
+    Offload.USO: "the kernel cuts outgoing UDP batches into single datagrams",
+    Offload.MULTI_QUEUE: "one worker does all the work",
+    Offload.UDP_SEGMENT: "each outer datagram is handed to the kernel by itself",
+    Offload.UDP_GRO: "outer datagrams are received one by one",
+}
