@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests that need root or network devices: skipped where these are missing, failed in CI."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_TUN = Path("/dev/net/tun")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture, so that none is half set up."""
+    missing = _missing(item)
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"{missing}, and in CI no test may be left out", pytrace=False)
+    if missing:
+        pytest.skip(missing)
+
+
+def _missing(item: pytest.Item) -> str | None:
+    netns = item.get_closest_marker("netns") is not None
+    if (netns or item.get_closest_marker("root")) and os.geteuid() != 0:
+        return "needs root"
+    if netns and not _TUN.exists():
+        return f"needs {_TUN} (modprobe tun)"
+    return None

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Commits while packets flow: no packet to a peer that stays is lost,
+ * misdirected or reordered, and no table is kept or freed too early (ASan,
+ * TSan).  FWD_TEST_COMMITS: how many, 1,000 by default.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "counters.h"
+#include "loadnet.h"
+
+enum { LEASES = 5000, ALL_OFFLOADS = 63 };
+
+static struct vx_peer peers[LEASES];
+static struct vx_route routes[LEASES];
+
+/* The leases that come and go: other MACs and addresses each time. */
+static void change(uint32_t round)
+{
+	for (uint32_t i = NODES; i < LEASES; i++) {
+		uint32_t r = i + round;
+
+		peers[i] = (struct vx_peer){
+			.outer = { 127, 2, r >> 8, r },
+			.mac = { 2, 1, round >> 8, round, i >> 8, i },
+		};
+		routes[i] = (struct vx_route){
+			.prefix = { 10, 100 + (i >> 8), i, 0 },
+			.length = 24,
+			.peer = i,
+		};
+	}
+}
+
+static uint64_t sum_drops(const uint64_t *v, int kind)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < vx_counter_count(); i++)
+		if (vx_counter_kind(i) == kind)
+			sum += v[i];
+	return sum;
+}
+
+static void check_counters(struct vx_plane *plane)
+{
+	uint64_t v[N_COUNTERS];
+
+	CHECK_EQ(vx_plane_counters(plane, -1, v, N_COUNTERS), 0);
+	CHECK_EQ(v[COUNT_OUT_PACKETS],
+		 v[COUNT_OUT_SENT] + sum_drops(v, VX_COUNT_DROP_OUT));
+	CHECK_EQ(v[COUNT_IN_PACKETS],
+		 v[COUNT_IN_WRITTEN] + sum_drops(v, VX_COUNT_DROP_IN));
+	CHECK_EQ(sum_drops(v, VX_COUNT_DROP_IN), 0);
+}
+
+static void commit(struct vx_plane *plane, uint32_t round)
+{
+	change(round);
+	/* A few leases leave and come back. */
+	CHECK_EQ(vx_plane_commit(plane, peers, LEASES, routes,
+				 LEASES - round % 64), 0);
+}
+
+TEST(commits_under_load)
+{
+	const char *env = getenv("FWD_TEST_COMMITS");
+	uint32_t commits = env ? strtoul(env, NULL, 10) : 1000;
+	_Atomic bool stop = false;
+	struct node nodes[NODES];
+	uint64_t echoed = 0;
+	struct vx_plane *plane;
+
+	if (!loadnet_enter()) {
+		CHECK(!getenv("CI"));
+		printf("not run: needs root\n");
+		return;
+	}
+	plane = loadnet_plane(ALL_OFFLOADS, 2);
+	for (uint32_t i = 0; i < NODES; i++) {
+		loadnet_node(i + 1, &peers[i], &routes[i]);
+		routes[i].peer = i;
+	}
+	commit(plane, 0);
+	for (uint32_t i = 0; i < NODES; i++)
+		loadnet_start(&nodes[i], i + 1, &stop);
+	for (uint32_t round = 1; round <= commits; round++)
+		commit(plane, round);
+	CHECK(vx_plane_retired(plane) <= 2 * VX_MAX_WORKERS);
+	stop = true;
+	for (uint32_t i = 0; i < NODES; i++) {
+		struct node *n = &nodes[i];
+
+		loadnet_join(n);
+		CHECK_EQ(n->misdirected, 0);
+		CHECK_EQ(n->reordered, 0);
+		CHECK_EQ(n->lost, 0);
+		CHECK(n->sent > WINDOW);
+		echoed += n->echoed;
+	}
+	CHECK_EQ(vx_plane_retired(plane), 0);
+	check_counters(plane);
+	vx_plane_free(plane);
+	printf("%u commits of %u leases, %llu packets there and back\n",
+	       commits, LEASES, (unsigned long long)echoed);
+}

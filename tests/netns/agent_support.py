@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two nodes made of network namespaces, with `fwd run` as a child process in each.
+
+No Pods, no kernel peer: for tests of the agent's own conduct.  Every wait is bounded.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+Made = TypeVar("Made", "Namespace", "Agent")
+
+WAIT_SECONDS = 10.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wait_for(what: str, done: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    """Polls until done() or fails."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            pytest.fail(f"{what}: not within {seconds:g} s")
+        time.sleep(0.02)
+
+
+class Namespace:
+    """One network namespace; `ip` speaks to it, `run` runs in it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        _call("ip", "netns", "add", name)
+        self.ip("link", "set", "lo", "up")
+
+    def ip(self, *words: str) -> str:
+        return _call("ip", "-n", self.name, *words)
+
+    def show(self, *words: str) -> list[Any]:
+        """What `ip -j -d` shows; empty for a device that is not there."""
+        done = subprocess.run(
+            ["ip", "-n", self.name, "-j", "-d", *words],
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+        found: list[Any] = json.loads(done.stdout) if done.returncode == 0 and done.stdout else []
+        return [one for one in found if one]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["ip", "netns", "exec", self.name, *words],
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS * 2,
+            check=False,
+            cwd=ROOT,
+        )
+
+    def pings(self, address: str) -> bool:
+        """Whether one echo is answered, within a second."""
+        return self.run("ping", "-n", "-c", "1", "-W", "1", address).returncode == 0
+
+    def remove(self) -> None:
+        _call("ip", "netns", "del", self.name)
+
+
+def _call(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+class Agent:
+    """`fwd run` as a child process in a namespace."""
+
+    def __init__(
+        self, namespace: Namespace, command: list[str], *, log: Path, run_dir: Path
+    ) -> None:
+        self.namespace = namespace
+        self.run_dir = run_dir
+        self._log = log
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                ["ip", "netns", "exec", namespace.name, *command],
+                stderr=stderr,
+                stdout=stderr,
+                cwd=ROOT,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def lines(self, event: str) -> list[str]:
+        return [line for line in self.log.splitlines() if f"event={event} " in f"{line} "]
+
+    def says(self, event: str, *, times: int = 1) -> str:
+        """Waits for the n-th line of an event and returns it."""
+        end = time.monotonic() + WAIT_SECONDS
+        while len(self.lines(event)) < times:
+            if time.monotonic() > end or self._process.poll() is not None:
+                pytest.fail(f"the agent did not say {event} {times} times:\n{self.log}")
+            time.sleep(0.02)
+        return self.lines(event)[times - 1]
+
+    def status(self) -> dict[str, Any]:
+        done = self.namespace.run(
+            sys.executable, "-m", "fwd", "status", "--json", "--run-dir", str(self.run_dir)
+        )
+        assert done.returncode == 0, done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def ended(self) -> int:
+        """Waits for the agent to end by itself; its exit code."""
+        return self._process.wait(WAIT_SECONDS)
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, float]:
+        """Signals the agent; its exit code and how many seconds it took to end."""
+        begin = time.monotonic()
+        self._process.send_signal(number)
+        return self._process.wait(WAIT_SECONDS), time.monotonic() - begin
+
+    def remove(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(WAIT_SECONDS)
+
+
+class Cluster:
+    """Two nodes n1 and n2 joined by a veth, one leases file for both."""
+
+    NETWORK = "10.244.0.0/16"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.leases = directory / "leases.json"
+        self.net_conf = directory / "net-conf.json"
+        self.net_conf.write_text(
+            json.dumps({"Network": self.NETWORK, "Backend": {"Type": "vxlan"}})
+        )
+        self.entries = {name: entry(name) for name in ("n1", "n2")}
+        self.write()
+        self._removals: list[Callable[[], None]] = []
+
+    def build(self) -> None:
+        for name in ("n1", "n2"):
+            _delete_leftover(f"ag-{name}")
+            setattr(self, name, self._keep(Namespace(f"ag-{name}")))
+        self.n1.ip("link", "add", "u1", "type", "veth", "peer", "name", "u2", "netns", "ag-n2")
+        for number, node in enumerate((self.n1, self.n2), 1):
+            node.ip("address", "add", f"192.168.50.{number}/24", "dev", f"u{number}")
+            node.ip("link", "set", f"u{number}", "up")
+
+    n1: Namespace
+    n2: Namespace
+
+    def _keep(self, made: Made) -> Made:
+        self._removals.append(made.remove)
+        return made
+
+    def write(self) -> None:
+        """Replaces the leases file by what `entries` say."""
+        self.write_text(json.dumps({"leases": list(self.entries.values())}))
+
+    def write_text(self, text: str) -> None:
+        new = self.leases.with_suffix(".new")
+        new.write_text(text)
+        new.rename(self.leases)
+
+    def start(self, name: str, *flags: str) -> Agent:
+        """Starts the agent of a node."""
+        number = len(self._removals)
+        run_dir = self.directory / name
+        command = [sys.executable, "-X", "dev", "-W", "error", "-m", "fwd", "run"]
+        command += ["--static-leases", str(self.leases), "--node-name", name]
+        command += ["--net-config-path", str(self.net_conf), "--run-dir", str(run_dir)]
+        command += ["--subnet-file", str(run_dir / "subnet.env"), *flags]
+        return self._keep(
+            Agent(
+                getattr(self, name),
+                command,
+                log=self.directory / f"{name}.{number}.log",
+                run_dir=run_dir,
+            )
+        )
+
+    def started(self, name: str, *flags: str) -> Agent:
+        """Starts the agent of a node and waits until it forwards."""
+        agent = self.start(name, *flags)
+        agent.says("forwarding")
+        return agent
+
+    def remove(self) -> None:
+        while self._removals:
+            self._removals.pop()()
+
+
+def entry(name: str) -> dict[str, Any]:
+    """The lease of node nX: subnet 10.244.X.0/24, underlay 192.168.50.X, MAC 02:...:0X."""
+    number = name.removeprefix("n")
+    return {
+        "node": name,
+        "subnet": f"10.244.{number}.0/24",
+        "public-ip": f"192.168.50.{number}",
+        "backend-data": {"VNI": 1, "VtepMAC": f"02:00:00:00:00:0{number}"},
+    }
+
+
+def _delete_leftover(name: str) -> None:
+    """Of a run that was killed."""
+    subprocess.run(
+        ["ip", "netns", "del", name], capture_output=True, timeout=WAIT_SECONDS, check=False
+    )

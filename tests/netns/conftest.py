@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for tests with real devices.  Whether these can run at all is tests/conftest.py's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netns.agent_support import Cluster
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Namespaces ag-n1 and ag-n2, removed with all agents also after a failure."""
+    made = Cluster(tmp_path)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.remove()

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datagrams put on the underlay by hand, from a node's address or from a stranger's."""
+
+import socket
+import struct
+from typing import Final
+
+from tests.netns import frames
+from tests.netns.sockets import SOL_UDP, UDP_SEGMENT, udp_in
+from tests.netns.topo import Net
+from tests.netns.traffic import paced
+
+PORT: Final = 8472
+STRANGER: Final = "192.168.50.200"
+_SEGMENTS: Final = 50  # in one send: below the kernel's 64
+
+
+class Injector:
+    """A socket from which a node is sent datagrams to; `stranger`: with an address of no node."""
+
+    def __init__(self, net: Net, target: int, *, sender: int = 3, stranger: bool = False) -> None:
+        self._net = net
+        self._target = net.node(target)
+        self._sender = net.node(sender)
+        if stranger:
+            net.ip(net.switch, f"addr replace {STRANGER}/24 dev br0")
+            self._sock = udp_in(net.switch, STRANGER)
+        else:
+            self._sock = udp_in(self._sender.namespace, net.underlay(sender))
+        self._sock.connect((net.underlay(target), PORT))
+
+    def __enter__(self) -> "Injector":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sock.close()
+
+    def tos(self, value: int) -> None:
+        """Outer TOS of what is sent from now on."""
+        self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, value)
+
+    def inner(
+        self,
+        payload: bytes,
+        *,
+        port: int = 9,
+        source: str | None = None,
+        tos: int = 0,
+        ihl: int = 5,
+        total: int | None = None,
+    ) -> bytes:
+        """An IP packet to the target's first Pod, from the sender's unless told otherwise."""
+        from_pod = source or self._net.address(self._net.pod(self._sender.index))
+        to_pod = self._net.address(self._net.pod(self._target.index))
+        datagram = frames.udp(from_pod, to_pod, (1111, port), payload)
+        return frames.ip(from_pod, to_pod, datagram, tos=tos, ihl=ihl, total=total)
+
+    def encapsulated(
+        self,
+        packet: bytes,
+        *,
+        target: str | None = None,
+        source: str | None = None,
+        vni: int = 1,
+        flags: int = 0x08,
+        ethertype: int = 0x0800,
+    ) -> bytes:
+        """A VXLAN datagram as the sender's node would make it, but for what is told."""
+        return frames.vxlan(
+            packet,
+            target=target or self._target.mac,
+            source=source or self._sender.mac,
+            vni=vni,
+            flags=flags,
+            ethertype=ethertype,
+        )
+
+    def send(self, datagram: bytes, count: int = 1) -> None:
+        """Sends it count times, one by one."""
+        paced(self._sock.send, [datagram] * count)
+
+    def send_merged(self, datagram: bytes, count: int) -> None:
+        """Sends it count times as the receiver's GRO would hand it on: many in one message."""
+        assert count % _SEGMENTS == 0
+        control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagram)))]
+        batch = datagram * _SEGMENTS
+        paced(lambda data: self._sock.sendmsg([data], control), [batch] * (count // _SEGMENTS))

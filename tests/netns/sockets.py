@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sockets of this process in other network namespaces.
+
+A socket stays in the namespace in which it was made, and setns(2) is a thread's.  So a thread enters,
+makes the socket and ends; nothing has to be run inside, and a test holds both ends of a flow.
+"""
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from fwd.lab import netns
+
+# linux/udp.h; Python has no names for them.
+SOL_UDP: Final = 17
+UDP_SEGMENT: Final = 103
+UDP_GRO: Final = 104
+SO_RCVBUFFORCE: Final = 33
+
+# linux/ethtool.h
+SET_TX_CHECKSUM: Final = 0x17
+SET_GRO: Final = 0x2C
+_SIOCETHTOOL: Final = 0x8946
+
+LIMIT: Final = 15.0  # seconds that any one socket call may take
+_BUFFER: Final = 16 << 20
+
+_CLONE_NEWNET: Final = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+T = TypeVar("T")
+
+
+def call_in(namespace: str, what: Callable[[], T]) -> T:
+    """Runs what() in a thread that is in the namespace."""
+
+    def run() -> T:
+        fd = os.open(netns.path(namespace), os.O_RDONLY)
+        try:
+            if _libc.setns(fd, _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
+        finally:
+            os.close(fd)
+        return what()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(run).result()
+
+
+def open_in(namespace: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    """A socket in the namespace, with a time limit and a receive buffer that holds a whole test."""
+    sock = call_in(namespace, lambda: socket.socket(family, kind, protocol))
+    sock.settimeout(LIMIT)
+    if kind != socket.SOCK_STREAM:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER)
+    return sock
+
+
+def udp_in(namespace: str, address: str = "0.0.0.0", port: int = 0) -> socket.socket:
+    """A bound UDP socket in the namespace."""
+    sock = open_in(namespace, socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((address, port))
+    return sock
+
+
+def ethtool(namespace: str, device: str, command: int, *, value: int) -> None:
+    """Sets a device's feature, as ethtool(8) does; the program need not be installed."""
+    request = ctypes.create_string_buffer(struct.pack("=II", command, value))
+    name = device.encode()
+    ifreq = struct.pack("16sP16x", name, ctypes.addressof(request))
+    with open_in(namespace, socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, _SIOCETHTOOL, ifreq)

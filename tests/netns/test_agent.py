@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd run --static-leases` on real devices: start, stop, loss of the device, changes of the file.
+
+Only the agent's own conduct.  Excluded: what the data path does to packets, beyond a ping.
+"""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.netns.agent_support import Agent, Cluster, wait_for
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+DEVICE = "flannel.1"
+
+
+@pytest.fixture
+def pair(cluster: Cluster) -> tuple[Cluster, Agent, Agent]:
+    """Two nodes that forward."""
+    agents = cluster.start("n1"), cluster.start("n2")
+    for agent in agents:
+        agent.says("forwarding")
+    return cluster, *agents
+
+
+def device(cluster: Cluster) -> dict[str, Any]:
+    found: dict[str, Any]
+    (found,) = cluster.n1.show("address", "show", "dev", DEVICE)
+    return found
+
+
+def own_addresses(cluster: Cluster) -> list[str]:
+    return [f"{one['local']}/{one['prefixlen']}" for one in device(cluster)["addr_info"]]
+
+
+def routes(cluster: Cluster) -> list[str]:
+    return [route["dst"] for route in cluster.n1.show("route", "show", "dev", DEVICE)]
+
+
+def test_two_nodes_reach_each_other(pair: tuple[Cluster, Agent, Agent]) -> None:
+    cluster, first, second = pair
+    assert cluster.n1.pings("10.244.2.0")
+    assert cluster.n2.pings("10.244.1.0")
+    (line,) = [line for line in first.log.splitlines() if "forwarding" in line]
+    for field in ("node=n1", "subnet=10.244.1.0/24", f"device={DEVICE}"):
+        assert field in line
+    assert own_addresses(cluster) == ["10.244.1.0/32"], "flannel's /32, and no fe80::"
+    assert device(cluster)["mtu"] == 1450
+    assert "UP" in device(cluster)["flags"]
+    assert routes(cluster) == ["10.244.0.0/16"]
+    assert (second.run_dir / "subnet.env").read_text() == (
+        "FLANNEL_NETWORK=10.244.0.0/16\n"
+        "FLANNEL_SUBNET=10.244.2.1/24\n"
+        "FLANNEL_MTU=1450\n"
+        "FLANNEL_IPMASQ=false\n"
+    )
+
+
+def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> None:
+    cluster, first, _ = pair
+    assert cluster.n1.pings("10.244.2.0")
+    status = first.status()
+    assert status["forwarding"] is True
+    assert status["trouble"] is None
+    assert status["leases"] == [
+        {
+            "node": "n2",
+            "subnet": "10.244.2.0/24",
+            "public-ip": "192.168.50.2",
+            "vtep-mac": "02:00:00:00:00:02",
+        }
+    ]
+    assert status["counters"]["out_packets"] >= 1
+    assert len(status["worker-counters"]) == status["workers"]
+    assert (
+        sum(one["out_packets"] for one in status["worker-counters"])
+        == (status["counters"]["out_packets"])
+    )
+    assert stat.S_IMODE((first.run_dir / "fwd.sock").stat().st_mode) == 0o600
+    people = cluster.n1.run(sys.executable, "-m", "fwd", "status", f"-run-dir={first.run_dir}")
+    assert people.returncode == 0
+    assert "10.244.1.0/24" in people.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_and_leaves_device_and_route(
+    pair: tuple[Cluster, Agent, Agent], number: signal.Signals
+) -> None:
+    cluster, first, _ = pair
+    code, seconds = first.stop(number)
+    assert code == 0, first.log
+    assert seconds < 2
+    assert "Traceback" not in first.log
+    assert own_addresses(cluster) == ["10.244.1.0/32"]
+    assert routes(cluster) == ["10.244.0.0/16"]
+    assert not (first.run_dir / "fwd.sock").exists()
+
+
+def test_it_starts_again_on_the_device_that_it_left(cluster: Cluster) -> None:
+    cluster.started("n2")
+    first = cluster.started("n1")
+    index = device(cluster)["ifindex"]
+    first.stop()
+    again = cluster.started("n1")
+    assert device(cluster)["ifindex"] == index
+    assert not again.lines("device-replaced")
+    assert cluster.n1.pings("10.244.2.0")
+
+
+def test_a_crash_leaves_nothing_in_the_way(cluster: Cluster) -> None:
+    cluster.started("n2")
+    first = cluster.started("n1")
+    first.stop(signal.SIGKILL)
+    cluster.started("n1")
+    assert cluster.n1.pings("10.244.2.0")
+
+
+def test_a_deleted_device_comes_back_with_its_leases(pair: tuple[Cluster, Agent, Agent]) -> None:
+    cluster, first, _ = pair
+    assert cluster.n1.pings("10.244.2.0")
+    before = first.status()["counters"]["out_packets"]
+    for times in (1, 2, 3):
+        cluster.n1.ip("link", "del", DEVICE)
+        first.says("device-lost", times=times)
+        first.says("tunnel-restored", times=times)
+    assert cluster.n1.pings("10.244.2.0")
+    assert own_addresses(cluster) == ["10.244.1.0/32"]
+    assert first.status()["counters"]["out_packets"] > before, "totals never go back"
+
+
+@pytest.mark.parametrize("change", [("down",), ("mtu", "1300")])
+def test_a_changed_device_is_put_right(
+    pair: tuple[Cluster, Agent, Agent], change: tuple[str, ...]
+) -> None:
+    cluster, first, _ = pair
+    cluster.n1.ip("link", "set", DEVICE, *change)
+    first.says("device-repaired")
+    assert device(cluster)["mtu"] == 1450
+    assert routes(cluster) == ["10.244.0.0/16"]
+    assert cluster.n1.pings("10.244.2.0")
+
+
+def test_a_kernel_vxlan_device_is_replaced_and_its_mac_kept(cluster: Cluster) -> None:
+    mac = "0e:11:22:33:44:55"
+    del cluster.entries["n1"]["backend-data"]
+    cluster.write()
+    cluster.n1.ip(
+        *("link", "add", DEVICE, "address", mac, "type", "vxlan", "id", "1", "dstport", "8472"),
+        *("local", "192.168.50.1", "dev", "u1", "nolearning"),
+    )
+    cluster.n1.ip("address", "add", "10.244.9.0/32", "dev", DEVICE)
+    cluster.n1.ip("link", "set", DEVICE, "up")
+    first = cluster.started("n1")
+    assert "kind=vxlan" in first.says("device-replaced")
+    assert first.status()["vtep-mac"] == mac
+    assert device(cluster)["linkinfo"]["info_kind"] == "tun"
+    assert own_addresses(cluster) == ["10.244.1.0/32"]
+
+    first.stop()
+    again = cluster.started("n1")
+    assert "of=run-dir" in again.says("vtep-mac"), "a TUN has no MAC, so it is remembered"
+    assert again.status()["vtep-mac"] == mac
+    cluster.entries["n1"] = cluster.entries["n1"] | {
+        "backend-data": {"VNI": 1, "VtepMAC": "02:00:00:00:00:07"}
+    }
+    cluster.write()
+    again.says("own-lease-changed")
+    assert "0e:11:22:33:44:55" in again.says("vtep-mac-differs")
+    assert again.status()["vtep-mac"] == "02:00:00:00:00:07"
+
+
+def test_a_foreign_device_of_that_name_is_not_touched(cluster: Cluster) -> None:
+    cluster.n1.ip("link", "add", DEVICE, "type", "bridge")
+    agent = cluster.start("n1")
+    assert agent.ended() == 1
+    assert agent.log.splitlines()[-1] == (
+        "fwd run: flannel.1 exists and is a bridge device: rename or remove it"
+    )
+    assert cluster.n1.show("link", "show", DEVICE)[0]["linkinfo"]["info_kind"] == "bridge"
+
+
+def test_a_taken_port_is_one_line_that_says_what_to_look_for(cluster: Cluster) -> None:
+    cluster.n1.ip(
+        "link", "add", "other", "type", "vxlan", "id", "9", "dstport", "8472", "dev", "u1"
+    )
+    cluster.n1.ip("link", "set", "other", "up")
+    agent = cluster.start("n1")
+    assert agent.ended() == 1
+    last = agent.log.splitlines()[-1]
+    assert last.startswith("fwd run: cannot receive on 192.168.50.1 UDP port 8472: ")
+    assert "ip -d link show type vxlan" in last
+
+
+def test_two_agents_on_one_device_are_refused(cluster: Cluster) -> None:
+    cluster.started("n1")
+    same_directory = cluster.start("n1")
+    assert same_directory.ended() == 1
+    assert "another agent runs with" in same_directory.log
+    other_directory = cluster.start("n1", "--run-dir", str(cluster.directory / "other"))
+    assert other_directory.ended() == 1
+    assert "flannel.1 is in use by another process" in other_directory.log
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        (
+            "subnet",
+            "10.244.1.0/25",
+            "subnets 10.244.1.0/24 of node n1 and 10.244.1.0/25 of node n2",
+        ),
+        ("subnet", "10.245.2.0/24", "node n2: subnet 10.245.2.0/24 is outside the network"),
+        ("subnet", 7, "entry 2: Expected `str`, got `int` - at `$.subnet`"),
+        ("public-ip", "192.168.50.1", "nodes n1 and n2 have one public-ip, 192.168.50.1"),
+        ("backend-data", {"VtepMAC": "02:00:00:00:00:01"}, "nodes n1 and n2 have one VtepMAC"),
+        ("backend-data", {"VtepMAC": "00:00:00:00:00:00"}, "entry 2 (node n2): backend-data: "),
+    ],
+)
+def test_a_broken_file_at_start_is_one_line_and_exit_1(
+    cluster: Cluster, field: str, value: object, text: str
+) -> None:
+    cluster.entries["n2"][field] = value
+    cluster.write()
+    agent = cluster.start("n1")
+    assert agent.ended() == 1
+    last = agent.log.splitlines()[-1]
+    assert last.startswith(f"fwd run: {cluster.leases}: ")
+    assert text in last
+    assert "Traceback" not in agent.log
+    assert not cluster.n1.show("link", "show", DEVICE), "nothing was touched"
+
+
+def test_a_broken_change_keeps_the_last_good_table(cluster: Cluster) -> None:
+    good = cluster.directory / "good.json"
+    good.write_text(cluster.leases.read_text())
+    cluster.started("n2", "--static-leases", str(good))
+    first = cluster.started("n1")
+    n1 = cluster.entries["n1"]
+    cluster.write_text('{"leases": [')
+    first.says("leases-refused")
+    assert cluster.n1.pings("10.244.2.0")
+    assert first.status()["trouble"].startswith(f"{cluster.leases}: ")
+    cluster.entries["n2"]["subnet"] = "10.244.1.0/24"
+    cluster.write()
+    assert "overlap" in first.says("leases-refused", times=2)
+    assert cluster.n1.pings("10.244.2.0")
+    del cluster.entries["n1"]
+    cluster.entries["n2"]["subnet"] = "10.244.2.0/24"
+    cluster.write()
+    assert "node n1 has no entry" in first.says("leases-refused", times=3)
+    cluster.leases.unlink()
+    first.says("leases-refused", times=4)
+    assert cluster.n1.pings("10.244.2.0")
+    cluster.entries["n1"] = n1
+    cluster.write()
+    first.says("leases-good-again")
+    assert first.status()["trouble"] is None
+    assert len(first.lines("leases-refused")) == 4, "each is said once"
+
+
+def test_a_changed_file_is_in_force_at_once(pair: tuple[Cluster, Agent, Agent]) -> None:
+    cluster, first, second = pair
+    n2 = cluster.entries.pop("n2")
+    cluster.write()
+    assert "removed=1" in first.says("leases")
+    second.says("leases-refused")
+    assert not cluster.n1.pings("10.244.2.0")
+    cluster.entries["n2"] = n2
+    cluster.write()
+    assert "added=1" in first.says("leases", times=2)
+    assert cluster.n1.pings("10.244.2.0")
+
+
+def test_an_own_lease_that_changed_is_a_new_set_up(pair: tuple[Cluster, Agent, Agent]) -> None:
+    cluster, first, second = pair
+    cluster.entries["n1"]["subnet"] = "10.244.7.0/24"
+    cluster.entries["n1"]["backend-data"]["VtepMAC"] = "02:00:00:00:00:77"
+    cluster.write()
+    first.says("own-lease-changed")
+    first.says("tunnel-restored")
+    assert "changed=1" in second.says("leases")
+    wait_for("subnet.env", lambda: "10.244.7.1/24" in _subnet_env(first))
+    assert own_addresses(cluster) == ["10.244.7.0/32"]
+    assert cluster.n1.pings("10.244.2.0")
+    assert cluster.n2.pings("10.244.7.0")
+
+
+def _subnet_env(agent: Agent) -> str:
+    return (agent.run_dir / "subnet.env").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["vnet-hdr", "tso", "uso", "multi-queue", "udp-segment", "udp-gro"]
+)
+def test_every_offload_can_be_done_without(cluster: Cluster, name: str) -> None:
+    cluster.started("n2")
+    first = cluster.started("n1", f"-disable-offload={name}")
+    assert cluster.n1.pings("10.244.2.0")
+    status = first.status()
+    assert name in status["offloads"]["disabled"]
+    assert name not in status["offloads"]["in-force"]
+    if name == "multi-queue":
+        assert status["workers"] == 1
+        first.stop()
+        cluster.started("n1")
+        assert cluster.n1.pings("10.244.2.0"), "a single-queue TUN is made anew"
+
+
+def test_a_plane_takes_5000_leases_in_milliseconds_and_refuses_nonsense(cluster: Cluster) -> None:
+    done = cluster.n1.run(sys.executable, "-X", "dev", "-m", "tests.netns.plane_script")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["commit_seconds"] < 0.25, "milliseconds; the bound allows for a busy machine"
+    assert result["no_such_peer"] == "EINVAL"
+    assert result["twice"] == "EEXIST"
+    assert result["empty"] is None
+    assert result["workers"] == [result["counters"]] * 2
+
+
+def test_the_net_conf_must_be_vxlan(cluster: Cluster) -> None:
+    cluster.net_conf.write_text('{"Network": "10.244.0.0/16"}')
+    agent = cluster.start("n1")
+    assert agent.ended() == 1
+    assert "unknown backend type: udp" in agent.log.splitlines()[-1]
+
+
+def test_it_ends_within_two_seconds_while_a_status_reader_sleeps(
+    pair: tuple[Cluster, Agent, Agent],
+) -> None:
+    """The document of two leases fits the socket's buffer; this is about the open connection."""
+    _, first, _ = pair
+    reader = subprocess.Popen(
+        [sys.executable, "-c", _SLEEPING_READER, str(first.run_dir / "fwd.sock")],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert reader.stdout is not None
+        assert reader.stdout.read(1) == b"c"
+        code, seconds = first.stop()
+        assert code == 0
+        assert seconds < 2
+    finally:
+        reader.kill()
+        reader.communicate(timeout=5)
+
+
+_SLEEPING_READER = """\
+import socket, sys, time
+asking = socket.socket(socket.AF_UNIX)
+asking.connect(sys.argv[1])
+print("connected", flush=True)
+time.sleep(20)
+"""

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Net unreachable for destinations in the cluster network that no node owns (RFC 1122, 3.2.2)."""
+
+import errno
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns import frames, topo, traffic
+from tests.netns.sockets import open_in, udp_in
+from tests.netns.topo import Counting, Net, wait_until
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+NOBODY = "10.244.77.9"
+RATE = 100  # a second and worker
+IP_RECVERR = 11  # linux/in.h
+ERRORS = {"unreachable": 3, "source quench": 4, "redirect": 5, "time exceeded": 11, "parameter": 12}
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Net]:
+    with topo.built(fwd=1, kernel=1) as net:
+        yield net
+
+
+@pytest.fixture(params=["Pod", "host"])
+def sender(request: pytest.FixtureRequest, net: Net) -> str:
+    """Namespace of a sender on node 1."""
+    return net.pod(1).namespace if request.param == "Pod" else net.node(1).namespace
+
+
+def test_it_reaches_the_sender(sender: str) -> None:
+    with udp_in(sender) as sock:
+        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        sock.connect((NOBODY, 9))
+        sock.settimeout(2)
+        sock.send(b"anybody?")
+        with pytest.raises(OSError) as refused:
+            sock.recv(16)
+        assert refused.value.errno == errno.ENETUNREACH
+        data, control, _, _ = sock.recvmsg(64, 128, socket.MSG_ERRQUEUE)
+    assert data == b"anybody?"
+    kind, code = struct.unpack_from("=xxxxxBB", control[0][2])  # struct sock_extended_err
+    assert (kind, code) == (3, 0)
+
+
+def test_it_is_rate_limited(net: Net) -> None:
+    counting, status, begin = Counting(net, 1), net.status(1), time.monotonic()
+    with udp_in(net.pod(1).namespace) as sock:
+        traffic.paced(lambda data: sock.sendto(data, (NOBODY, 9)), [b"x"] * 4000, burst=64)
+    counters = counting.at_rest()
+    most = RATE * status.workers * (time.monotonic() - begin + 1)
+    assert counters["out_no_route"] == counters["out_packets"] == 4000
+    assert 0 < counters["icmp_sent"] <= min(most, 3999)
+    topo.assert_balanced(counting.total_at_rest())
+
+
+def answered(net: Net, packet: bytes, *, count: int = 5) -> int:
+    """How many errors node 1 sends about packets of its Pod; they may not hit the rate limit."""
+    time.sleep(0.2)
+    counting = Counting(net, 1)
+    with open_in(net.pod(1).namespace, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        for _ in range(count):
+            sock.sendto(packet, (NOBODY, 0))
+        wait_until(lambda: counting.now()["out_no_route"] >= count)
+    counters = counting.at_rest()
+    assert topo.drops_of(counters) == {"out_no_route": count}
+    return counters["icmp_sent"]
+
+
+def icmp(net: Net, kind: int) -> bytes:
+    about = frames.ip(NOBODY, net.address(net.pod(1)), bytes(8))
+    head = struct.pack("!BBHI", kind, 0, 0, 0)
+    csum = frames.checksum(head + about)
+    message = head[:2] + struct.pack("!H", csum) + head[4:] + about
+    return frames.ip(net.address(net.pod(1)), NOBODY, message, protocol=frames.ICMP)
+
+
+@pytest.mark.parametrize("kind", ERRORS.values(), ids=ERRORS.keys())
+def test_never_about_an_icmp_error(net: Net, kind: int) -> None:
+    assert answered(net, icmp(net, kind)) == 0
+
+
+def test_about_an_echo_request(net: Net) -> None:
+    assert answered(net, icmp(net, 8)) == 5
+
+
+@pytest.mark.parametrize(
+    ("fragment", "errors"), [(0x2000, 5), (0x2001, 0), (0x0010, 0)], ids=["first", "later", "last"]
+)
+def test_about_the_first_fragment_only(net: Net, *, fragment: int, errors: int) -> None:
+    pod = net.address(net.pod(1))
+    packet = frames.ip(pod, NOBODY, bytes(64), fragment=fragment)
+    assert answered(net, packet) == errors

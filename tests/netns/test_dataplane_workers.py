@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several workers and several flows at once: all arrives, and in no flow one overtakes another."""
+
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from tests.netns import topo, traffic
+from tests.netns.sockets import SOL_UDP, UDP_SEGMENT, udp_in
+from tests.netns.topo import Net
+from tests.netns.traffic import MEGABYTE
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+FLOWS = 8
+BATCHES = 60
+EACH = 40  # datagrams in a batch
+SIZE = 1000
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def net(request: pytest.FixtureRequest) -> Iterator[Net]:
+    with topo.built(args=("--workers", str(request.param))) as net:
+        assert [net.status(index).workers for index in (1, 2)] == [request.param] * 2
+        yield net
+
+
+@pytest.mark.parametrize("source", [2, 3], ids=["from fwd", "from the kernel"])
+def test_flows_keep_their_order(net: Net, source: int) -> None:
+    """Datagrams in bursts of 40 to 40 x 8, faster than anybody reads: late ones may be lost."""
+    pod, sender = net.pod(1), net.pod(source).namespace
+    sent = traffic.numbered(BATCHES * EACH, SIZE)
+    control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", SIZE))]
+    with ExitStack() as stack, ThreadPoolExecutor(FLOWS) as pool:
+        servers = [stack.enter_context(udp_in(pod.namespace)) for _ in range(FLOWS)]
+        clients = [stack.enter_context(udp_in(sender)) for _ in range(FLOWS)]
+        for client, server in zip(clients, servers, strict=True):
+            client.connect((net.address(pod), server.getsockname()[1]))
+        got = [pool.submit(traffic.receive, server, len(sent)) for server in servers]
+        for at in range(0, len(sent), EACH):
+            for client in clients:
+                client.sendmsg([b"".join(sent[at : at + EACH])], control)
+        for future in got:
+            numbers = [struct.unpack_from("!I", one)[0] for one in future.result()]
+            assert len(numbers) > len(sent) / 2
+            assert numbers == sorted(set(numbers))
+            assert all(sent[number] == one for number, one in zip(numbers, future.result(), strict=True))
+
+
+def test_paced_flows_arrive_whole(net: Net) -> None:
+    pod = net.pod(1)
+    ends = net.pod(2).namespace, pod.namespace, net.address(pod)
+    with ThreadPoolExecutor(FLOWS) as pool:
+        streams = [
+            pool.submit(traffic.udp_stream, *ends, count=500, size=size)
+            for size in range(64, 64 + FLOWS)
+        ]
+        for stream in streams:
+            stream.result()
+
+
+def test_tcp_connections_side_by_side(net: Net) -> None:
+    with ThreadPoolExecutor(FLOWS) as pool:
+        exchanges = []
+        for source, target in [(2, 1), (3, 1), (1, 2), (1, 3)] * 2:
+            pod = net.pod(target)
+            ends = net.pod(source).namespace, pod.namespace, net.address(pod)
+            exchanges.append(pool.submit(traffic.tcp_exchange, *ends, size=2 * MEGABYTE))
+        for exchange in exchanges:
+            exchange.result()
+
+
+def test_the_work_was_shared(net: Net) -> None:
+    """Else the tests above, which come first, would not test it."""
+    for index, name in ((1, "in_packets"), (2, "out_packets")):
+        shares = [counters[name] for counters in net.status(index).worker_counters]
+        assert sum(share > 0 for share in shares) > 1, shares
+    for index in (1, 2):
+        topo.assert_balanced(topo.Counting(net, index).total_at_rest())

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab with agents in it: they are started, watched, started again and ended.
+
+Excluded: what the lab does without an agent (test_lab), how fwd forwards (its own tests).
+"""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.lab_support import Lab, own_lab, require, wait_for
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    require(fwd=True)
+    yield from own_lab("lf")
+
+
+@pytest.fixture
+def built(lab: Lab) -> Lab:
+    """Two nodes that run fwd and a kernel one: what `fwd lab up` builds unless told otherwise."""
+    up = lab.run("up")
+    assert up.returncode == 0, up.stderr
+    return lab
+
+
+def agents(lab: Lab) -> dict[str, int]:
+    state = json.loads((lab.state_dir / "lab.json").read_text())
+    return {name: agent["pid"] for name, agent in state["agents"].items()}
+
+
+def test_every_pod_reaches_every_other_through_fwd(built: Lab) -> None:
+    done = built.run("test", "--json", limit=120)
+    document = json.loads(done.stdout)
+    assert [pair for pair in document["pairs"] if pair["problems"]] == []
+    assert len(document["pairs"]) == 12
+    assert done.returncode == 0
+
+
+def test_status_has_what_each_agent_says(built: Lab) -> None:
+    done = built.run("status", "--json")
+    nodes = json.loads(done.stdout)["nodes"]
+    assert done.returncode == 0
+    assert [node["agent"] and node["agent"]["said"]["node"] for node in nodes] == ["n1", "n2", None]
+
+
+def test_an_agent_that_was_killed_is_seen_and_started_again(built: Lab) -> None:
+    before = agents(built)
+    os.kill(before["n1"], signal.SIGKILL)
+    wait_for(lambda: built.run("status").returncode == 1)
+    assert "ended" in built.run("status").stdout
+    assert built.run("up").returncode == 0
+    assert built.run("status").returncode == 0
+    after = agents(built)
+    assert after["n1"] != before["n1"]
+    assert after["n2"] == before["n2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_down_after_a_crash_leaves_no_process(built: Lab, number: signal.Signals) -> None:
+    os.kill(agents(built)["n1"], number)
+    (built.state_dir / "lab.json").unlink()
+    down = built.run("down")
+    assert (down.returncode, down.stderr) == (0, "")
+    assert built.leftovers() == []
+
+
+def test_an_agent_that_cannot_start_shows_why_and_nothing_is_left(lab: Lab) -> None:
+    up = lab.run("up", "--run-arg=--public-ip=203.0.113.1", "--run-arg=--nosuchflag")
+    assert up.returncode == 1
+    *log, last = up.stderr.splitlines()
+    assert last.startswith("fwd lab: fwd on n1 ended: ")
+    assert "nosuchflag" in last
+    assert log
+    assert all(line.startswith("n1| ") for line in log)
+    assert lab.leftovers() == []

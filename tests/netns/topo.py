@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lab for tests: fwd and kernel nodes built by fwd.lab, agents that can be started anew.
+
+Nodes 1 and 2 run fwd, node 3 has the kernel's vxlan device, unless a test asks otherwise.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from fwd.lab import agentproc, fwdnode, lab, netns, state, steps, topology
+from fwd.lab.agentproc import Process
+from fwd.lab.state import State, StateDir
+from fwd.lab.topology import Node, Pod, Spec, Topology
+from fwd.ops import status
+from fwd.ops.status import Status
+from fwd.plane import CounterKind, counter_info
+
+PREFIX: Final = "dt"
+LIMIT: Final = 10.0  # seconds for anything that should happen at once
+
+
+class Net:
+    """A lab that is up."""
+
+    def __init__(self, plan: Topology, state_dir: StateDir) -> None:
+        self.plan = plan
+        self._state_dir = state_dir
+        saved = state_dir.load()
+        assert isinstance(saved, State)
+        self._agents: dict[str, Process] = dict(saved.agents)
+        self._log_starts: dict[str, int] = {}
+
+    @property
+    def mtu(self) -> int:
+        """Of Pods: the largest inner packet."""
+        return self.plan.pod_mtu
+
+    @property
+    def switch(self) -> str:
+        """Namespace of the wire."""
+        return self.plan.switch
+
+    def node(self, index: int) -> Node:
+        """A node by its number."""
+        return next(node for node in self.plan.nodes if node.index == index)
+
+    def pod(self, node: int, index: int = 1) -> Pod:
+        """A Pod by its node's number."""
+        return next(pod for pod in self.node(node).pods if pod.index == index)
+
+    def address(self, pod: Pod) -> str:
+        """A Pod's address."""
+        return str(self.plan.plans[0].pod(pod.node, pod.index).ip)
+
+    def underlay(self, index: int) -> str:
+        """A node's underlay address."""
+        return str(self.plan.plans[0].node(index).ip)
+
+    def status(self, index: int) -> Status:
+        """What a node's agent says of itself."""
+        directory = self._state_dir.of_node(self.node(index).namespace)
+        return status.decode(status.fetch(directory))
+
+    def log(self, index: int) -> list[str]:
+        """What a node's agent has logged since it was started last."""
+        name = self.node(index).namespace
+        text = self._state_dir.log(name).read_bytes()[self._log_starts.get(name, 0) :]
+        return text.decode(errors="replace").splitlines()
+
+    def leases(self, change: Callable[[dict[str, object]], dict[str, object] | None]) -> None:
+        """Rewrites the leases file: every lease becomes what change makes of it; None: gone."""
+        entries = [new for lease in fwdnode.leases(self.plan) if (new := change(lease))]
+        self._state_dir.write(self._state_dir.leases, {"leases": entries})
+
+    def restart(self, index: int, *args: str, env: Mapping[str, str] | None = None) -> None:
+        """Ends a node's agent and starts it with these further arguments; returns when it forwards."""
+        node = self.node(index)
+        agentproc.stop([self._agents[node.name]])
+        self._log_starts[node.namespace] = self._state_dir.log(node.namespace).stat().st_size
+        spec = msgspec.structs.replace(self.plan.spec, run_args=args)
+        plan = msgspec.structs.replace(self.plan, spec=spec)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            agent = fwdnode.start(plan, node, state_dir=self._state_dir)
+        self._agents[node.name] = agent.process
+        agent.await_forwarding(time.monotonic() + fwdnode.START_LIMIT)
+
+    def agent_pid(self, index: int) -> int:
+        """Process id of a node's agent."""
+        return self._agents[self.node(index).name].pid
+
+    def receive_errors(self, index: int) -> int:
+        """Datagrams that the kernel dropped before any socket of the node saw them."""
+        lines = Path(f"/proc/{self.agent_pid(index)}/net/snmp").read_text().splitlines()
+        names, values = (line.split() for line in lines if line.startswith("Udp:"))
+        numbers = dict(zip(names[1:], map(int, values[1:]), strict=True))
+        return numbers["InErrors"] + numbers["RcvbufErrors"]
+
+    def ip(self, namespace: str, line: str) -> None:
+        """One line for iproute2 in a namespace."""
+        netns.apply(namespace, [steps.ip(line)])
+
+
+@contextlib.contextmanager
+def built(
+    *, fwd: int = 2, kernel: int = 1, pods: int = 1, mtu: int = 1500, args: tuple[str, ...] = ()
+) -> Iterator[Net]:
+    """A lab for as long as the context lasts; what an earlier run left behind goes first."""
+    spec = Spec(
+        prefix=PREFIX,
+        nodes=topology.node_specs(fwd=fwd, kernel=kernel),
+        pods=pods,
+        mtu=mtu,
+        run_args=args,
+    )
+    plan, state_dir = topology.plan(spec), state.default(PREFIX)
+    with state_dir.locked():
+        lab.remove(PREFIX, state_dir)
+        try:
+            lab.up(plan, state_dir, say=lambda _: None)
+            yield Net(plan, state_dir)
+        finally:
+            lab.remove(PREFIX, state_dir)
+
+
+def wait_until(what: Callable[[], bool], *, limit: float = LIMIT) -> None:
+    """Waits for a condition."""
+    deadline = time.monotonic() + limit
+    while not what():
+        assert time.monotonic() < deadline, f"not after {limit:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+class Counting:
+    """The counters of a node from now on."""
+
+    def __init__(self, net: Net, index: int) -> None:
+        self._net = net
+        self._index = index
+        self._before = net.status(index).counters
+
+    def now(self) -> dict[str, int]:
+        """What each has grown by."""
+        counters = self._net.status(self._index).counters
+        return {name: value - self._before[name] for name, value in counters.items()}
+
+    def total_at_rest(self) -> dict[str, int]:
+        """What they are since the agent began."""
+        return {name: value + self._before[name] for name, value in self.at_rest().items()}
+
+    def at_rest(self) -> dict[str, int]:
+        """What each has grown by once nothing moves any more."""
+        last = self.now()
+        deadline = time.monotonic() + LIMIT
+        while True:
+            time.sleep(0.1)
+            new = self.now()
+            if new == last:
+                return new
+            assert time.monotonic() < deadline, "packets still flow"
+            last = new
+
+
+def assert_balanced(counters: Mapping[str, int]) -> None:
+    """Received = forwarded + dropped, in each direction."""
+    drops = dict.fromkeys(CounterKind, 0)
+    for info in counter_info():
+        drops[info.kind] += counters[info.name]
+    assert counters["out_packets"] == counters["out_sent"] + drops[CounterKind.DROP_OUT]
+    assert counters["in_packets"] == counters["in_written"] + drops[CounterKind.DROP_IN]
+
+
+def drops_of(counters: Mapping[str, int]) -> dict[str, int]:
+    """The drop counters that are not zero."""
+    return {
+        info.name: counters[info.name]
+        for info in counter_info()
+        if info.kind is not CounterKind.TRAFFIC and counters[info.name]
+    }

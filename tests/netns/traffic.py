@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traffic between two namespaces, both ends in this process: what arrives is compared byte by byte.
+
+Every wait is bounded by the sockets' time limit (sockets.LIMIT).
+"""
+
+import hashlib
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from tests.netns import frames
+from tests.netns.sockets import LIMIT, SOL_UDP, UDP_GRO, UDP_SEGMENT, open_in, udp_in
+
+MEGABYTE: Final = 1 << 20
+_CHUNK: Final = 1 << 18
+_QUIET: Final = 1.0  # seconds without a datagram: no more will come
+_noise = random.Random(1).randbytes(1 << 16)
+
+
+def content(seed: int, size: int) -> bytes:
+    """Bytes that differ between seeds."""
+    start = seed * 7919 % 251
+    return (_noise[start:] * (size // (len(_noise) - start) + 1))[:size]
+
+
+@contextmanager
+def tcp_pair(source: str, target: str, address: str) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connection that namespace `source` has opened to an address of namespace `target`."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(open_in(target, socket.AF_INET, socket.SOCK_STREAM))
+        listener.bind((address, 0))
+        listener.listen(1)
+        client = stack.enter_context(open_in(source, socket.AF_INET, socket.SOCK_STREAM))
+        client.connect(listener.getsockname())
+        server, _ = listener.accept()
+        stack.enter_context(server)
+        server.settimeout(LIMIT)
+        yield client, server
+
+
+def tcp_exchange(source: str, target: str, address: str, *, size: int) -> None:
+    """Sends size bytes each way over one connection, at once, and compares their hashes."""
+    data = random.Random(size).randbytes(size)
+    wanted = hashlib.sha256(data).hexdigest()
+    with tcp_pair(source, target, address) as (client, server), ThreadPoolExecutor(4) as pool:
+        got = [pool.submit(_read_to_end, end) for end in (client, server)]
+        sent = [pool.submit(_write_to_end, end, data) for end in (client, server)]
+        for future in sent:
+            future.result()
+        for future in got:
+            assert future.result() == wanted
+
+
+def _write_to_end(sock: socket.socket, data: bytes) -> None:
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def _read_to_end(sock: socket.socket) -> str:
+    got = hashlib.sha256()
+    while data := sock.recv(_CHUNK):
+        got.update(data)
+    return got.hexdigest()
+
+
+class Load:
+    """A TCP connection that carries data until it is told to end."""
+
+    def __init__(self, source: socket.socket, target: socket.socket) -> None:
+        self._source = source
+        self._target = target
+        self._stop = threading.Event()
+        self.received = 0
+
+    def send(self) -> str:
+        """The sender's thread: the hash of what was sent."""
+        sent = hashlib.sha256()
+        while not self._stop.is_set():
+            self._source.sendall(_noise)
+            sent.update(_noise)
+        self._source.shutdown(socket.SHUT_WR)
+        return sent.hexdigest()
+
+    def receive(self) -> str:
+        """The receiver's thread: the hash of what arrived."""
+        got = hashlib.sha256()
+        while data := self._target.recv(_CHUNK):
+            got.update(data)
+            self.received += len(data)
+        return got.hexdigest()
+
+    def stop(self) -> None:
+        """The sender closes after what it is about to send."""
+        self._stop.set()
+
+
+@contextmanager
+def tcp_load(source: str, target: str, address: str) -> Iterator[Load]:
+    """A TCP flow beside the test; afterwards it must have arrived whole, over one connection."""
+    with tcp_pair(source, target, address) as (client, server), ThreadPoolExecutor(2) as pool:
+        # A window well below the node's receive buffer: what is injected beside must fit in.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 19)
+        load = Load(client, server)
+        sent, got = pool.submit(load.send), pool.submit(load.receive)
+        try:
+            yield load
+        finally:
+            load.stop()
+        assert sent.result() == got.result()
+        assert load.received > 0
+
+
+def paced(send: Callable[[bytes], object], payloads: Sequence[bytes], *, burst: int = 8) -> None:
+    """Sends them with a pause after each burst, so that no queue on the way runs over."""
+    for at in range(0, len(payloads), burst):
+        for payload in payloads[at : at + burst]:
+            send(payload)
+        time.sleep(0.001)
+
+
+def receive(sock: socket.socket, count: int) -> list[bytes]:
+    """Datagrams until there are count of them, or no more come."""
+    got: list[bytes] = []
+    sock.settimeout(_QUIET)
+    try:
+        while len(got) < count:
+            got.append(sock.recv(1 << 16))
+    except TimeoutError:
+        pass
+    return got
+
+
+def receive_gro(sock: socket.socket, count: int) -> list[bytes]:
+    """The same from a socket with UDP_GRO: aggregates are cut at the size that the kernel tells."""
+    got: list[bytes] = []
+    sock.settimeout(_QUIET)
+    try:
+        while len(got) < count:
+            data, control, _, _ = sock.recvmsg(1 << 16, 64)
+            size = len(data)
+            for level, kind, value in control:
+                if (level, kind) == (SOL_UDP, UDP_GRO):
+                    size = struct.unpack("i", value)[0]
+            got += [data[at : at + size] for at in range(0, len(data), size)]
+    except TimeoutError:
+        pass
+    return got
+
+
+def numbered(count: int, size: int) -> list[bytes]:
+    """Datagrams of which no two are alike: a number, then its content."""
+    return [struct.pack("!I", number) + content(number, size - 4) for number in range(count)]
+
+
+def udp_stream(source: str, target: str, address: str, *, count: int, size: int) -> None:
+    """Paced datagrams: all arrive, once, in order, unchanged."""
+    sent = numbered(count, size)
+    with udp_in(target, address) as server, udp_in(source) as client:
+        client.connect(server.getsockname())
+        paced(client.send, sent)
+        got = receive(server, count)
+    assert_same(got, sent)
+
+
+def segmented(source: str, target: str, address: str, *, data: bytes, size: int, gro: bool) -> None:
+    """One send with UDP_SEGMENT: every datagram arrives in order with its size and content."""
+    wanted = [data[at : at + size] for at in range(0, len(data), size)]
+    with udp_in(target, address) as server, udp_in(source) as client:
+        if gro:
+            server.setsockopt(SOL_UDP, UDP_GRO, 1)
+        control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", size))]
+        client.sendmsg([data], control, 0, server.getsockname())
+        got = (receive_gro if gro else receive)(server, len(wanted))
+    assert_same(got, wanted)
+
+
+def assert_same(got: Sequence[bytes], wanted: Sequence[bytes]) -> None:
+    """The same datagrams; a short message when not."""
+    assert [len(one) for one in got] == [len(one) for one in wanted]
+    differ = [i for i, (a, b) in enumerate(zip(got, wanted, strict=True)) if a != b]
+    assert differ == []
+
+
+def ping(source: str, address: str, sizes: Sequence[int]) -> None:
+    """One echo request of each payload size; each reply holds the same bytes."""
+    with open_in(source, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+        sock.settimeout(2)
+        for number, size in enumerate(sizes):
+            body = content(number, size)
+            head = struct.pack("!BBHHH", 8, 0, 0, 0x4657, number)
+            csum = frames.checksum(head + body)
+            sock.sendto(head[:2] + struct.pack("!H", csum) + head[4:] + body, (address, 0))
+            wanted = struct.pack("!HH", 0x4657, number) + body
+            assert _echo_reply(sock, number) == wanted, f"{size} bytes"
+
+
+def _echo_reply(sock: socket.socket, number: int) -> bytes:
+    """What follows the checksum in the reply of that number."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        packet = frames.parse_ip(sock.recv(1 << 16))
+        if packet and packet.payload[0] == 0 and packet.payload[6:8] == struct.pack("!H", number):
+            return packet.payload[4:]
+    raise AssertionError(f"echo request {number} is not answered")

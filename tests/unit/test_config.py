@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flags, environment and the commands' ends."""
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwd import cli, config
+from fwd.config import HelpAsked, UsageError, run_config
+from fwd.model import ConfigError
+
+NEEDED = ["--static-leases", "leases.json", "--node-name", "n1"]
+
+
+def test_the_defaults() -> None:
+    settings = run_config(NEEDED, {})
+    assert settings.static_leases == Path("leases.json")
+    assert settings.net_config_path == Path("/etc/kube-flannel/net-conf.json")
+    assert settings.subnet_file == Path("/run/flannel/subnet.env")
+    assert settings.run_dir == Path("/run/flannel")
+    assert settings.source_check == "strict"
+    assert 1 <= settings.workers <= 4
+    assert settings.iface == ()
+    assert settings.public_ip is None
+    assert settings.disable_offload == frozenset()
+    assert settings.notes == ()
+
+
+def test_every_flag() -> None:
+    settings = run_config(
+        [
+            *(*NEEDED, "-iface=eth0", "--iface", "10.0.0.1", "-public-ip", "10.0.0.1"),
+            *("--net-config-path=a", "-subnet-file=b", "-run-dir", "c", "--workers=7"),
+            *("--source-check=loose", "--disable-offload=uso,tso", "-disable-offload=udp-gro"),
+        ],
+        {},
+    )
+    assert settings.iface == ("eth0", "10.0.0.1")
+    assert settings.public_ip == ip_address("10.0.0.1")
+    assert (settings.net_config_path, settings.subnet_file) == (Path("a"), Path("b"))
+    assert (settings.run_dir, settings.workers) == (Path("c"), 7)
+    assert settings.source_check == "loose"
+    assert settings.disable_offload == {"uso", "tso", "udp-gro"}
+
+
+@given(st.sampled_from(["-{}={}", "--{}={}"]), st.text(min_size=1))
+def test_a_value_after_the_equals_sign_is_taken_as_it_is(form: str, value: str) -> None:
+    values, _ = config.parse_flags([form.format("node-name", value)], config.RUN_FLAGS, {})
+    assert values["node_name"] == value
+
+
+@given(st.sampled_from(["-node-name", "--node-name"]), st.text())
+def test_a_value_may_be_the_next_word_whatever_it_looks_like(form: str, value: str) -> None:
+    values, _ = config.parse_flags([form, value], config.RUN_FLAGS, {})
+    assert values["node_name"] == value
+
+
+def test_a_switch_needs_its_value_after_an_equals_sign() -> None:
+    for words, value in (
+        ([], False),
+        (["-json"], True),
+        (["--json=false"], False),
+        (["--json=T"], True),
+    ):
+        assert config.parse_flags(words, config.STATUS_FLAGS, {})[0]["json"] is value
+
+
+def test_the_command_line_comes_before_the_environment_before_the_default() -> None:
+    environ = {
+        "NODE_NAME": "n2",
+        "FLANNELD_IFACE": "eth1",
+        "FLANNELD_RUN_DIR": "",
+        "FLANNELD_NODE_NAME": "n3",
+    }
+    settings = run_config(NEEDED, environ)
+    assert (settings.node_name, settings.iface) == ("n1", ("eth1",))
+    assert settings.run_dir == Path("/run/flannel"), "an empty variable is none"
+    assert run_config(NEEDED[:2], environ).node_name == "n2"
+
+
+def test_a_bad_variable_is_noted_and_the_default_stays() -> None:
+    settings = run_config(NEEDED, {"FLANNELD_SOURCE_CHECK": "maybe"})
+    assert settings.source_check == "strict"
+    assert settings.notes == ("FLANNELD_SOURCE_CHECK=maybe: must be one of strict, loose, off",)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["x"], "'x' is not a flag"),
+        (["-"], "'-' is not a flag"),
+        (["--"], "'--' is not a flag"),
+        (["---workers=1"], "there is no flag ---workers"),
+        (["--nonsense=1"], "there is no flag --nonsense"),
+        (["--workers"], "--workers needs a value"),
+        (["--workers=0"], "--workers 0: must be a number from 1 to 64"),
+        (["--workers", "x"], "--workers x: must be a number from 1 to 64"),
+        (["--source-check=no"], "--source-check no: must be one of strict, loose, off"),
+        (["--disable-offload=tso,x"], "--disable-offload tso,x: must be a comma list of vnet-hdr"),
+        (["--public-ip=x"], "--public-ip x: 'x' is not an IP address"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(words: list[str], says: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        run_config([*NEEDED, *words], {})
+    assert str(raised.value).startswith(says)
+
+
+def test_what_is_missing_is_said_with_its_cure() -> None:
+    with pytest.raises(ConfigError, match="give --static-leases FILE"):
+        run_config(["--node-name=n1"], {})
+    with pytest.raises(ConfigError, match="set NODE_NAME or give --node-name"):
+        run_config(["--static-leases=x"], {})
+
+
+@pytest.mark.parametrize("word", ["-h", "--help", "-help"])
+def test_help_is_asked_anywhere(word: str) -> None:
+    with pytest.raises(HelpAsked):
+        run_config(["--workers", "2", word], {})
+
+
+def test_help_names_every_flag_and_its_variable() -> None:
+    text = config.describe_flags(config.RUN_FLAGS)
+    for flag in config.RUN_FLAGS:
+        assert f"--{flag.name} " in text
+        assert f"[{flag.variable}]" in text
+
+
+def test_net_conf_that_cannot_be_used_names_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "net-conf.json"
+    with pytest.raises(ConfigError, match=f"failed to read net conf: {path}: No such file"):
+        config.load_netconf(path)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=f"{path}: error parsing subnet config: "):
+        config.load_netconf(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ([], 2, "fwd: a command is missing"),
+        (["nonsense"], 2, "fwd: there is no command 'nonsense'"),
+        (["run", "--nonsense"], 2, "fwd run: there is no flag --nonsense"),
+        (["run"], 1, "fwd run: no source of leases"),
+        (["run", *NEEDED, "--net-config-path=/none"], 1, "fwd run: failed to read net conf: /none"),
+        (["status", "--run-dir=/none"], 1, "fwd status: no agent answers at /none/fwd.sock"),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(
+    words: list[str], code: int, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == code
+    shown = capfd.readouterr()
+    assert shown.err.startswith(says)
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "-h"], ["status", "--help"]])
+def test_help_is_no_error(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 0
+    assert capfd.readouterr().out.startswith("usage: fwd ")
+
+
+def test_the_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capfd.readouterr().out == f"fwd {config.version()}\n"

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""net-conf.json with Go's decoding rules, flannel's defaults and flannel's error texts."""
+
+import json
+import random
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwd.core.netconf import NetConf, VxlanConf, parse_netconf
+from fwd.model import IPV4, IPV6, ConfigError
+
+
+def conf(**backend: Any) -> str:  # noqa: ANN401
+    return json.dumps({"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"} | backend})
+
+
+def test_the_usual_file() -> None:
+    parsed = parse_netconf(conf())
+    assert parsed == NetConf(network=ip_network("10.244.0.0/16"), backend=VxlanConf())
+    assert parsed.networks == {IPV4: ip_network("10.244.0.0/16")}
+    assert (parsed.backend.vni, parsed.backend.port, parsed.backend.mtu) == (1, 8472, None)
+    assert parsed.backend.device(IPV4) == "flannel.1"
+    assert parsed.backend.device(IPV6) == "flannel-v6.1"
+
+
+def test_every_key() -> None:
+    parsed = parse_netconf(
+        """{"Network": "10.244.3.7/16", "IPv6Network": "fc00::/48", "EnableIPv6": true,
+            "EnableNFTables": true, "SubnetLen": 24, "SubnetMin": "10.244.1.0",
+            "SubnetMax": "10.244.9.0", "IPv6SubnetLen": 64, "IPv6SubnetMin": "fc00:0:0:1::",
+            "IPv6SubnetMax": "fc00:0:0:ffff::", "Backend": {"Type": "VXLAN", "VNI": 4096,
+            "Port": 4789, "MTU": 1414, "GBP": true, "Learning": true, "DirectRouting": true,
+            "MacPrefix": "0E-2A", "Name": "x"}}"""
+    )
+    assert parsed == NetConf(
+        network=ip_network("10.244.0.0/16"),
+        ipv6_network=ip_network("fc00::/48"),
+        enable_ipv6=True,
+        enable_nftables=True,
+        subnet_len=24,
+        subnet_min=ip_address("10.244.1.0"),
+        subnet_max=ip_address("10.244.9.0"),
+        ipv6_subnet_len=64,
+        ipv6_subnet_min=ip_address("fc00:0:0:1::"),
+        ipv6_subnet_max=ip_address("fc00:0:0:ffff::"),
+        backend=VxlanConf(
+            vni=4096, port=4789, mtu=1414, gbp=True, learning=True, direct_routing=True
+        ),
+    )
+    assert parsed.backend.ignored() == ("GBP", "Learning", "DirectRouting")
+    assert set(parsed.networks) == {IPV4, IPV6}
+
+
+def test_an_ipv6_network_alone_does_not_enable_ipv6() -> None:
+    parsed = parse_netconf(
+        '{"Network": "10.3.0.0/16", "IPv6Network": "fc00::/48", "Backend": {"Type": "vxlan"}}'
+    )
+    assert set(parsed.networks) == {IPV4}
+
+
+@given(st.integers())
+def test_keys_match_whatever_their_case(seed: int) -> None:
+    rng = random.Random(seed)
+
+    def shout(word: str) -> str:
+        return "".join(rng.choice([c.upper(), c.lower()]) for c in word)
+
+    written = json.dumps(
+        {
+            shout("Network"): "10.3.0.0/16",
+            shout("enableNFTables"): True,
+            shout("Backend"): {shout("Type"): shout("vxlan"), shout("VNI"): 7, shout("mtu"): 1400},
+        }
+    )
+    parsed = parse_netconf(written)
+    assert parsed.enable_nftables
+    assert parsed.backend == VxlanConf(vni=7, mtu=1400)
+
+
+def test_the_last_of_equal_keys_wins_and_null_is_no_value() -> None:
+    parsed = parse_netconf(
+        '{"network": "10.3.0.0/16", "Network": "10.4.0.0/16", "EnableIPv4": null, "Unknown": [1],'
+        ' "Backend": {"Type": "vxlan", "VNI": 5, "vni": 6, "VNI": null, "Port": 0, "MTU": 0}}'
+    )
+    assert parsed.network == ip_network("10.4.0.0/16")
+    assert parsed.enable_ipv4
+    assert parsed.backend == VxlanConf(vni=6, port=8472, mtu=None)
+
+
+PARSING = "error parsing subnet config: "
+REGISTERING = "Error registering network: error decoding VXLAN backend config: "
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("", PARSING + "Expecting value"),
+        ("{", PARSING),
+        ("[]", PARSING + "must be an object, not an array"),
+        ('"x"', PARSING + "must be an object, not a string"),
+        (conf() + "x", PARSING + "Extra data"),
+        ('{"Network": NaN}', PARSING + "NaN is not JSON"),
+        ('{"Network": 7}', PARSING + "Network: must be a string, not a number"),
+        ('{"Network": 7.5}', PARSING + "Network: must be a string, not a number"),
+        ('{"network": null}', PARSING + "network: must be a string, not null"),
+        ('{"Network": "10.3.0.0"}', PARSING + "Network: '10.3.0.0' is not a CIDR"),
+        ('{"Network": "fc00::/48"}', PARSING + "Network: invalid IPv4 CIDR format: fc00::/48"),
+        ('{"IPv6Network": "10.3.0.0/16"}', PARSING + "IPv6Network: invalid IPv6 CIDR format"),
+        ('{"EnableIPv4": "true"}', PARSING + "EnableIPv4: must be true or false, not a string"),
+        ('{"EnableIPv4": 1}', PARSING + "EnableIPv4: must be true or false, not a number"),
+        ('{"SubnetLen": -1}', PARSING + "SubnetLen: must be a non-negative integer, not -1"),
+        ('{"SubnetLen": 24.0}', PARSING + "SubnetLen: must be a non-negative integer, not 24.0"),
+        ('{"SubnetLen": true}', PARSING + "SubnetLen: must be a non-negative integer, not a bool"),
+        ('{"SubnetMin": "fc00::"}', PARSING + "SubnetMin: fc00:: is not an IPv4 address"),
+        ('{"IPv6SubnetMin": "1.2.3.4"}', PARSING + "IPv6SubnetMin: 1.2.3.4 is not an IPv6 address"),
+        ('{"EnableIPv4": false}', "none defined stack"),
+        ("{}", "please define a correct Network parameter in the flannel config"),
+        ("null", "please define a correct Network parameter in the flannel config"),
+        (
+            '{"EnableIPv4": false, "EnableIPv6": true}',
+            "please define a correct IPv6Network parameter in the flannel config",
+        ),
+        ('{"Network": "10.3.0.0/16"}', "Error fetching backend: unknown backend type: udp"),
+        (
+            '{"Network": "10.3.0.0/16", "Backend": null}',
+            "Error fetching backend: unknown backend type:  (",
+        ),
+        (
+            '{"Network": "10.3.0.0/16", "Backend": {}}',
+            "Error fetching backend: unknown backend type:  (",
+        ),
+        (
+            '{"Network": "10.3.0.0/16", "Backend": {"Type": "host-gw"}}',
+            "Error fetching backend: unknown backend type: host-gw",
+        ),
+        (
+            '{"Network": "10.3.0.0/16", "Backend": "vxlan"}',
+            "error decoding Backend property of config: must be an object, not a string",
+        ),
+        (
+            '{"Network": "10.3.0.0/16", "Backend": {"Type": 7}}',
+            "error decoding Backend property of config: Type: must be a string, not a number",
+        ),
+        (conf(VNI=2**24), REGISTERING + "VNI: 16777216 is not within 0 to 16777215"),
+        (conf(VNI=-1), REGISTERING + "VNI: -1 is not within"),
+        (conf(VNI="1"), REGISTERING + "VNI: must be an integer, not a string"),
+        (conf(VNI=2**70), REGISTERING + "VNI: must be an integer"),
+        (conf(Port=65536), REGISTERING + "Port: 65536 is not within 0 to 65535"),
+        (conf(MTU=1e3), REGISTERING + "MTU: must be an integer, not 1000.0"),
+        (conf(DirectRouting="yes"), REGISTERING + "DirectRouting: must be true or false"),
+    ],
+)
+def test_what_is_wrong_is_said_in_flannels_words(written: str, says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_netconf(written)
+    assert str(raised.value).startswith(says)
+    assert "\n" not in str(raised.value)
+
+
+@given(st.text() | st.binary())
+def test_any_input_is_a_configuration_or_a_config_error(written: str | bytes) -> None:
+    try:
+        parse_netconf(written)
+    except ConfigError:
+        pass
+
+
+# flannel spec 5.5, its table.
+@pytest.mark.parametrize(
+    ("link", "key", "pods", "device", "device_v6"),
+    [
+        (1500, None, 1450, 1450, 1430),
+        (1500, 1414, 1364, 1364, 1364),
+        (9000, None, 8950, 8950, 8930),
+    ],
+)
+def test_the_mtus(link: int, key: int | None, pods: int, device: int, device_v6: int) -> None:
+    backend = VxlanConf(mtu=key)
+    assert backend.pod_mtu(link) == pods
+    assert backend.device_mtu(IPV4, link) == device
+    assert backend.device_mtu(IPV6, link) == device_v6
+
+
+def test_an_mtu_too_small_for_ip_is_refused() -> None:
+    assert VxlanConf().device_mtu(IPV4, 118) == 68
+    with pytest.raises(ConfigError, match="leaves 67 for IPv4 Pods, which need 68"):
+        VxlanConf().device_mtu(IPV4, 117)
+    with pytest.raises(ConfigError, match="need 1280"):
+        VxlanConf().device_mtu(IPV6, 1349)

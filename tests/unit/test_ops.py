@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log's form and the status socket."""
+
+import asyncio
+import logging
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fwd.model import FwdError
+from fwd.ops import log, status
+from fwd.ops.status import DropStatus, LeaseStatus, OffloadStatus, Status, StatusServer
+
+DOCUMENT = Status(
+    version="1",
+    node="n1",
+    subnet="10.244.1.0/24",
+    public_ip="192.168.50.1",
+    vtep_mac="02:00:00:00:00:01",
+    device="flannel.1",
+    mtu=1450,
+    vni=1,
+    port=8472,
+    underlay="eth0",
+    source_check="strict",
+    forwarding=True,
+    trouble=None,
+    workers=2,
+    retired_tables=0,
+    offloads=OffloadStatus(in_force=("tso",), fallen_back=("uso",), disabled=()),
+    leases=(
+        LeaseStatus(
+            node="n2",
+            subnet="10.244.2.0/24",
+            public_ip="192.168.50.2",
+            vtep_mac="02:00:00:00:00:02",
+        ),
+    ),
+    counters={"out_packets": 7, "in_packets": 0, "in_too_short": 3},
+    worker_counters=(),
+    drops=(DropStatus(reason="in_too_short", count=3, text="no room"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("flannel.1", "flannel.1"),
+        ("10.244.1.0/24", "10.244.1.0/24"),
+        (7, "7"),
+        ("", '""'),
+        ("two words", '"two words"'),
+        ('say "x"\n\\', '"say \\"x\\"\\n\\\\"'),
+        ("a=b", '"a=b"'),
+        ("\N{LATIN SMALL LETTER O WITH DIAERESIS}", '"\N{LATIN SMALL LETTER O WITH DIAERESIS}"'),
+    ],
+)
+def test_a_value_is_quoted_only_if_it_must_be(value: object, text: str) -> None:
+    assert log.line("event", {"a_key": value}) == f"event=event a-key={text}"
+
+
+def test_what_others_log_has_the_same_form() -> None:
+    record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "task %s", ("died",), None)
+    record.created, record.msecs = 1.5, 500.0
+    assert log._Formatter().format(record) == (
+        'time=1970-01-01T00:00:01.500Z level=error event=asyncio text="task died"'
+    )
+
+
+async def asked(run_dir: Path) -> bytes:
+    return await asyncio.to_thread(status.fetch, run_dir)
+
+
+async def test_every_connection_gets_the_document_of_the_moment(tmp_path: Path) -> None:
+    (tmp_path / "fwd.sock").write_text("left over")
+    server = await StatusServer.open(tmp_path, lambda: DOCUMENT)
+    assert stat.S_IMODE((tmp_path / "fwd.sock").stat().st_mode) == 0o600
+    for document in await asyncio.gather(*(asked(tmp_path) for _ in range(5))):
+        assert status.decode(document) == DOCUMENT
+    server.close()
+    assert not (tmp_path / "fwd.sock").exists()
+
+
+def test_the_document_speaks_kebab_case() -> None:
+    keys = msgspec.json.decode(msgspec.json.encode(DOCUMENT))
+    assert {"public-ip", "vtep-mac", "worker-counters", "retired-tables"} <= set(keys)
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    with pytest.raises(FwdError, match=r"no agent answers at .*fwd\.sock"):
+        status.fetch(tmp_path)
+
+
+def test_another_versions_document_is_an_error_not_a_crash() -> None:
+    with pytest.raises(FwdError, match="is not of this version"):
+        status.decode(b"{}")
+
+
+def test_people_see_what_is_not_zero() -> None:
+    shown = status.render(DOCUMENT)
+    assert "out_packets     7" in shown
+    assert "in_packets" not in shown
+    assert shown.endswith("in_too_short: no room")
+    assert shown.count("in_too_short") == 1
+    assert "fallen back   uso" in shown

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wrapper around the C module, as far as no device is needed (see tests/netns/test_agent.py)."""
+
+import errno
+from ipaddress import ip_address
+
+import pytest
+
+from fwd import config, plane
+from fwd.node.station import wanted_offloads
+from fwd.ops.report import _SLOWER, drop_reasons
+from fwd.plane import ALL_OFFLOADS, CounterKind, Offload, PlaneSettings, counter_info
+
+SETTINGS = PlaneSettings(
+    device="flannel.1",
+    family=4,
+    mac=b"\2\0\0\0\0\1",
+    own=ip_address("10.244.1.0"),
+    local=ip_address("192.168.50.1"),
+    vni=1,
+    port=8472,
+    mtu=1450,
+    workers=1,
+)
+
+
+def test_the_librarys_offloads_are_those_of_the_option() -> None:
+    assert set(ALL_OFFLOADS.names) == set(config.OFFLOADS)
+    for name in config.OFFLOADS:
+        assert Offload.named(name).names == (name,)
+    assert set(_SLOWER) == set(ALL_OFFLOADS), "each has a text for the log"
+
+
+def test_without_a_vnet_header_there_is_no_segmentation_either() -> None:
+    assert wanted_offloads(()) == ALL_OFFLOADS
+    assert wanted_offloads({"uso"}).names == tuple(n for n in config.OFFLOADS if n != "uso")
+    assert not wanted_offloads({"vnet-hdr"}) & (Offload.TSO | Offload.USO | Offload.VNET_HDR)
+
+
+def test_every_counter_has_a_name_of_its_own_and_a_text() -> None:
+    info = counter_info()
+    assert len({one.name for one in info}) == len(info)
+    assert all(one.name.isidentifier() and one.text for one in info)
+    assert {one.kind for one in info} == set(CounterKind)
+    assert {one.name for one in drop_reasons()} == {
+        one.name for one in info if one.kind is not CounterKind.TRAFFIC
+    }
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "says"),
+    [
+        ("open TUN device flannel.1", errno.ENOENT, "there is no /dev/net/tun: load"),
+        ("open TUN device flannel.1", errno.EPERM, "needs CAP_NET_ADMIN"),
+        ("open TUN device flannel.1", errno.EINVAL, "remove it with `ip link del flannel.1`"),
+        ("receive on 192.168.50.1 UDP port 8472", errno.EADDRINUSE, "the port is taken"),
+        ("send from 192.168.50.1", errno.EADDRNOTAVAIL, "that is no address of this node"),
+        ("commit 3 routes", errno.ENOMEM, "cannot commit 3 routes: Cannot allocate memory"),
+    ],
+)
+def test_an_errno_is_one_oserror_that_says_what_to_do(what: str, code: int, says: str) -> None:
+    with pytest.raises(OSError, match=f"cannot {what}: ") as raised:
+        plane._check(-code, what, SETTINGS)
+    assert raised.value.errno == code
+    assert says in str(raised.value)
+
+
+def test_what_succeeds_raises_nothing() -> None:
+    plane._check(0, "commit", SETTINGS)
+    plane._check(7, "open", SETTINGS)
