@@ -96,7 +96,7 @@ def table(measured: dict[str, list[float]], *, title: str) -> Table:
 
 def main() -> int:
     """Builds the lab, measures, takes it down."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--mtu", type=int, default=1500)
@@ -104,9 +104,7 @@ def main() -> int:
     arguments = parser.parse_args()
     child.require_root()
     running = topology.plan(
-        topology.Spec(
-            prefix=PREFIX, nodes=topology.node_specs(fwd=2, kernel=2), mtu=arguments.mtu
-        )
+        topology.Spec(prefix=PREFIX, nodes=topology.node_specs(fwd=2, kernel=2), mtu=arguments.mtu)
     )
     directory = state.default(PREFIX)
     with signals.as_exceptions(), directory.locked():

@@ -39,10 +39,9 @@ struct vx_settings {
 	uint8_t family;		/* 4 or 6: inner and outer alike */
 	uint8_t source_check;
 	uint8_t mac[6];		/* own VtepMAC */
-	uint8_t own[16];	/* the TUN's address: source of ICMP errors */
 	uint32_t vni;
 	uint32_t mtu;		/* of the TUN: the largest inner packet */
-	uint32_t offloads;	/* what vx_tun_open and vx_udp_* granted */
+	uint32_t offloads;	/* what vx_tun_open and all vx_udp_* granted */
 	uint32_t icmp_rate;	/* unreachables a second and worker; 0: none */
 	uint32_t workers;	/* as many TUN queues and receiving sockets */
 	uint32_t sources;	/* sending sockets, one source port each */
@@ -81,7 +80,8 @@ int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t offloads,
 		  uint32_t *granted);
 
 /*
- * A plane with an empty table and no thread running.  It owns the
+ * A plane with an empty table and no thread running, on settings->workers TUN
+ * queues and receiving sockets and settings->sources sending ones.  It owns the
  * descriptors from here on (also when it fails).  NULL: *error is -errno.
  */
 struct vx_plane *vx_plane_new(const struct vx_settings *settings,

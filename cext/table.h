@@ -32,7 +32,7 @@ struct table {
 	uint32_t outer_mask;		/* open hash of peer + 1 */
 	uint32_t *outers;
 
-	uint64_t retired;		/* snapshot.h: generation of retirement */
+	uint64_t retired;		/* snapshot.h: since generation */
 	struct table *next;
 };
 

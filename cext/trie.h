@@ -4,8 +4,8 @@
  *
  * All prefixes of a cluster share their first bits (the cluster network) and
  * most have one length.  So the root skips the shared bits and is indexed by
- * up to 16 bits that follow: a lookup is one compare and one load at 3 leases as
- * at 65,536.  Prefixes that end deeper hang below in nodes of 8 bits.
+ * up to 16 bits that follow: a lookup is one compare and one load, at 3 leases
+ * as at 65,536.  Prefixes that end deeper hang below in nodes of 8 bits.
  */
 #pragma once
 #include <endian.h>
@@ -34,7 +34,7 @@ struct trie {
 	struct key root;		/* the bits that all prefixes share */
 	struct key root_mask;
 	struct trie_node *nodes;	/* [0] is the root */
-	uint32_t *slots;		/* 0: miss; TRIE_CHILD | node; value + 1 */
+	uint32_t *slots;	/* TRIE_MISS, TRIE_CHILD | node, value + 1 */
 };
 
 enum { TRIE_CHILD = (int)0x80000000, TRIE_MISS = 0 };

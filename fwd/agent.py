@@ -14,9 +14,7 @@ agent says what is wrong once, keeps the last good table and goes on.
 """
 
 import asyncio
-import signal
 import time
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack, closing
 from enum import Enum, auto
 from typing import NoReturn
@@ -29,13 +27,14 @@ from fwd.core.leases import LeaseBook
 from fwd.core.netconf import NetConf
 from fwd.core.plan import make_plan
 from fwd.model import IPV6, ConfigError, FwdError, OwnLease, Plan, Snapshot, Trouble
-from fwd.node import netlink
+from fwd.node.linkwatch import LinkWatch
 from fwd.node.rundir import RunDir
 from fwd.node.station import Station, find_station, remember
 from fwd.node.tunnel import Health, Tunnel
 from fwd.ops import log
 from fwd.ops.gather import gather
 from fwd.ops.report import Reporter
+from fwd.ops.signals import until_signal
 from fwd.ops.status import Status, StatusServer
 from fwd.sources.base import LeaseSource
 from fwd.sources.static import StaticSource
@@ -78,7 +77,7 @@ class Agent:
         async with AsyncExitStack() as stack:
             await self._begin(await self._source.first())
             stack.callback(self._tunnel.close)
-            links = stack.enter_context(closing(netlink.LinkWatch()))
+            links = stack.enter_context(closing(LinkWatch()))
             stack.enter_context(closing(await StatusServer.open(self._run_dir.path, self._gather)))
             lease, layout = self._station.lease, self._station.layout
             log.info(
@@ -117,7 +116,7 @@ class Agent:
             await self._events.put(said)
         raise RuntimeError("the source of leases ended, which none may")
 
-    async def _feed_links(self, links: netlink.LinkWatch) -> NoReturn:
+    async def _feed_links(self, links: LinkWatch) -> NoReturn:
         while True:
             await links.changed()
             await self._events.put(Hint.LINKS)
@@ -197,7 +196,7 @@ class Agent:
 
     def _report(self) -> None:
         if self._tunnel.plane is not None:
-            self._reporter.offloads(self._tunnel.plane)
+            self._reporter.offloads(self._tunnel.plane.wanted, self._tunnel.plane.offloads)
         self._reporter.drops(self._tunnel.counters(), now=time.monotonic())
 
     async def _reopen(self) -> None:
@@ -281,34 +280,10 @@ def main(config: RunConfig) -> int:
     """Runs until SIGTERM or SIGINT, then returns 0.  Device and route stay (flannel spec 10.3)."""
     log.set_up()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_signal(run(config)))
+        runner.run(until_signal(run(config)))
     return 0
-
-
-async def _until_signal(work: Coroutine[None, None, NoReturn]) -> None:
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(work)
-    caught: list[signal.Signals] = []
-
-    def stop(number: signal.Signals) -> None:
-        caught.append(number)
-        for one in _STOP_SIGNALS:
-            loop.remove_signal_handler(one)  # a second one kills, as with flannel
-        task.cancel()
-
-    for one in _STOP_SIGNALS:
-        loop.add_signal_handler(one, stop, one)
-    try:
-        await task
-    except asyncio.CancelledError:
-        if not caught:
-            raise
-        log.info("stopped", signal=caught[0].name)
 
 
 def reason(error: FwdError | OSError) -> str:
     """An error as one line for a person."""
     return (isinstance(error, OSError) and error.strerror) or str(error)
-
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -15,7 +15,7 @@ import os
 import struct
 from contextlib import ExitStack
 from functools import cache
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from msgspec import Struct
 
@@ -81,8 +81,6 @@ class PlaneSettings(Struct, frozen=True, kw_only=True):
     family: int
     mac: bytes
     """This node's VtepMAC: 6 bytes."""
-    own: Address
-    """The TUN's address: source of ICMP errors."""
     local: Address
     """The underlay address to send from and to receive at."""
     vni: int
@@ -109,23 +107,28 @@ class Plane:
 
     @classmethod
     def open(cls, settings: PlaneSettings) -> Self:
-        """Opens the TUN (made persistent if need be) and the sockets.  No thread runs yet."""
+        """Opens the sockets and the TUN (made persistent if need be).  No thread runs yet.
+
+        The TUN last: a port that is taken must not leave a device behind.
+        """
         with ExitStack() as undo:
-            tun, granted = _open_tun(settings, undo)
-            workers = len(tun)
-            listen, gro = _open_sockets(settings, undo, listening=workers)
+            listen, gro = _open_sockets(settings, undo, listening=settings.workers)
             sources, segment = _open_sockets(settings, undo)
+            tun, granted = _open_tun(settings, undo)
             undo.pop_all()  # from here on they are C's, also when it fails
+        workers = len(tun)
+        for fd in listen[workers:]:  # without multi-queue there are fewer workers than wanted
+            os.close(fd)
         error = ffi.new("int *")
         handle = lib.vx_plane_new(
             _c_settings(settings, offloads=granted | gro | segment, workers=workers),
             ffi.new("int[]", tun),
-            ffi.new("int[]", listen),
+            ffi.new("int[]", listen[:workers]),
             ffi.new("int[]", sources),
             error,
         )
         if handle == ffi.NULL:
-            _fail("make the data plane", error[0], settings)
+            _check(error[0], "make the data plane", settings)
         return cls(settings, handle=handle, workers=workers)
 
     def start(self) -> None:
@@ -134,14 +137,10 @@ class Plane:
 
     def commit(self, plan: Plan) -> None:
         """Puts plan into force, whole, while packets flow.  On OSError the old one stays."""
-        peers = b"".join(
-            [_PEER.pack(peer.outer.packed, peer.mac) for peer in plan.peers]  # 4 or 16 bytes
-        )
+        peers = b"".join(_PEER.pack(peer.outer.packed, peer.mac) for peer in plan.peers)
         routes = b"".join(
-            [
-                _ROUTE.pack(route.prefix.network_address.packed, route.peer, route.prefix.prefixlen)
-                for route in plan.routes
-            ]
+            _ROUTE.pack(route.prefix.network_address.packed, route.peer, route.prefix.prefixlen)
+            for route in plan.routes
         )
         done = lib.vx_plane_commit(
             self._handle,
@@ -248,7 +247,6 @@ def _c_settings(settings: PlaneSettings, *, offloads: Offload, workers: int) -> 
             "family": settings.family,
             "source_check": settings.source_check,
             "mac": settings.mac,
-            "own": _address(settings.own),
             "vni": settings.vni,
             "mtu": settings.mtu,
             "offloads": offloads,
@@ -265,15 +263,10 @@ def _address(address: Address) -> bytes:
 
 
 def _check(done: int, what: str, settings: PlaneSettings) -> None:
+    """Raises the OSError for a -errno, with what to do about it where that is known."""
     if done < 0:
-        _fail(what, done, settings)
-
-
-def _fail(what: str, code: int, settings: PlaneSettings) -> NoReturn:
-    """Raises the OSError for -errno, with what to do about it where that is known."""
-    verb = what.partition(" ")[0]
-    hint = _HINTS.get((verb, -code), "").format(s=settings)
-    raise OSError(-code, f"cannot {what}: {hint or os.strerror(-code)}")
+        hint = _HINTS.get((what.partition(" ")[0], -done), "").format(s=settings)
+        raise OSError(-done, f"cannot {what}: {hint or os.strerror(-done)}")
 
 
 _HINTS = {

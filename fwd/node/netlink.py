@@ -4,12 +4,11 @@
 Every function looks at what there is and changes only what is not as it should be, so each may be
 called again at any time.  They block for some milliseconds; the agent calls them in a thread,
 because pyroute2's asyncio classes cannot live in uvloop's loop (it takes no netlink sockets as
-datagram endpoints).  Watching is `LinkWatch`, a bare socket whose messages are read as hints only.
+datagram endpoints).  Being told of changes is `node.linkwatch`'s.
 
 Which device and which addresses is decided elsewhere (`core.netconf`, `node.tunnel`).
 """
 
-import asyncio
 import errno
 import os
 import socket
@@ -35,9 +34,6 @@ _RTPROT_BOOT = 3
 _ADDR_GEN_NONE = 1
 _TYPE_TUN = 1
 """IFF_TUN; 2 is IFF_TAP."""
-_RTMGRP_LINK = 1
-_MESSAGE_BYTES = 65536
-_SETTLE_SECONDS = 0.02
 
 
 class Underlay(Struct, frozen=True):
@@ -102,7 +98,7 @@ def find_underlay(
     with _netlink("look at the interfaces") as ipr:
         addresses = _addresses(ipr, family)
         if interfaces:
-            return _first_given(ipr, interfaces, addresses)
+            return _first_given(ipr, interfaces, addresses, family)
         if public_ip is not None:
             index = _owner(addresses, public_ip)
             if index is None:
@@ -115,7 +111,7 @@ def find_underlay(
         if index is not None:
             return _underlay(ipr, index, lease_ip)
         index = _default_route(ipr, family)
-        return _underlay(ipr, index, _best_address(ipr, addresses, index))
+        return _underlay(ipr, index, _best_address(ipr, addresses, index, family))
 
 
 def _addresses(ipr: Any, family: int) -> list[Any]:  # noqa: ANN401 - pyroute2 has no types
@@ -131,7 +127,12 @@ def _owner(addresses: list[Any], wanted: Address) -> int | None:
     return next((int(m["index"]) for m in addresses if _text_address(m) == wanted), None)
 
 
-def _first_given(ipr: Any, interfaces: Sequence[str], addresses: list[Any]) -> Underlay:  # noqa: ANN401
+def _first_given(
+    ipr: Any,  # noqa: ANN401
+    interfaces: Sequence[str],
+    addresses: list[Any],
+    family: int,
+) -> Underlay:
     for given in interfaces:
         with suppress(ValueError):
             address = ip_address(given)
@@ -139,14 +140,14 @@ def _first_given(ipr: Any, interfaces: Sequence[str], addresses: list[Any]) -> U
             if index is not None:
                 return _underlay(ipr, index, address)
         for index in ipr.link_lookup(ifname=given):
-            return _underlay(ipr, index, _best_address(ipr, addresses, index))
+            return _underlay(ipr, index, _best_address(ipr, addresses, index, family))
     raise ConfigError(
         "Failed to find interface to use that matches the interfaces and/or regexes provided: "
         + ", ".join(interfaces)
     )
 
 
-def _best_address(ipr: Any, addresses: list[Any], index: int) -> Address:  # noqa: ANN401
+def _best_address(ipr: Any, addresses: list[Any], index: int, family: int) -> Address:  # noqa: ANN401
     """Global before link-local, permanent before dynamic, the kernel's order within these."""
     usable = [
         message
@@ -155,7 +156,7 @@ def _best_address(ipr: Any, addresses: list[Any], index: int) -> Address:  # noq
     ]
     if not usable:
         name = ipr.get_links(index)[0].get("ifname")
-        raise ConfigError(f"failed to find IPv4 address for interface {name}")
+        raise ConfigError(f"failed to find IPv{family} address for interface {name}")
     best = min(
         usable,
         key=lambda m: (m["scope"] >= _SCOPE_LINK, not _flags(m) & _IFA_F_PERMANENT),
@@ -283,43 +284,3 @@ def _apply_address(ipr: Any, index: int, layout: Layout) -> None:  # noqa: ANN40
         ipr.addr(
             "add", index=index, family=family, address=str(layout.address), prefixlen=wanted[1]
         )
-
-
-class LinkWatch:
-    """Tells that some link of this network namespace came, went or changed.
-
-    A message is a hint to look again, never news in itself: so one lost in an overrun (ENOBUFS) is
-    as good as one received, and nothing has to be decoded.
-    """
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK,
-            socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
-            socket.NETLINK_ROUTE,
-        )
-        self._socket.bind((0, _RTMGRP_LINK))
-        self._hint = asyncio.Event()
-        asyncio.get_running_loop().add_reader(self._socket, self._read)
-
-    async def changed(self) -> None:
-        """Returns after the next hint; hints that come close together are one."""
-        await self._hint.wait()
-        await asyncio.sleep(_SETTLE_SECONDS)
-        self._hint.clear()
-
-    def close(self) -> None:
-        """Stops watching."""
-        asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
-
-    def _read(self) -> None:
-        self._hint.set()
-        try:
-            while self._socket.recv(_MESSAGE_BYTES):
-                pass
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise

@@ -65,7 +65,6 @@ async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir:
             device=device,
             family=family,
             mac=lease.vtep_mac,
-            own=address,
             local=underlay.address,
             vni=backend.vni,
             port=backend.port,

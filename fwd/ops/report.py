@@ -6,7 +6,7 @@ Each once, or seldom: a node under attack must not fill its disk with lines abou
 
 from fwd.core.dropwatch import DropWatch
 from fwd.ops import log
-from fwd.plane import CounterInfo, CounterKind, Offload, Plane, counter_info
+from fwd.plane import CounterInfo, CounterKind, Offload, counter_info
 
 
 def drop_reasons() -> tuple[CounterInfo, ...]:
@@ -21,9 +21,9 @@ class Reporter:
         self._fallen = Offload(0)
         self._drops = DropWatch()
 
-    def offloads(self, plane: Plane) -> None:
+    def offloads(self, wanted: Offload, in_force: Offload) -> None:
         """Tells each offload that is wanted and not in force, once."""
-        fallen = plane.wanted & ~plane.offloads
+        fallen = wanted & ~in_force
         for flag in fallen & ~self._fallen:
             log.warning("offload-fallen-back", offload=flag.names[0], text=_SLOWER[flag])
         self._fallen |= fallen

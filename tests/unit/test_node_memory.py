@@ -64,9 +64,13 @@ def test_the_run_directory_has_one_agent_and_a_memory(tmp_path: Path) -> None:
 
 def test_a_run_directory_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot use run directory .*: Not a directory"):
+    with pytest.raises(ConfigError, match=r"cannot use run directory .*: Not a directory"):
         RunDir.open(tmp_path / "file" / "below")
 
+
+NETWORK = "FLANNEL_NETWORK=10.244.0.0/16"
+SUBNETS = ["FLANNEL_SUBNET=10.244.5.1/24", "FLANNEL_SUBNET=10.244.6.1/24"]
+MTU = "FLANNEL_MTU=1450"
 
 BOTH = SubnetEnv(
     networks={IPV6: ip_network("2001:cafe:42::/56"), IPV4: ip_network("10.244.0.0/16")},
@@ -104,32 +108,24 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("text", "subnet"),
+    ("lines", "subnet"),
     [
-        ("FLANNEL_SUBNET=10.244.5.1/24\n", None),
-        ("FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.5.1/24\nFLANNEL_MTU=1450", "5.0/24"),
-        (
-            "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.5.1/24\n"
-            "FLANNEL_SUBNET=x,10.244.6.1/24\nFLANNEL_MTU=1450\n",
-            "6.0/24",
-        ),
-        (
-            "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.5.1/24,10.244.6.1/24\n"
-            "FLANNEL_MTU=1450\n",
-            None,
-        ),
-        ("\0\xff", None),
+        (["FLANNEL_SUBNET=10.244.5.1/24"], None),
+        ([NETWORK, "FLANNEL_SUBNET=10.244.5.1/24", MTU], "10.244.5.0/24"),
+        ([NETWORK, *SUBNETS, MTU], "10.244.6.0/24"),
+        ([NETWORK, "FLANNEL_SUBNET=x,10.244.6.1/24", MTU], "10.244.6.0/24"),
+        ([NETWORK, "FLANNEL_SUBNET=10.244.5.1/24,10.244.6.1/24", MTU], None),
+        ([NETWORK, "FLANNEL_SUBNET=10.244.5.1/24", "FLANNEL_MTU=x"], None),
+        (["\0\N{SNOWMAN}"], None),
     ],
 )
 def test_subnet_env_of_others_is_read_as_flannel_does(
-    tmp_path: Path, text: str, subnet: str | None
+    tmp_path: Path, lines: list[str], subnet: str | None
 ) -> None:
     path = tmp_path / "subnet.env"
-    path.write_text(text)
+    path.write_text("\n".join(lines))
     env = subnetfile.read(path)
-    assert (None if env is None else env.subnets[IPV4]) == (
-        None if subnet is None else ip_network(f"10.244.{subnet}")
-    )
+    assert (None if env is None else str(env.subnets[IPV4])) == subnet
 
 
 def test_no_subnet_env_is_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from fwd.model import FwdError
 from fwd.ops import log, status
+from fwd.ops.report import Reporter
 from fwd.ops.status import DropStatus, LeaseStatus, OffloadStatus, Status, StatusServer
+from fwd.plane import ALL_OFFLOADS, Offload
 
 DOCUMENT = Status(
     version="1",
@@ -67,6 +69,22 @@ def test_what_others_log_has_the_same_form() -> None:
     assert log._Formatter().format(record) == (
         'time=1970-01-01T00:00:01.500Z level=error event=asyncio text="task died"'
     )
+
+
+def test_an_offload_that_fell_back_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    reporter = Reporter()
+    with caplog.at_level(logging.INFO, "fwd"):
+        reporter.offloads(ALL_OFFLOADS, ALL_OFFLOADS)
+        assert not caplog.messages
+        for _ in range(3):
+            reporter.offloads(ALL_OFFLOADS, ALL_OFFLOADS & ~Offload.USO)
+        for _ in range(3):
+            reporter.offloads(ALL_OFFLOADS, ALL_OFFLOADS & ~(Offload.USO | Offload.UDP_SEGMENT))
+        reporter.offloads(Offload.TSO, Offload.TSO)
+    assert [text.partition(" text=")[0] for text in caplog.messages] == [
+        "event=offload-fallen-back offload=uso",
+        "event=offload-fallen-back offload=udp-segment",
+    ]
 
 
 async def asked(run_dir: Path) -> bytes:

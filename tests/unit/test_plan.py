@@ -26,7 +26,9 @@ LEASES = st.dictionaries(st.integers(0, 255), st.integers(1, 9)).map(
 
 
 @given(LEASES, st.randoms())
-def test_every_subnet_goes_to_its_lease_whatever_the_order(leases: list[Lease], rng: object) -> None:
+def test_every_subnet_goes_to_its_lease_whatever_the_order(
+    leases: list[Lease], rng: object
+) -> None:
     plan = make_plan(leases, family=IPV4)
     assert {route.prefix: plan.peers[route.peer] for route in plan.routes} == {
         one.subnet: Peer(outer=one.public_ip, mac=one.vtep_mac) for one in leases

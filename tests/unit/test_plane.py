@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wrapper around the C module, as far as no device is needed (see tests/netns/test_agent.py)."""
+"""The wrapper around the C module, as far as it needs no device (tests/netns has the rest)."""
 
 import errno
 from ipaddress import ip_address
@@ -15,7 +15,6 @@ SETTINGS = PlaneSettings(
     device="flannel.1",
     family=4,
     mac=b"\2\0\0\0\0\1",
-    own=ip_address("10.244.1.0"),
     local=ip_address("192.168.50.1"),
     vni=1,
     port=8472,

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ASYNC240 - the tests change a file beside a loop that has nothing else to do
 """Leases from a file: what it may say, and how its changes are seen."""
 
 import asyncio
@@ -122,7 +123,10 @@ def test_a_broken_file_is_named(content: bytes, says: str) -> None:
         static.parse(content, node="n1", vni=1)
 
 
-@given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda x: json.dumps(x).encode()))
+@given(
+    st.binary()
+    | st.recursive(st.none() | st.text(), st.lists).map(lambda x: json.dumps(x).encode())
+)
 def test_any_content_is_a_snapshot_or_a_config_error(content: bytes) -> None:
     with pytest.raises(ConfigError):
         static.parse(content, node="n1", vni=1)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Being told that links changed, without learning what: looking is `node.netlink`'s."""
+
+import asyncio
+import errno
+import socket
+
+_RTMGRP_LINK = 1
+_MESSAGE_BYTES = 65536
+_SETTLE_SECONDS = 0.02
+
+
+class LinkWatch:
+    """Tells that some link of this network namespace came, went or changed.
+
+    A message is a hint to look again, never news in itself: so one lost in an overrun (ENOBUFS) is
+    as good as one received, and nothing has to be decoded.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
+            socket.NETLINK_ROUTE,
+        )
+        self._socket.bind((0, _RTMGRP_LINK))
+        self._hint = asyncio.Event()
+        self._hint.set()  # whatever happened before
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
+
+    async def changed(self) -> None:
+        """Returns after the next hint; hints that come close together are one."""
+        await self._hint.wait()
+        await asyncio.sleep(_SETTLE_SECONDS)
+        self._hint.clear()
+
+    def close(self) -> None:
+        """Stops watching."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    def _read(self) -> None:
+        self._hint.set()
+        try:
+            while self._socket.recv(_MESSAGE_BYTES):
+                pass
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise

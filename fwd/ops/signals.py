@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGTERM and SIGINT end the agent in an orderly way."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+
+from fwd.ops import log
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def until_signal(work: Coroutine[object, object, object]) -> None:
+    """Awaits work; the first signal cancels it and is no error."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    caught: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        caught.append(number)
+        for one in _STOP_SIGNALS:
+            loop.remove_signal_handler(one)  # a second one kills, as with flannel
+        task.cancel()
+
+    for one in _STOP_SIGNALS:
+        loop.add_signal_handler(one, stop, one)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        log.info("stopped", signal=caught[0].name)
