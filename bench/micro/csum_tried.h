@@ -212,7 +212,8 @@ vector_512(const uint8_t *p, size_t len)
 	x[0] = ADD512(x[0], x[1]);
 	y[0] = ADD512(y[0], y[1]);
 	low = _mm512_sub_epi64(x[0], _mm512_slli_epi64(y[0], 32));
-	return csum_reduce((uint64_t)_mm512_reduce_add_epi64(ADD512(low, y[0])));
+	y[0] = ADD512(low, y[0]);
+	return csum_reduce((uint64_t)_mm512_reduce_add_epi64(y[0]));
 }
 
 NOINLINE uint32_t taken(const uint8_t *p, size_t len)

@@ -6,7 +6,7 @@ Each once, or seldom: a node under attack must not fill its disk with lines abou
 
 from fwd.core.dropwatch import DropWatch
 from fwd.ops import log
-from fwd.plane import CounterInfo, CounterKind, Offload, counter_info
+from fwd.plane import ALL_OFFLOADS, CounterInfo, CounterKind, Offload, counter_info
 
 
 def drop_reasons() -> tuple[CounterInfo, ...]:
@@ -19,10 +19,15 @@ class Reporter:
 
     def __init__(self) -> None:
         self._fallen = Offload(0)
+        self._disabled = Offload(0)
+        self._refusals = DropWatch()
         self._drops = DropWatch()
 
     def offloads(self, wanted: Offload, in_force: Offload) -> None:
-        """Tells each offload that is wanted and not in force, once."""
+        """Tells each offload that is not in force, once: by option, or by the kernel's word."""
+        for flag in ALL_OFFLOADS & ~wanted & ~self._disabled:
+            log.info("offload-disabled", offload=flag.names[0], text=_SLOWER[flag])
+        self._disabled |= ALL_OFFLOADS & ~wanted
         fallen = wanted & ~in_force
         for flag in fallen & ~self._fallen:
             log.warning("offload-fallen-back", offload=flag.names[0], text=_SLOWER[flag])
@@ -39,7 +44,15 @@ class Reporter:
                 total=report.total,
                 text=texts[report.reason],
             )
+        for report in self._refusals.observe(totals, (_REFUSED,), now=now):
+            log.info(
+                "udp-segment-refused",
+                count=report.count,
+                text="the path to some peer takes smaller packets only; sent one by one there",
+            )
 
+
+_REFUSED = "out_gso_refused"
 
 _SLOWER = {
     Offload.VNET_HDR: "packets cross the TUN one at a time, finished and MTU-sized",

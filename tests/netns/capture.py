@@ -5,7 +5,7 @@ Offloads are those of the link: on a veth one frame may be up to 64 KiB with che
 """
 
 import socket
-from typing import Final
+from typing import Final, Self
 
 from fwd.lab import underlay
 from tests.netns import frames
@@ -28,7 +28,7 @@ class Capture:
         self._sock.bind((underlay.port(net.node(index)), _ETH_P_ALL))
         self._sock.settimeout(0.2)
 
-    def __enter__(self) -> "Capture":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.agent_support import Cluster
+from tests.netns.agent_support import Agent, Cluster
 
 
 @pytest.fixture
@@ -18,3 +18,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture
+def pair(cluster: Cluster) -> tuple[Cluster, Agent, Agent]:
+    """Two nodes that forward."""
+    agents = cluster.start("n1"), cluster.start("n2")
+    for agent in agents:
+        agent.says("forwarding")
+    return cluster, *agents

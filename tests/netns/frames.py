@@ -24,7 +24,7 @@ def checksum(data: bytes) -> int:
     """RFC 1071."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total ^ 0xFFFF
@@ -44,7 +44,7 @@ def udp(source: str, target: str, ports: tuple[int, int], payload: bytes) -> byt
     return header[:6] + struct.pack("!H", csum) + payload
 
 
-def ip(
+def ip(  # noqa: PLR0913 - a header has that many fields
     source: str,
     target: str,
     payload: bytes,
@@ -173,4 +173,4 @@ def parse_tunnelled(frame: bytes) -> Tunnelled | None:
     if outer is None or outer.protocol != UDP or outer.fragment or outer.ports[1] != 8472:
         return None
     inner = parse_ip(outer.payload[30:])
-    return inner and Tunnelled(outer, outer.payload[8:30], inner)
+    return Tunnelled(outer, outer.payload[8:30], inner) if inner else None

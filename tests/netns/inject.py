@@ -3,7 +3,7 @@
 
 import socket
 import struct
-from typing import Final
+from typing import Final, Self
 
 from tests.netns import frames
 from tests.netns.sockets import SOL_UDP, UDP_SEGMENT, udp_in
@@ -29,7 +29,7 @@ class Injector:
             self._sock = udp_in(self._sender.namespace, net.underlay(sender))
         self._sock.connect((net.underlay(target), PORT))
 
-    def __enter__(self) -> "Injector":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,7 +53,16 @@ class Injector:
         from_pod = source or self._net.address(self._net.pod(self._sender.index))
         to_pod = self._net.address(self._net.pod(self._target.index))
         datagram = frames.udp(from_pod, to_pod, (1111, port), payload)
-        return frames.ip(from_pod, to_pod, datagram, tos=tos, ihl=ihl, total=total)
+        # Under DF equal ids mean nothing (RFC 6864), so that copies of a packet may be merged.
+        return frames.ip(
+            from_pod,
+            to_pod,
+            datagram,
+            tos=tos,
+            ihl=ihl,
+            total=total,
+            fragment=frames.DONT_FRAGMENT,
+        )
 
     def encapsulated(
         self,
@@ -79,9 +88,12 @@ class Injector:
         """Sends it count times, one by one."""
         paced(self._sock.send, [datagram] * count)
 
-    def send_merged(self, datagram: bytes, count: int) -> None:
-        """Sends it count times as the receiver's GRO would hand it on: many in one message."""
+    def send_merged(self, datagram: bytes, count: int, *, then: bytes = b"") -> None:
+        """Sends it count times as the receiver's GRO would hand it on: many in one message.
+
+        `then` is one more datagram at the end of each message, not longer than the others.
+        """
         assert count % _SEGMENTS == 0
         control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagram)))]
-        batch = datagram * _SEGMENTS
+        batch = datagram * _SEGMENTS + then
         paced(lambda data: self._sock.sendmsg([data], control), [batch] * (count // _SEGMENTS))

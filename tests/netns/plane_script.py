@@ -3,6 +3,7 @@
 
 import errno
 import json
+import sys
 import time
 from ipaddress import IPv4Address, IPv4Network, ip_address
 
@@ -35,7 +36,6 @@ def main() -> None:
             device="flannel.1",
             family=IPV4,
             mac=b"\2\0\0\0\0\1",
-            own=ip_address("10.0.1.0"),
             local=ip_address("192.168.50.1"),
             vni=1,
             port=8472,
@@ -61,7 +61,7 @@ def main() -> None:
     }
     plane.close()
     plane.close()
-    print(json.dumps(result))
+    sys.stdout.write(json.dumps(result))
 
 
 if __name__ == "__main__":

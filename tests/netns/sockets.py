@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sockets of this process in other network namespaces.
 
-A socket stays in the namespace in which it was made, and setns(2) is a thread's.  So a thread enters,
-makes the socket and ends; nothing has to be run inside, and a test holds both ends of a flow.
+A socket stays in the namespace in which it was made, and setns(2) is a thread's.  So a thread
+enters, makes the socket and ends; nothing has to be run inside, and a test holds both ends.
 """
 
 import ctypes

@@ -2,6 +2,7 @@
 """Net unreachable for destinations in the cluster network that no node owns (RFC 1122, 3.2.2)."""
 
 import errno
+import os
 import socket
 import struct
 import time
@@ -39,9 +40,8 @@ def test_it_reaches_the_sender(sender: str) -> None:
         sock.connect((NOBODY, 9))
         sock.settimeout(2)
         sock.send(b"anybody?")
-        with pytest.raises(OSError) as refused:
+        with pytest.raises(OSError, match=os.strerror(errno.ENETUNREACH)):
             sock.recv(16)
-        assert refused.value.errno == errno.ENETUNREACH
         data, control, _, _ = sock.recvmsg(64, 128, socket.MSG_ERRQUEUE)
     assert data == b"anybody?"
     kind, code = struct.unpack_from("=xxxxxBB", control[0][2])  # struct sock_extended_err

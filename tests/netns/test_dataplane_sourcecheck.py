@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--source-check: which inner sources are delivered from a node's, and from a stranger's, address."""
+"""--source-check: which inner sources are delivered from a node's address and a stranger's."""
 
 from collections.abc import Iterator
 from typing import Final

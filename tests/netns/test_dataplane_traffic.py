@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TCP, UDP and ICMP between Pods of fwd nodes and of kernel nodes: everything arrives as it was sent.
+"""TCP, UDP and ICMP between Pods of fwd nodes and of kernel nodes: all arrives as it was sent.
 
 Nodes 1 and 2 run fwd, node 3 has the kernel's vxlan device and leaves checksums and segmentation
 undone, as any paravirtual link lets it.
@@ -39,7 +39,7 @@ class Path:
     address: str
 
 
-@pytest.fixture(params=PAIRS.values(), ids=PAIRS.keys())
+@pytest.fixture(params=PAIRS.values(), ids=tuple(PAIRS))
 def path(request: pytest.FixtureRequest, net: Net) -> Path:
     source, target = request.param
     return between(net, source, target)
@@ -57,6 +57,13 @@ def test_tcp_arrives_whole_in_both_directions(path: Path) -> None:
 def test_paced_udp_arrives_whole_and_in_order(net: Net, path: Path) -> None:
     for size, count in ((4, 500), (100, 2000), (net.mtu - 28, 2000)):
         traffic.udp_stream(path.source, path.target, path.address, count=count, size=size)
+
+
+def test_udp_of_sizes_that_change(net: Net, path: Path) -> None:
+    """Only what a receiver can tell apart again may be packed or merged."""
+    sizes = (50, 50, 120, 30, 30, 31, net.mtu - 28, 700, 50, 700, 700, 8)
+    sent = [traffic.content(number, sizes[number % len(sizes)]) for number in range(2400)]
+    traffic.udp_flow(path.source, path.target, path.address, sent)
 
 
 def test_udp_in_inner_fragments(path: Path) -> None:

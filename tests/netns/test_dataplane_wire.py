@@ -110,9 +110,7 @@ def test_ecn_that_arrives(net: Net, inner: int, outer: int) -> None:
         server.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
         server.settimeout(1)
         injector.tos(outer)
-        datagram = injector.encapsulated(
-            injector.inner(b"x" * 100, port=PORT, tos=DSCP_EF | inner)
-        )
+        datagram = injector.encapsulated(injector.inner(b"x" * 100, port=PORT, tos=DSCP_EF | inner))
         injector.send(datagram, 10)
         injector.send_merged(datagram, 50)
         for _ in range(60 if wanted is not None else 0):

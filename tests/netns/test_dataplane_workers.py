@@ -47,7 +47,9 @@ def test_flows_keep_their_order(net: Net, source: int) -> None:
             numbers = [struct.unpack_from("!I", one)[0] for one in future.result()]
             assert len(numbers) > len(sent) / 2
             assert numbers == sorted(set(numbers))
-            assert all(sent[number] == one for number, one in zip(numbers, future.result(), strict=True))
+            assert all(
+                sent[number] == one for number, one in zip(numbers, future.result(), strict=True)
+            )
 
 
 def test_paced_flows_arrive_whole(net: Net) -> None:
@@ -60,6 +62,25 @@ def test_paced_flows_arrive_whole(net: Net) -> None:
         ]
         for stream in streams:
             stream.result()
+
+
+def test_flows_to_two_peers_do_not_mix(net: Net) -> None:
+    """They share sending sockets, but what is packed together goes to one peer."""
+    sent = traffic.numbered(200, SIZE)
+    with ExitStack() as stack:
+        flows = []
+        for pod in (net.pod(2), net.pod(3)) * FLOWS:
+            server = stack.enter_context(udp_in(pod.namespace))
+            client = stack.enter_context(udp_in(net.pod(1).namespace))
+            client.connect((net.address(pod), server.getsockname()[1]))
+            flows.append((client, server))
+        for payload in sent:
+            for client, _ in flows:
+                client.send(payload)
+        for _, server in flows:
+            traffic.assert_same(traffic.receive(server, len(sent)), sent)
+    for index in (1, 2):
+        assert topo.drops_of(net.status(index).counters) == {}
 
 
 def test_tcp_connections_side_by_side(net: Net) -> None:

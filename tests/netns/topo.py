@@ -23,6 +23,7 @@ from fwd.plane import CounterKind, counter_info
 
 PREFIX: Final = "dt"
 LIMIT: Final = 10.0  # seconds for anything that should happen at once
+_QUEUE: Final = 10_000  # packets
 
 
 class Net:
@@ -35,6 +36,8 @@ class Net:
         assert isinstance(saved, State)
         self._agents: dict[str, Process] = dict(saved.agents)
         self._log_starts: dict[str, int] = {}
+        for name in self._agents:
+            self._deepen(int(name.removeprefix("n")))
 
     @property
     def mtu(self) -> int:
@@ -73,13 +76,8 @@ class Net:
         text = self._state_dir.log(name).read_bytes()[self._log_starts.get(name, 0) :]
         return text.decode(errors="replace").splitlines()
 
-    def leases(self, change: Callable[[dict[str, object]], dict[str, object] | None]) -> None:
-        """Rewrites the leases file: every lease becomes what change makes of it; None: gone."""
-        entries = [new for lease in fwdnode.leases(self.plan) if (new := change(lease))]
-        self._state_dir.write(self._state_dir.leases, {"leases": entries})
-
     def restart(self, index: int, *args: str, env: Mapping[str, str] | None = None) -> None:
-        """Ends a node's agent and starts it with these further arguments; returns when it forwards."""
+        """Ends a node's agent and starts it with these arguments; returns when it forwards."""
         node = self.node(index)
         agentproc.stop([self._agents[node.name]])
         self._log_starts[node.namespace] = self._state_dir.log(node.namespace).stat().st_size
@@ -91,6 +89,14 @@ class Net:
             agent = fwdnode.start(plan, node, state_dir=self._state_dir)
         self._agents[node.name] = agent.process
         agent.await_forwarding(time.monotonic() + fwdnode.START_LIMIT)
+        self._deepen(index)
+
+    def _deepen(self, index: int) -> None:
+        """Room in the TUN's queue for a burst that comes while the worker is off the processor.
+
+        The kernel drops what does not fit; on a busy machine that would be taken for fwd's fault.
+        """
+        self.ip(self.node(index).namespace, f"link set flannel.1 txqueuelen {_QUEUE}")
 
     def agent_pid(self, index: int) -> int:
         """Process id of a node's agent."""

@@ -17,10 +17,13 @@ from typing import Final
 
 from tests.netns import frames
 from tests.netns.sockets import LIMIT, SOL_UDP, UDP_GRO, UDP_SEGMENT, open_in, udp_in
+from tests.netns.topo import Net
 
 MEGABYTE: Final = 1 << 20
 _CHUNK: Final = 1 << 18
-_QUIET: Final = 1.0  # seconds without a datagram: no more will come
+_BURST: Final = 64  # datagrams
+_BURST_BYTES: Final = 1 << 19
+_QUIET: Final = 2.0  # seconds without a datagram: no more will come
 _noise = random.Random(1).randbytes(1 << 16)
 
 
@@ -31,7 +34,9 @@ def content(seed: int, size: int) -> bytes:
 
 
 @contextmanager
-def tcp_pair(source: str, target: str, address: str) -> Iterator[tuple[socket.socket, socket.socket]]:
+def tcp_pair(
+    source: str, target: str, address: str
+) -> Iterator[tuple[socket.socket, socket.socket]]:
     """A connection that namespace `source` has opened to an address of namespace `target`."""
     with ExitStack() as stack:
         listener = stack.enter_context(open_in(target, socket.AF_INET, socket.SOCK_STREAM))
@@ -52,10 +57,10 @@ def tcp_exchange(source: str, target: str, address: str, *, size: int) -> None:
     with tcp_pair(source, target, address) as (client, server), ThreadPoolExecutor(4) as pool:
         got = [pool.submit(_read_to_end, end) for end in (client, server)]
         sent = [pool.submit(_write_to_end, end, data) for end in (client, server)]
-        for future in sent:
-            future.result()
-        for future in got:
-            assert future.result() == wanted
+        for writer in sent:
+            writer.result()
+        for reader in got:
+            assert reader.result() == wanted
 
 
 def _write_to_end(sock: socket.socket, data: bytes) -> None:
@@ -160,12 +165,24 @@ def numbered(count: int, size: int) -> list[bytes]:
 
 
 def udp_stream(source: str, target: str, address: str, *, count: int, size: int) -> None:
-    """Paced datagrams: all arrive, once, in order, unchanged."""
-    sent = numbered(count, size)
+    """Datagrams without a pause of their own: all arrive, once, in order, unchanged."""
+    udp_flow(source, target, address, numbered(count, size))
+
+
+def udp_flow(source: str, target: str, address: str, sent: Sequence[bytes]) -> None:
+    """The same with datagrams of the caller's.
+
+    They go in bursts, each when the last has arrived, so that no machine is too slow for them.
+    """
+    burst = max(1, min(_BURST, _BURST_BYTES // max(map(len, sent))))
+    got: list[bytes] = []
     with udp_in(target, address) as server, udp_in(source) as client:
         client.connect(server.getsockname())
-        paced(client.send, sent)
-        got = receive(server, count)
+        for at in range(0, len(sent), burst):
+            for payload in sent[at : at + burst]:
+                client.send(payload)
+            got += receive(server, len(sent[at : at + burst]))
+            assert len(got) == min(at + burst, len(sent))
     assert_same(got, sent)
 
 
@@ -209,3 +226,17 @@ def _echo_reply(sock: socket.socket, number: int) -> bytes:
         if packet and packet.payload[0] == 0 and packet.payload[6:8] == struct.pack("!H", number):
             return packet.payload[4:]
     raise AssertionError(f"echo request {number} is not answered")
+
+
+def everything_flows(net: Net) -> None:
+    """A little of all kinds of traffic, in and out of node 1, with an fwd and a kernel peer."""
+    for source, target in [(2, 1), (1, 2), (3, 1), (1, 3)]:
+        pod = net.pod(target)
+        ends = net.pod(source).namespace, pod.namespace, net.address(pod)
+        tcp_exchange(*ends, size=2 * MEGABYTE)
+        udp_stream(*ends, count=300, size=net.mtu - 28)
+        udp_stream(*ends, count=300, size=100)
+        udp_stream(*ends, count=5, size=20_000)
+        ping(ends[0], ends[2], [0, 56, net.mtu - 28, 4000])
+        for size in (1200, 100):
+            segmented(*ends, data=content(1, 36 * size + size // 2), size=size, gro=False)

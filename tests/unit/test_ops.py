@@ -80,10 +80,24 @@ def test_an_offload_that_fell_back_is_told_once(caplog: pytest.LogCaptureFixture
             reporter.offloads(ALL_OFFLOADS, ALL_OFFLOADS & ~Offload.USO)
         for _ in range(3):
             reporter.offloads(ALL_OFFLOADS, ALL_OFFLOADS & ~(Offload.USO | Offload.UDP_SEGMENT))
-        reporter.offloads(Offload.TSO, Offload.TSO)
+        for _ in range(3):
+            reporter.offloads(ALL_OFFLOADS & ~Offload.TSO, Offload.VNET_HDR)
     assert [text.partition(" text=")[0] for text in caplog.messages] == [
         "event=offload-fallen-back offload=uso",
         "event=offload-fallen-back offload=udp-segment",
+        "event=offload-disabled offload=tso",
+        "event=offload-fallen-back offload=multi-queue",
+        "event=offload-fallen-back offload=udp-gro",
+    ]
+
+
+def test_a_path_that_refuses_batches_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    reporter = Reporter()
+    with caplog.at_level(logging.INFO, "fwd"):
+        for second in range(5):
+            reporter.drops({"out_gso_refused": second}, now=float(second))
+    assert [text.partition(" text=")[0] for text in caplog.messages] == [
+        "event=udp-segment-refused count=1"
     ]
 
 
