@@ -34,6 +34,8 @@ Say = Callable[[str], None]
 # A process may fork while its namespace is emptied; three rounds see off all but a fork bomb.
 _ROUNDS: Final = 3
 
+_LINK_LIMIT: Final = 10.0  # seconds
+
 
 class DataPlane(Protocol):
     """Gives a node, wired and otherwise complete, its way to the other nodes' Pods."""
@@ -153,6 +155,7 @@ def _start(
     deadline = time.monotonic() + fwdnode.START_LIMIT
     for agent in agents:
         agent.await_forwarding(deadline)
+    netns.await_links(topology.namespaces, limit=_LINK_LIMIT)
     state_dir.save(msgspec.structs.replace(state, phase=Phase.UP))
 
 

@@ -8,6 +8,7 @@ library: see ``steps``.
 import itertools
 import json
 import re
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from fwd.lab import child, topology
 from fwd.lab.errors import LabError
 from fwd.lab.steps import Step, Tool
 
+_LINK_POLL: Final = 0.01  # seconds
 _DIRECTORY: Final = Path("/var/run/netns")  # iproute2's; on Debian /var/run is /run
 
 # Run inside the namespace: /proc/sys/net shows the namespace of whoever opens it.  A machine
@@ -86,12 +88,34 @@ def inside(namespace: str, *argv: str) -> list[str]:
 
 
 def links(namespace: str) -> list[dict[str, Any]]:
-    """Links of a namespace as ``ip -json link`` has them: ``ifname``, ``operstate``, ..."""
-    result = child.run(["ip", "-n", namespace, "-json", "link", "show"])
+    """Links of a namespace as ``ip -json -d link`` has them: ``ifname``, ``operstate``, ..."""
+    result = child.run(["ip", "-n", namespace, "-json", "-details", "link", "show"])
     if result.code != 0:
         raise LabError(f"{namespace}: {result.last_line}")
     found: list[dict[str, Any]] = json.loads(result.out or "[]")
     return found
+
+
+def await_links(namespaces: Iterable[str], *, limit: float) -> None:
+    """Wait until every link carries packets.
+
+    The kernel does that part of ``up`` later, in a worker (linkwatch): until then a bridge port
+    learns nothing and a queue drops, and an ARP request lost there is repeated after a second.
+
+    Raises:
+        LabError: some link is still down after ``limit`` seconds.
+    """
+    deadline = time.monotonic() + limit
+    for namespace in namespaces:
+        while waiting := [link["ifname"] for link in links(namespace) if not _carries(link)]:
+            if time.monotonic() > deadline:
+                raise LabError(f"{namespace}: {waiting[0]} does not come up")
+            time.sleep(_LINK_POLL)
+
+
+def _carries(link: dict[str, Any]) -> bool:
+    port = link.get("linkinfo", {}).get("info_slave_data", {}).get("state", "forwarding")
+    return link["operstate"] in {"UP", "UNKNOWN"} and port == "forwarding"
 
 
 def _batch(argv: list[str], lines: list[str], *, where: str) -> None:

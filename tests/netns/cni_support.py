@@ -22,6 +22,28 @@ PLUGINS: Final = Path("/usr/lib/cni")
 NEEDED: Final = ("bridge", "host-local", "loopback", "portmap")
 LIMIT: Final = 20.0  # seconds for one plugin
 
+# As in the ConfigMap of flannel's manifests before v0.12.0; later ones add cniVersion 0.3.1.
+SEED: Final = """\
+{
+  "name": "cbr0",
+  "plugins": [
+    {
+      "type": "flannel",
+      "delegate": {
+        "hairpinMode": true,
+        "isDefaultGateway": true
+      }
+    },
+    {
+      "type": "portmap",
+      "capabilities": {
+        "portMappings": true
+      }
+    }
+  ]
+}
+"""
+
 Conf = dict[str, Any]
 Result = dict[str, Any]
 
@@ -66,6 +88,13 @@ def host_port(port: int, *, protocol: str = "udp") -> dict[str, Any]:
     """Pod.args of a Pod with a hostPort equal to its containerPort."""
     mapping = {"hostPort": port, "containerPort": port, "protocol": protocol}
     return {"portMappings": [mapping]}
+
+
+def shown(namespace: str, *words: str) -> Any:  # noqa: ANN401 - JSON
+    """What `ip` shows in a namespace."""
+    argv = ["ip", "-n", namespace, "-json", "-details", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, check=True)
+    return json.loads(done.stdout or "[]")
 
 
 def plugin_conf(

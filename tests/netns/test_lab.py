@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fwd.lab import netns
+from fwd.lab.errors import LabError
 from tests.netns.lab_support import Lab, own_lab, require, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -60,6 +61,14 @@ def test_a_kernel_node_is_programmed_as_flannel_does(running: Lab) -> None:
     assert "02:00:00:00:00:02 dst 192.168.50.2 self permanent" in fdb
     assert shown("cat", "/proc/sys/net/ipv6/conf/flannel.1/accept_ra").strip() == "0"
     assert shown("cat", "/proc/sys/net/ipv4/ip_forward").strip() == "1"
+
+
+def test_a_link_that_stays_down_is_named(lab: Lab) -> None:
+    assert lab.run("up", *KERNEL, "1").returncode == 0
+    netns.await_links(lab.namespaces(), limit=5)
+    assert lab.run("exec", "switch", "ip", "link", "set", "port1", "down").returncode == 0
+    with pytest.raises(LabError, match="does not come up"):
+        netns.await_links(lab.namespaces(), limit=0.05)
 
 
 def test_nothing_of_it_is_in_the_machines_own_namespace(running: Lab) -> None:
