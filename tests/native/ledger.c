@@ -129,7 +129,6 @@ static void out_merged(struct ledger *l, const struct pkt *p)
 		done(l, e);
 	}
 	l->merged += n;
-	l->runs++;
 }
 
 /* One segment of a super-packet that the TUN does not take whole. */
@@ -191,6 +190,30 @@ void ledger_out(struct ledger *l, uint8_t *ip, uint32_t len,
 		CHECK(is_packet(e, &p, false));
 		done(l, e);
 	}
+}
+
+void ledger_deliver(void *to, struct pkt *p, const struct iovec *payload,
+		    uint32_t n_payload, uint32_t n)
+{
+	struct ledger *l = to;
+	uint8_t *flat = malloc(p->len);
+	uint32_t at = p->payload;
+	struct vnethdr v = vnet_make(p);
+
+	CHECK(flat && n >= 1 && n <= RUN_MAX && n_payload == n);
+	memcpy(flat, p->ip, p->payload);
+	for (uint32_t i = 0; i < n_payload; i++) {
+		CHECK(at + payload[i].iov_len <= p->len);
+		if (payload[i].iov_len)
+			memcpy(flat + at, payload[i].iov_base,
+			       payload[i].iov_len);
+		at += payload[i].iov_len;
+	}
+	CHECK_EQ(at, p->len);
+	ledger_out(l, flat, at, &v, p->family);
+	free(flat);
+	l->deliveries++;
+	l->packets += n;
 }
 
 void ledger_close(struct ledger *l)

@@ -12,7 +12,7 @@
  * Every run that was merged must be one that the kernel's GRO allows.
  */
 #pragma once
-#include "pkt.h"
+#include "coalesce.h"
 
 enum { LEDGER_MAX = 4096 };
 
@@ -28,7 +28,7 @@ struct ledger {
 	struct entry in[LEDGER_MAX];
 	uint32_t n, done;
 	uint32_t merged;	/* packets that came out merged */
-	uint32_t runs;		/* super-packets they came in */
+	uint32_t deliveries, packets;	/* of ledger_deliver() */
 	bool no_vnet;		/* the TUN has no vnet header */
 };
 
@@ -38,6 +38,10 @@ void ledger_in(struct ledger *l, const struct pkt *p, bool corrupt);
 /* What came out: len bytes under a vnet header. */
 void ledger_out(struct ledger *l, uint8_t *ip, uint32_t len,
 		const struct vnethdr *v, uint8_t family);
+
+/* A deliver_fn, *to is a struct ledger: puts the pieces together. */
+void ledger_deliver(void *to, struct pkt *p, const struct iovec *payload,
+		    uint32_t n_payload, uint32_t n);
 
 /* All came out; the ledger is empty again. */
 void ledger_close(struct ledger *l);

@@ -4,34 +4,8 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "vnet.h"
 
 enum { ODD_FLAGS = TCP_SYN | TCP_RST | TCP_URG | TCP_CWR | TCP_ECE };
-
-/* Puts the pieces together as writev() does and closes the entry. */
-static void deliver(void *to, struct pkt *p, const struct iovec *payload,
-		    uint32_t n_payload, uint32_t n)
-{
-	struct stream *s = to;
-	uint8_t *flat = malloc(p->len);
-	uint32_t at = p->payload;
-	struct vnethdr v = vnet_make(p);
-
-	CHECK(flat && n >= 1 && n <= RUN_MAX && n_payload == n);
-	memcpy(flat, p->ip, p->payload);
-	for (uint32_t i = 0; i < n_payload; i++) {
-		CHECK(at + payload[i].iov_len <= p->len);
-		if (payload[i].iov_len)
-			memcpy(flat + at, payload[i].iov_base,
-			       payload[i].iov_len);
-		at += payload[i].iov_len;
-	}
-	CHECK_EQ(at, p->len);
-	ledger_out(&s->ledger, flat, at, &v, s->family);
-	free(flat);
-	s->out++;
-	s->packets += n;
-}
 
 static void new_flow(struct stream *s, unsigned i)
 {
@@ -58,12 +32,10 @@ struct stream *stream_new(uint8_t family)
 
 	CHECK_EQ(s.n, 0);
 	s.family = family;
-	s.out = 0;
-	s.packets = 0;
+	s.ledger.deliveries = 0;
 	s.ledger.merged = 0;
-	s.ledger.runs = 0;
-	s.coalescer.deliver = deliver;
-	s.coalescer.to = &s;
+	s.coalescer.deliver = ledger_deliver;
+	s.coalescer.to = &s.ledger;
 	s.coalescer.tcp = true;
 	s.coalescer.udp = true;
 	for (unsigned i = 0; i < FLOWS; i++)
@@ -209,17 +181,17 @@ void stream_random(struct stream *s, const struct weather *w, uint32_t n)
 
 void stream_run(struct stream *s)
 {
+	s->ledger.packets = 0;
 	for (uint32_t i = 0; i < s->n; i++) {
 		ledger_in(&s->ledger, &s->sent[i].p, s->sent[i].corrupt);
 		coalesce_add(&s->coalescer, &s->sent[i].p);
 	}
 	coalesce_flush(&s->coalescer);
-	CHECK_EQ(s->packets, s->n);
+	CHECK_EQ(s->ledger.packets, s->n);
 	ledger_close(&s->ledger);
 	for (unsigned i = 0; i < RUNS; i++)
 		CHECK_EQ(s->coalescer.runs[i].n, 0);
 	for (uint32_t i = 0; i < s->n; i++)
 		free(s->sent[i].p.ip);
 	s->n = 0;
-	s->packets = 0;
 }

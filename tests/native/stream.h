@@ -32,8 +32,6 @@ struct stream {
 	struct coalescer coalescer;
 	struct ledger ledger;
 	uint8_t family;
-	uint32_t out;			/* deliveries */
-	uint32_t packets;		/* in them */
 	struct sent sent[STREAM_MAX];
 	uint32_t n;
 	struct {

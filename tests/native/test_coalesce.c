@@ -124,7 +124,7 @@ TEST(merges_what_the_kernel_merges)
 		stream_random(s, &w, (uint32_t)rnd_range(2, 300));
 		want = kernel_deliveries(s);
 		stream_run(s);
-		CHECK_EQ(s->out, want);
+		CHECK_EQ(s->ledger.deliveries, want);
 	}
 }
 
@@ -140,7 +140,7 @@ static void bulk(uint8_t family, uint8_t proto, uint32_t size, uint32_t n)
 	for (uint32_t i = 0; i < n; i++, p.id++, p.seq += size)
 		stream_add(s, &p, 0);
 	stream_run(s);
-	CHECK_EQ(s->out, (n + most - 1) / most);
+	CHECK_EQ(s->ledger.deliveries, (n + most - 1) / most);
 }
 
 /* Nothing larger than 65,535 bytes, nor more than RUN_MAX packets. */
@@ -175,7 +175,7 @@ TEST(exact_size)
 			q.n_payload = room - 40000 + over;
 			stream_add(s, &q, 0);
 			stream_run(s);
-			CHECK_EQ(s->out, 1 + over);
+			CHECK_EQ(s->ledger.deliveries, 1 + over);
 		}
 	}
 }

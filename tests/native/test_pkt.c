@@ -62,6 +62,19 @@ static void check_fields(const struct pkt *p, const struct spec *s)
 	CHECK(!!pkt_csum(p) == !!p->transport);
 }
 
+/* One finished checksum in 65,536 is the pseudo-header sum as well. */
+static void check_csum(const struct pkt *p)
+{
+	uint32_t l4_len = p->len - p->l4;
+	uint16_t pseudo = htons(twin_pseudo(p->ip, p->proto, l4_len));
+
+	CHECK(pkt_verify(p));
+	CHECK_EQ(csum_fold(pkt_pseudo(p, l4_len)), pseudo);
+	CHECK_EQ(pkt_is_unfinished(p), pkt_csum_get(p) == pseudo);
+	p->ip[p->len - 1] ^= (uint8_t)(1 << rnd_below(8));
+	CHECK(!pkt_verify(p));
+}
+
 static void valid(uint8_t family)
 {
 	for (int i = 0; i < 5000; i++) {
@@ -77,7 +90,7 @@ static void valid(uint8_t family)
 			 PKT_OK);
 		check_fields(&p, &s);
 		if (p.transport)
-			CHECK(pkt_verify(&p) && !pkt_is_unfinished(&p));
+			check_csum(&p);
 		free(data);
 	}
 }
