@@ -9,6 +9,7 @@
  * Input: settings byte, outer ToS, then messages of: length (16 bits), UDP_GRO
  * segment size (16 bits), bytes.
  */
+#include "decap.h"
 #include "fuzz.h"
 #include "ledger.h"
 #include "tun.h"
@@ -43,14 +44,25 @@ static const struct received *message_of(const struct pkt *p)
 	check_failed(__FILE__, __LINE__, "a packet from nowhere");
 }
 
+/* Bytes of each datagram in a message but the last. */
+static uint32_t datagram_size(const struct received *m)
+{
+	if (m->segment && m->segment < m->len &&
+	    !decap_is_aggregate(worker->settings, m->data, m->len, m->segment))
+		return m->segment;
+	return m->len;
+}
+
 /* What validation promises, from the bytes alone. */
 static void check_accepted(const struct pkt *p)
 {
 	const struct received *m = message_of(p);
+	uint32_t at = p->ip - m->data, size = datagram_size(m);
 	const uint8_t *data = p->ip - sizeof(struct overlay);
 	static const uint8_t broadcast[6] = { 255, 255, 255, 255, 255, 255 };
 
-	CHECK(data >= m->data && p->ip + p->len <= m->data + m->len);
+	CHECK(at >= 22 && (at - 22) % size == 0);
+	CHECK(p->len + 22 <= size && at + p->len <= m->len);
 	CHECK(p->l4 <= p->payload && p->payload <= p->len);
 	CHECK(data[0] & 8);
 	CHECK_MEM(data + 4, "\0\0\1", 3);
@@ -98,12 +110,12 @@ int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
 	return 0;
 }
 
-/* Reads the messages; returns how many datagrams they may be at the most. */
+/* Reads the messages; returns how many datagrams they are. */
 static uint64_t read_messages(struct input *in, uint8_t settings)
 {
 	static const uint8_t stranger[16] = { 203, 0, 113, 1 };
 	uint8_t tos = take8(in);
-	uint64_t most = 0;
+	uint64_t datagrams = 0;
 
 	for (n_messages = 0; in->size && n_messages < IN_BATCH; n_messages++) {
 		struct received *m = &messages[n_messages];
@@ -121,10 +133,11 @@ static uint64_t read_messages(struct input *in, uint8_t settings)
 		CHECK(m->data || !len);
 		if (len)
 			memcpy(m->data, bytes, len);
-		most += segment && len > segment
-				? (len + segment - 1) / segment : 1;
+		datagrams += 1;
+		if (len > datagram_size(m))
+			datagrams += (len - 1) / datagram_size(m);
 	}
-	return most;
+	return datagrams;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -132,17 +145,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = { data, size };
 	uint8_t settings = take8(&in);
 	struct worker *w = fuzz_worker(settings);
-	uint64_t most = read_messages(&in, settings), n;
+	uint64_t datagrams;
 
 	worker = w;
 	refused = 0;
+	datagrams = read_messages(&in, settings);
 	ledger.no_vnet = !w->vnet;
 	inbound(w, fuzz_table(settings));
 
-	n = fuzz_count(w, COUNT_IN_PACKETS);
-	CHECK(n >= n_messages && n <= most);
-	CHECK_EQ(n, fuzz_count(w, COUNT_IN_WRITTEN) +
-		    fuzz_drops(w, VX_COUNT_DROP_IN));
+	CHECK_EQ(fuzz_count(w, COUNT_IN_PACKETS), datagrams);
+	CHECK_EQ(datagrams, fuzz_count(w, COUNT_IN_WRITTEN) +
+			    fuzz_drops(w, VX_COUNT_DROP_IN));
 	CHECK_EQ(fuzz_count(w, DROP_IN_TUN_ERROR), refused);
 	CHECK_EQ(ledger.n, fuzz_count(w, COUNT_IN_WRITTEN));
 	ledger_close(&ledger);

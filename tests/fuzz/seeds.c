@@ -49,8 +49,9 @@ static struct spec packet(unsigned settings, unsigned kind, uint32_t n_payload)
 	s.dst[0] = 0x80 | (s.dst[0] & 0x3f);
 	s.tos = 2;
 	s.n_tcp_options = 3;
+	/* IPv4: the longest header; IPv6: beyond SEGMENT_HEADER_MAX. */
 	if (kind == 6)
-		s.n_options = 1;
+		s.n_options = s.family == 4 ? 10 : 15;
 	if (kind == 7)
 		s.frag = 1;
 	return s;
