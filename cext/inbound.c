@@ -125,5 +125,5 @@ bool inbound(struct worker *w, const struct table *t)
 		in_message(w, t, &m);
 	}
 	coalesce_flush(&w->coalescer);
-	return true;
+	return n == IN_BATCH;
 }

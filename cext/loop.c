@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A worker's thread: both directions by turns, each a bounded batch, so that
- * neither starves the other; asleep when both had nothing.
+ * neither starves the other; asleep when both have been read dry.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -10,6 +10,8 @@
 #include "worker.h"
 
 enum { SLEEP_MS = 1000 };
+
+enum direction { OUT = 1, IN = 2, BOTH = OUT | IN };
 
 uint64_t now_ms(void)
 {
@@ -29,28 +31,37 @@ static void drop_broken(struct worker *w, const struct epoll_event *e)
 		epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->tun, NULL);
 }
 
-static void sleep_until_ready(struct worker *w)
+/* The directions that have something; none after a while, and to stop. */
+static unsigned sleep_until_ready(struct worker *w)
 {
 	struct epoll_event events[3];
+	unsigned ready = 0;
 	int n;
 
 	snapshot_leave(w->reader);
 	n = epoll_wait(w->epoll, events, 3, SLEEP_MS);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		drop_broken(w, &events[i]);
+		if (events[i].data.fd == w->tun)
+			ready |= OUT;
+		if (events[i].data.fd == w->listen)
+			ready |= IN;
+	}
+	return ready;
 }
 
 void *worker_main(void *worker)
 {
 	struct worker *w = worker;
+	unsigned ready = BOTH;
 
 	while (!atomic_load_explicit(w->stopping, memory_order_relaxed)) {
 		const struct table *t = snapshot_read(w->snapshot, w->reader);
-		bool out = outbound(w, t);
-		bool in = inbound(w, t);
+		bool more = ready & OUT && outbound(w, t);
 
-		if (!out && !in)
-			sleep_until_ready(w);
+		more |= ready & IN && inbound(w, t);
+		/* While one direction is busy the other is tried each turn. */
+		ready = more ? BOTH : sleep_until_ready(w);
 	}
 	snapshot_leave(w->reader);
 	return NULL;

@@ -129,6 +129,7 @@ static void out_packet(struct worker *w, const struct table *t,
 bool outbound(struct worker *w, const struct table *t)
 {
 	uint8_t *at = w->arena, *last = w->arena + ARENA;
+	bool more = true;
 	uint32_t n;
 
 	w->sender.now = now_ms();
@@ -137,15 +138,14 @@ bool outbound(struct worker *w, const struct table *t)
 		struct vnethdr v;
 		int len = tun_read(w->tun, w->vnet, &v, ip, IP_MAX_LEN);
 
-		if (len < 0)
+		more = len >= 0;
+		if (!more)
 			break;
 		out_packet(w, t, &v, ip, len);
 		at = ip + len + ARENA_ALIGN;
 		at -= (uintptr_t)at % ARENA_ALIGN;
 	}
-	if (n == 0)
-		return false;
 	count(&w->counters, COUNT_OUT_READS, n);
 	udp_send_all(&w->sender, &w->packer);
-	return true;
+	return more;
 }

@@ -39,7 +39,7 @@ struct worker {
 	_Alignas(64) struct counters counters;
 };
 
-/* One turn; whether there was anything to do. */
+/* One turn; whether there may be more to do at once. */
 bool outbound(struct worker *w, const struct table *t);
 bool inbound(struct worker *w, const struct table *t);
 
