@@ -14,6 +14,7 @@
 #define VX_ADDR_LEN 16
 #define VX_MAX_WORKERS 64
 #define VX_MAX_SOURCES 64
+#define VX_MIN_MTU 576
 
 /* Offloads, as asked of and as granted by the kernel. */
 #define VX_VNET_HDR 1
@@ -71,9 +72,13 @@ struct vx_route {
 int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
 		int *fds, uint32_t *granted);
 
-/* A receiving socket on local:port, SO_REUSEPORT, VX_UDP_GRO if granted. */
+/*
+ * A receiving socket on local:port, VX_UDP_GRO if granted.  The first one
+ * (beside = 0) must have the port to itself, or it would share it with a
+ * stranger: -EADDRINUSE.  Those after it (beside = 1) join it.
+ */
 int vx_udp_listen(uint8_t family, const uint8_t *local, uint16_t port,
-		  uint32_t offloads, uint32_t *granted);
+		  int beside, uint32_t offloads, uint32_t *granted);
 
 /* A sending socket bound to local and some port of 49152-65535. */
 int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t offloads,

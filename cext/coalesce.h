@@ -11,7 +11,8 @@
  *
  * What may be merged is what the kernel's GRO would merge
  * (net/core/gro.c, net/ipv4/af_inet.c, tcp_offload.c, udp_offload.c), so that
- * cutting the result gives the input back byte for byte:
+ * cutting the result gives the input back, byte for byte but for such ids as
+ * mean nothing:
  *  - same addresses, ports, TTL, TOS, DF; no IP options, no fragments;
  *    IPv4 ids count up by one, or are equal under DF (RFC 6864: they mean
  *    nothing there);

@@ -6,6 +6,8 @@
  */
 #include "csum.h"
 
+#include <pthread.h>
+
 #include "api.h"
 
 /* Written before threads start (csum_init), only read by them. */
@@ -62,7 +64,7 @@ uint32_t csum_add_any(uint32_t acc, const void *data, size_t len)
 	return add_portable(acc, data, len);
 }
 
-void csum_init(void)
+static void choose(void)
 {
 #ifdef __x86_64__
 	/* Also asks whether the kernel saves the upper halves (XGETBV). */
@@ -71,12 +73,20 @@ void csum_init(void)
 #endif
 }
 
+void csum_init(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	/* Once: workers of another plane may be reading have_avx2. */
+	pthread_once(&once, choose);
+}
+
 void csum_force_portable(bool force)
 {
 	if (force)
 		have_avx2 = false;
 	else
-		csum_init();
+		choose();
 }
 
 const char *vx_csum_flavour(void)

@@ -62,13 +62,14 @@ static void take_unfinished(const struct vx_settings *s, struct pkt *p,
 	uint32_t dlen = p->len - p->payload;
 
 	p->unfinished = pkt_is_unfinished(p);
-	if (!p->unfinished)
+	/* Cutting makes new headers, which must not hide a broken one. */
+	if (!p->unfinished || !pkt_header_ok(p))
 		return;
 	/* An aggregate of datagrams may be shorter than the MTU. */
 	if (p->transport == PROTO_UDP && gso_hint < dlen)
 		p->gso_size = gso_hint;
 	/* Longer than this node's MTU and not yet checksummed: segments of
-	 * the sender's path MTU, which is ours (all nodes agree on it). */
+	 * the sender's path MTU, by rights ours (but see pathmtu.h). */
 	if (p->transport == PROTO_TCP && p->len > s->mtu && p->payload < s->mtu)
 		p->gso_size = s->mtu - p->payload;
 }

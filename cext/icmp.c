@@ -13,16 +13,17 @@ enum {
 
 bool icmp_allowed(struct icmp_limit *limit, uint64_t now)
 {
-	uint64_t due = (now - limit->filled) * limit->rate / 1000;
+	uint64_t most = limit->rate * 1000ull;
+	uint64_t elapsed = now - limit->filled;
 
-	if (due) {
-		limit->filled = now;
-		due += limit->tokens;
-		limit->tokens = due < limit->rate ? due : limit->rate;
-	}
-	if (limit->tokens == 0)
+	/* A second fills it from empty; no more, so that nothing overflows. */
+	limit->credit += (elapsed < 1000 ? elapsed : 1000) * limit->rate;
+	if (limit->credit > most)
+		limit->credit = most;
+	limit->filled = now;
+	if (limit->credit < 1000)
 		return false;
-	limit->tokens--;
+	limit->credit -= 1000;
 	return true;
 }
 

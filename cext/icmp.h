@@ -16,11 +16,11 @@ enum {
 /* At most `rate` a second, in bursts of at most as many. */
 struct icmp_limit {
 	uint32_t rate;
-	uint32_t tokens;
+	uint64_t credit;	/* thousandths of an error */
 	uint64_t filled;	/* ms */
 };
 
-/* Takes a token; now is a monotonic clock's milliseconds. */
+/* Takes one from the credit; now is a monotonic clock's milliseconds. */
 bool icmp_allowed(struct icmp_limit *limit, uint64_t now);
 
 /*

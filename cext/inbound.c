@@ -84,6 +84,7 @@ static void in_datagram(struct worker *w, const struct table *t,
 		count(&w->counters, drop, 1);
 		return;
 	}
+	path_mtu_apply(w->path_mtus, &p);
 	coalesce_add(&w->coalescer, &p);
 }
 

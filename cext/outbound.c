@@ -117,6 +117,7 @@ static void out_packet(struct worker *w, const struct table *t,
 		count(&w->counters, drop, n);
 		return;
 	}
+	path_mtu_learn(w->path_mtus, &p);
 	peer = table_lookup(t, pkt_dst(&p));
 	if (!peer) {
 		count(&w->counters, DROP_OUT_NO_ROUTE, n);

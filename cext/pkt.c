@@ -129,12 +129,18 @@ bool pkt_is_unfinished(const struct pkt *p)
 	       pkt_csum_get(p) == csum_fold(pkt_pseudo(p, p->len - p->l4));
 }
 
+bool pkt_header_ok(const struct pkt *p)
+{
+	return p->family == IPV6 ||
+	       csum_fold(csum_sum(p->ip, p->l4)) == 0xffff;
+}
+
 bool pkt_verify(const struct pkt *p)
 {
 	uint32_t l4_len = p->len - p->l4;
 	uint32_t sum;
 
-	if (p->family == IPV4 && csum_fold(csum_sum(p->ip, p->l4)) != 0xffff)
+	if (!pkt_header_ok(p))
 		return false;
 	if (p->unfinished)
 		return true;
@@ -182,9 +188,12 @@ void pkt_set_tos(const struct pkt *p, uint8_t tos)
 	struct ip6hdr *ip6 = pkt_ip6(p);
 
 	if (ip4) {
+		/* RFC 1624, 3: ~(~checksum + ~old + new), 16-bit words. */
+		uint32_t sum = (uint16_t)~ip4->csum +
+			       (uint16_t)~htons(ip4->tos) + htons(tos);
+
 		ip4->tos = tos;
-		ip4->csum = 0;
-		ip4->csum = csum_finish(csum_sum(ip4, p->l4));
+		ip4->csum = csum_finish(sum);
 	} else {
 		uint32_t word = ntohl(ip6->version_class_flow);
 

@@ -111,6 +111,9 @@ uint32_t pkt_pseudo(const struct pkt *p, uint32_t l4_len);
 /* Whether the L4 checksum holds the pseudo-header sum and nothing else. */
 bool pkt_is_unfinished(const struct pkt *p);
 
+/* Whether the IPv4 header checksum is right; IPv6 has none. */
+bool pkt_header_ok(const struct pkt *p);
+
 /* Whether the IPv4 header checksum and the finished L4 checksum are right. */
 bool pkt_verify(const struct pkt *p);
 
@@ -120,7 +123,8 @@ void pkt_set_len(const struct pkt *p, uint32_t len);
 /* Sums from start to the end, stores at start + offset (CHECKSUM_PARTIAL). */
 void pkt_finish(const struct pkt *p, uint32_t start, uint32_t offset);
 
-/* The traffic class byte: DSCP and ECN. */
+/* The traffic class byte: DSCP and ECN.  Setting it keeps a header checksum
+ * as right or as wrong as it was (RFC 1624). */
 uint8_t pkt_tos(const struct pkt *p);
 void pkt_set_tos(const struct pkt *p, uint8_t tos);
 

@@ -15,8 +15,10 @@ struct vx_plane {
 	struct vx_settings settings;
 	struct snapshot snapshot;
 	_Atomic bool stopping;
+	struct path_mtus path_mtus;
 	int stop;			/* eventfd: wakes all workers */
 	uint32_t started;		/* threads to join */
+	uint32_t taken;			/* queues that workers own */
 	int source[VX_MAX_SOURCES];
 	struct worker *workers[VX_MAX_WORKERS];
 };
@@ -76,7 +78,7 @@ static int check(const struct vx_settings *s)
 		return -EAFNOSUPPORT;
 	if (s->workers < 1 || s->workers > VX_MAX_WORKERS || s->sources < 1 ||
 	    s->sources > VX_MAX_SOURCES || s->vni >= 1 << 24 ||
-	    s->mtu < 576 || s->mtu > IP_MAX_LEN || s->port == 0)
+	    s->mtu < VX_MIN_MTU || s->mtu > IP_MAX_LEN || s->port == 0)
 		return -EINVAL;
 	return 0;
 }
@@ -92,12 +94,14 @@ static int add_workers(struct vx_plane *plane, const int *tun,
 					      listen[i], plane->source,
 					      plane->stop, &error);
 
+		plane->taken++;		/* also by one that failed */
 		plane->workers[i] = w;
 		if (!w)
 			return error;
 		w->snapshot = s;
 		w->reader = &s->readers[s->n_readers++];
 		w->stopping = &plane->stopping;
+		w->path_mtus = &plane->path_mtus;
 		snapshot_leave(w->reader);
 	}
 	return 0;
@@ -109,20 +113,18 @@ static void close_all(const int *fds, uint32_t n)
 		close(fds[i]);
 }
 
-/* What no worker has taken yet is still ours to close. */
+/* A plane that failed on its way; what no worker took is still to close. */
 static void give_up(struct vx_plane *plane, const struct vx_settings *s,
 		    const int *tun, const int *listen, const int *source)
 {
-	uint32_t taken = 0;
+	uint32_t taken = plane ? plane->taken : 0;
 
 	if (plane) {
-		while (taken < s->workers && plane->workers[taken])
-			worker_free(plane->workers[taken++]);
-		/* The one that failed has closed its own. */
-		taken += plane->snapshot.table && taken < s->workers;
-		if (plane->snapshot.table)
-			snapshot_free(&plane->snapshot);
-		if (plane->stop > 0)
+		for (uint32_t i = 0; i < s->workers; i++)
+			if (plane->workers[i])
+				worker_free(plane->workers[i]);
+		snapshot_free(&plane->snapshot);
+		if (plane->stop >= 0)
 			close(plane->stop);
 		free(plane);
 	}
@@ -152,8 +154,10 @@ struct vx_plane *vx_plane_new(const struct vx_settings *settings,
 
 	csum_init();
 	*error = plane ? check(settings) : -ENOMEM;
-	if (plane)
+	if (plane) {
 		memset(plane, 0, sizeof(*plane));
+		plane->stop = -1;
+	}
 	if (!*error) {
 		plane->settings = *settings;
 		memcpy(plane->source, source,

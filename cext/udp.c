@@ -74,7 +74,7 @@ static enum counter reason(int error)
 	}
 }
 
-/* Gives the underlay device a moment, once for a batch. */
+/* Gives the underlay device a moment, once for a batch and socket. */
 static bool wait_for_room(int fd, bool *waited)
 {
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
@@ -131,11 +131,10 @@ static uint16_t send_messages(struct sender *s, const struct packer *k,
 
 void udp_send_all(struct sender *s, struct packer *k)
 {
-	bool waited = false;
-
 	for (uint64_t used = k->used; used; used &= used - 1) {
 		unsigned source = __builtin_ctzll(used);
 		uint16_t at = k->head[source];
+		bool waited = false;
 
 		while (at != NO_SLOT) {
 			pack_messages(k, at, may_segment, s, &s->messages);

@@ -81,7 +81,7 @@ static int open_socket(uint8_t family)
 }
 
 int vx_udp_listen(uint8_t family, const uint8_t *local, uint16_t port,
-		  uint32_t offloads, uint32_t *granted)
+		  int beside, uint32_t offloads, uint32_t *granted)
 {
 	int fd = open_socket(family);
 	int error;
@@ -94,9 +94,12 @@ int vx_udp_listen(uint8_t family, const uint8_t *local, uint16_t port,
 		error = set(fd, IPPROTO_IP, IP_RECVTOS, 1);
 	else
 		error = set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
-	if (!error)
+	if (!error && beside)
 		error = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	error = error ? -errno : bind_to(fd, family, local, port);
+	/* Set late, it lets others join (reuseport_add_sock). */
+	if (!error && !beside && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
+		error = -errno;
 	if (error) {
 		close(fd);
 		return error;

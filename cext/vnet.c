@@ -53,5 +53,8 @@ struct vnethdr vnet_make(const struct pkt *p)
 	else
 		v.gso_type = p->family == IPV4 ? VNET_GSO_TCP4
 					       : VNET_GSO_TCP6;
+	/* CWR belongs into the first segment only: whoever cuts must know. */
+	if (pkt_tcp(p) && pkt_tcp(p)->flags & TCP_CWR)
+		v.gso_type |= VNET_GSO_ECN;
 	return v;
 }

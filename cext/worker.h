@@ -8,6 +8,7 @@
 
 #include "coalesce.h"
 #include "icmp.h"
+#include "pathmtu.h"
 #include "snapshot.h"
 #include "udp.h"
 
@@ -24,6 +25,7 @@ struct worker {
 	struct snapshot *snapshot;	/* the table, */
 	struct reader *reader;		/* and this worker's place there */
 	const _Atomic bool *stopping;
+	struct path_mtus *path_mtus;	/* shared by all workers */
 	int tun, listen, epoll;
 	bool vnet, tso, uso;		/* granted offloads of the TUN */
 	pthread_t thread;

@@ -181,9 +181,7 @@ class Agent:
         if self._tunnel.plane is None:
             return
         health = await self._tunnel.check()
-        if health is Health.REPAIRED:
-            log.warning("device-repaired", device=self._station.layout.device)
-        elif health is Health.LOST:
+        if health is Health.LOST:
             log.warning("device-lost", device=self._station.layout.device)
             await self._reopen()
 
@@ -227,7 +225,6 @@ class Agent:
             self._station,
             pod_mtu=self._conf.backend.pod_mtu(self._station.underlay.mtu),
             subnet_file=self._config.subnet_file,
-            run_dir=self._run_dir,
         )
 
     def _tell_station(self, event: str) -> None:

@@ -10,7 +10,6 @@ Every failure of C is a -errno and becomes one OSError whose text says what to d
 """
 
 import enum
-import errno
 import os
 import struct
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from msgspec import Struct
 
 # cffi's objects are of no type that mypy knows; everything that leaves this module has one.
 from fwd._plane import ffi, lib
+from fwd.core.oshints import hint
 from fwd.model import MAC_LEN, Address, Plan
 
 
@@ -48,6 +48,10 @@ class Offload(enum.IntFlag):
 _TUN_OFFLOADS = Offload.VNET_HDR | Offload.TSO | Offload.USO | Offload.MULTI_QUEUE
 _UDP_OFFLOADS = Offload.UDP_SEGMENT | Offload.UDP_GRO
 ALL_OFFLOADS = _TUN_OFFLOADS | _UDP_OFFLOADS
+_TUN = "/dev/net/tun"
+
+MIN_MTU: int = lib.VX_MIN_MTU
+"""Of the TUN, bytes."""
 
 
 class SourceCheck(enum.IntEnum):
@@ -201,6 +205,15 @@ def counter_info() -> tuple[CounterInfo, ...]:
     )
 
 
+def probe() -> None:
+    """Raises OSError, with what to do, where no TUN can be made at all."""
+    try:
+        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        advice = hint("open", error.errno or 0, device=_TUN) or error.strerror
+        raise OSError(error.errno, f"cannot open {_TUN}: {advice}") from error
+
+
 def _open_tun(settings: PlaneSettings, undo: ExitStack) -> tuple[list[int], Offload]:
     """One queue a worker; a single one where the kernel (or an option) has no multi-queue."""
     fds = ffi.new("int[]", settings.workers)
@@ -225,10 +238,13 @@ def _open_sockets(
     """As many receiving sockets as asked for, or else the sending ones; what all of them grant."""
     local, granted = _address(settings.local), ffi.new("uint32_t *")
     offloads = settings.offloads & (Offload.UDP_GRO if listening else Offload.UDP_SEGMENT)
-    in_force, fds = offloads, []
+    in_force = offloads
+    fds: list[int] = []
     for _ in range(listening or settings.sources):
         if listening:
-            fd = lib.vx_udp_listen(settings.family, local, settings.port, offloads, granted)
+            fd = lib.vx_udp_listen(
+                settings.family, local, settings.port, bool(fds), offloads, granted
+            )
             _check(fd, f"receive on {settings.local} UDP port {settings.port}", settings)
         else:
             fd = lib.vx_udp_source(settings.family, local, offloads, granted)
@@ -265,30 +281,9 @@ def _address(address: Address) -> bytes:
 def _check(done: int, what: str, settings: PlaneSettings) -> None:
     """Raises the OSError for a -errno, with what to do about it where that is known."""
     if done < 0:
-        hint = _HINTS.get((what.partition(" ")[0], -done), "").format(s=settings)
-        raise OSError(-done, f"cannot {what}: {hint or os.strerror(-done)}")
+        advice = hint(what.partition(" ")[0], -done, device=settings.device)
+        raise OSError(-done, f"cannot {what}: {advice or os.strerror(-done)}")
 
-
-_HINTS = {
-    (
-        "open",
-        errno.ENOENT,
-    ): "there is no /dev/net/tun: load the kernel's tun module (modprobe tun), "
-    "or give the container that device",
-    ("open", errno.ENODEV): "this kernel has no TUN driver: load it with modprobe tun",
-    ("open", errno.EPERM): "not permitted: it needs CAP_NET_ADMIN, and in a container a device "
-    "rule for /dev/net/tun",
-    ("open", errno.EACCES): "not permitted: it needs read and write access to /dev/net/tun",
-    ("open", errno.EBUSY): "another process has it: is another agent running on this node?",
-    ("open", errno.EINVAL): "a device of that name exists and is another kind: see "
-    "`ip -d link show {s.device}`, remove it with `ip link del {s.device}`",
-    ("receive", errno.EADDRINUSE): "the port is taken, by another program (`ss -lunp`) or by a "
-    "kernel vxlan device that is up (`ip -d link show type vxlan`)",
-    ("receive", errno.EADDRNOTAVAIL): "that is no address of this node",
-    ("send", errno.EADDRNOTAVAIL): "that is no address of this node",
-    ("send", errno.EADDRINUSE): "no port from 49152 to 65535 is free",
-    ("start", errno.EAGAIN): "too many threads: raise the process limit or lower --workers",
-}
 
 _PEER = struct.Struct("=16s6s2x")
 _ROUTE = struct.Struct("=16sIB3x")

@@ -32,7 +32,7 @@ def decode(text: str | bytes) -> BackendData:
     """
     try:
         wire = _decoder.decode(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     if not wire.vtep_mac:
         raise ValueError("VtepMAC is missing")

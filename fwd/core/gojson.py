@@ -30,9 +30,12 @@ def parse(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
     """One JSON document; objects are Pairs.  ValueError says at which line and column it breaks."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", errors="replace")
-    return json.loads(
-        text, object_pairs_hook=Pairs, parse_float=_Number, parse_constant=_refuse_constant
-    )
+    try:
+        return json.loads(
+            text, object_pairs_hook=Pairs, parse_float=_Number, parse_constant=_refuse_constant
+        )
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
 
 
 def fields(value: Any, table: Mapping[str, Decode]) -> dict[str, Any]:  # noqa: ANN401

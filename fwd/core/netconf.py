@@ -18,13 +18,14 @@ from fwd.model import IPV4, IPV6, Address, ConfigError, Network
 DEFAULT_VNI = 1
 DEFAULT_PORT = 8472
 """The kernel's vxlan default, which flannel leaves in force when Port is 0 or absent."""
-VNI_LIMIT = 2**24
+VNI_LIMIT = 10**7
+"""The wire has 24 bits, but a device name 15 characters, and `flannel.` takes eight."""
 
 FLANNEL_OVERHEAD = 50
 """20 IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet; flannel takes it for IPv6 too (spec 5.5)."""
 IPV6_OVERHEAD = 70
-MIN_MTU = {IPV4: 68, IPV6: 1280}
-"""RFC 791, RFC 8200."""
+MIN_MTU = {IPV4: 576, IPV6: 1280}
+"""Of the tunnel device: what every IPv4 host takes (RFC 791), and every IPv6 link (RFC 8200)."""
 
 
 class VxlanConf(Struct, frozen=True):

@@ -72,7 +72,12 @@ def up(topology: Topology, state_dir: StateDir, *, say: Say) -> bool:
     state = state_dir.load()
     if isinstance(state, State) and state.phase is Phase.UP:
         if state.spec != topology.spec:
-            raise LabError("another lab is up here: run `fwd lab down` first")
+            differs = ", ".join(
+                name
+                for name in state.spec.__struct_fields__
+                if getattr(state.spec, name) != getattr(topology.spec, name)
+            )
+            raise LabError(f"this lab is up with other {differs}: run `fwd lab down` first")
         if set(left) == set(topology.namespaces):
             return _revive(topology, state, state_dir=state_dir, say=say)
     elif state is None and left:

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Being told that links changed, without learning what: looking is `node.netlink`'s."""
+"""Being told that links, addresses or routes changed; to look what is `node.netlink`'s."""
 
 import asyncio
 import errno
 import socket
 
-_RTMGRP_LINK = 1
+# RTMGRP_LINK, then IFADDR and ROUTE of IPv4 and of IPv6 (linux/rtnetlink.h).
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 _MESSAGE_BYTES = 65536
-_SETTLE_SECONDS = 0.02
+_SETTLE_SECONDS = 0.03
 
 
 class LinkWatch:
-    """Tells that some link of this network namespace came, went or changed.
+    """Tells that some link, address or route of this network namespace came, went or changed.
 
     A message is a hint to look again, never news in itself: so one lost in an overrun (ENOBUFS) is
     as good as one received, and nothing has to be decoded.
@@ -23,7 +24,7 @@ class LinkWatch:
             socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
             socket.NETLINK_ROUTE,
         )
-        self._socket.bind((0, _RTMGRP_LINK))
+        self._socket.bind((0, _GROUPS))
         self._hint = asyncio.Event()
         self._hint.set()  # whatever happened before
         asyncio.get_running_loop().add_reader(self._socket, self._read)

@@ -26,10 +26,8 @@ from fwd.model import IPV4, IPV6, Address, ConfigError, Network
 _AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
 _MAIN_TABLE = 254
 _IFF_UP = 1
-_IFA_F_DEPRECATED = 0x20
-_IFA_F_PERMANENT = 0x80
-_SCOPE_GLOBAL = 0
-_SCOPE_LINK = 253
+_IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x20, 0x80
+_SCOPE_GLOBAL, _SCOPE_LINK = 0, 253
 _RTPROT_BOOT = 3
 _ADDR_GEN_NONE = 1
 _TYPE_TUN = 1
@@ -149,11 +147,8 @@ def _first_given(
 
 def _best_address(ipr: Any, addresses: list[Any], index: int, family: int) -> Address:  # noqa: ANN401
     """Global before link-local, permanent before dynamic, the kernel's order within these."""
-    usable = [
-        message
-        for message in addresses
-        if message["index"] == index and not _flags(message) & _IFA_F_DEPRECATED
-    ]
+    own = [message for message in addresses if message["index"] == index]
+    usable = [message for message in own if not _flags(message) & _IFA_F_DEPRECATED]
     if not usable:
         name = ipr.get_links(index)[0].get("ifname")
         raise ConfigError(f"failed to find IPv{family} address for interface {name}")
@@ -255,6 +250,24 @@ def apply(layout: Layout) -> int:
             scope=_SCOPE_LINK if layout.network.version == IPV4 else _SCOPE_GLOBAL,
         )
         return index
+
+
+def lacking(layout: Layout, index: int) -> tuple[str, ...]:
+    """What apply() would mend, of device number `index`: some of up, mtu, address, route."""
+    net, host = layout.network, layout.address
+    family = _AF[net.version]
+    with _netlink(f"look at {layout.device}") as ipr:
+        link = _link(ipr, layout.device) or {"flags": 0}
+        addresses = [_text_address(one) for one in ipr.get_addr(family=family, index=index)]
+        routes = ipr.get_routes(family=family, oif=index, table=_MAIN_TABLE)
+        prefixes = {f"{route.get('dst')}/{route['dst_len']}" for route in routes}
+        found = {
+            "up": link["flags"] & _IFF_UP,
+            "mtu": link.get("mtu") == layout.mtu,
+            "address": host in addresses,
+            "route": str(net) in prefixes,
+        }
+    return tuple(name for name, there in found.items() if not there)
 
 
 def _no_link_local(ipr: Any, index: int) -> None:  # noqa: ANN401

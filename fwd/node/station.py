@@ -32,7 +32,7 @@ class Station(Struct, frozen=True):
 
 
 async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir: RunDir) -> Station:
-    """Where this node stands; looks, but touches nothing.  Raises FwdError or OSError."""
+    """Where this node stands; looks, and notes the MAC.  Raises FwdError or OSError."""
     backend = conf.backend
     family = own.subnet.version
     network = conf.networks.get(family)
@@ -90,6 +90,10 @@ async def _settle_mac(own: OwnLease, device: str, run_dir: RunDir) -> bytes:
     for remark in choice.remarks:
         log.warning("vtep-mac-differs", text=remark)
     log.info("vtep-mac", mac=format_mac(choice.mac), of=choice.place)
+    try:  # now: the device that had it may be gone after an attempt that fails
+        run_dir.write_mac(device, choice.mac)
+    except OSError as error:
+        log.warning("run-dir", error=f"cannot remember the MAC: {error}")
     return choice.mac
 
 
@@ -103,7 +107,7 @@ def wanted_offloads(disabled: Iterable[str]) -> Offload:
     return wanted
 
 
-def remember(station: Station, *, pod_mtu: int, subnet_file: Path, run_dir: RunDir) -> None:
+def remember(station: Station, *, pod_mtu: int, subnet_file: Path) -> None:
     """Leaves what outlives the agent.  A full disk is no reason not to forward."""
     env = subnetfile.SubnetEnv(
         networks={station.lease.family: station.layout.network},
@@ -117,7 +121,3 @@ def remember(station: Station, *, pod_mtu: int, subnet_file: Path, run_dir: RunD
         subnetfile.write(subnet_file, env)
     except OSError as error:
         log.warning("subnet-file", error=f"Failed to write subnet file: {error}")
-    try:
-        run_dir.write_mac(station.layout.device, station.lease.vtep_mac)
-    except OSError as error:
-        log.warning("run-dir", error=f"cannot remember the MAC: {error}")

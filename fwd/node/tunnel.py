@@ -14,7 +14,7 @@ from enum import Enum
 from fwd.model import Plan
 from fwd.node import netlink
 from fwd.ops import log
-from fwd.plane import Offload, Plane, PlaneSettings
+from fwd.plane import Offload, Plane, PlaneSettings, probe
 
 
 class Health(Enum):
@@ -76,6 +76,7 @@ class Tunnel:
                 errno.EEXIST,
                 f"{name} exists and is a {device.kind or 'physical'} device: rename or remove it",
             )
+        probe()
         await asyncio.to_thread(netlink.remove_device, name)
         log.info("device-replaced", device=name, kind=device.kind)
 
@@ -107,9 +108,11 @@ class Tunnel:
         if device is None or not device.is_tun or device.index != self._index:
             self.close()
             return Health.LOST
-        if device.up and device.mtu == self.layout.mtu:
+        lacking = await asyncio.to_thread(netlink.lacking, self.layout, self._index)
+        if not lacking:
             return Health.GOOD
         await asyncio.to_thread(netlink.apply, self.layout)
+        log.warning("device-repaired", device=self.layout.device, lacked=", ".join(lacking))
         return Health.REPAIRED
 
     def counters(self) -> dict[str, int]:

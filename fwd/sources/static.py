@@ -10,6 +10,8 @@ swapped), editors that rename and network file systems alike.
 """
 
 import asyncio
+import errno
+import stat
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -25,6 +27,9 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 POLL_SECONDS = 0.5
+
+_MAX_BYTES = 64 << 20
+"""65,536 entries have 10 MiB."""
 
 _RACY_NS = 100_000_000
 """A file written twice within one tick of the kernel's clock (at most 10 ms) can keep its
@@ -44,6 +49,10 @@ class _File(msgspec.Struct, frozen=True):
     leases: list[msgspec.Raw]
 
 
+# What msgspec raises for bytes that are no JSON of ours: the latter two for text that is not UTF-8,
+# and for a thousand brackets.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _file_decoder = msgspec.json.Decoder(_File)
 _entry_decoder = msgspec.json.Decoder(_Entry)
 
@@ -55,7 +64,7 @@ def parse(data: bytes, *, node: str, vni: int) -> Snapshot:
     """
     try:
         raw = _file_decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise ConfigError(str(error)) from error
     leases: list[Lease] = []
     own: OwnLease | None = None
@@ -76,7 +85,7 @@ def _parse_entry(text: msgspec.Raw, *, number: int, node: str, vni: int) -> Leas
     where = f"entry {number}"
     try:
         entry = _entry_decoder.decode(text)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise ConfigError(f"{where}: {error}") from error
     where = f"entry {number} (node {entry.node})"
     if not entry.node:
@@ -146,7 +155,7 @@ class StaticSource:
             if signature == self._signature:
                 return None
             self._signature = signature if _settled(signature) else None
-            seen = self._path.read_bytes()
+            seen = _read(self._path)
         except OSError as error:
             self._signature = None
             seen = error.strerror or str(error)
@@ -159,6 +168,16 @@ class StaticSource:
             return parse(seen, node=self._node, vni=self._vni)
         except ConfigError as error:
             return Trouble(f"{self._path}: {error}")
+
+
+def _read(path: Path) -> bytes:
+    """The content of a regular file: a pipe would hold up the agent until somebody writes."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file")
+    if status.st_size > _MAX_BYTES:
+        raise OSError(errno.EFBIG, f"has more than {_MAX_BYTES >> 20} MiB")
+    return path.read_bytes()
 
 
 def _signature(path: Path) -> tuple[int, ...]:

@@ -125,7 +125,7 @@ def test_up_twice_changes_nothing_and_another_shape_is_refused(running: Lab) -> 
     assert "was already up" in again.stdout
     other = running.run("up", *KERNEL, "3")
     assert other.returncode == 1
-    assert other.stderr == "fwd lab: another lab is up here: run `fwd lab down` first\n"
+    assert other.stderr == "fwd lab: this lab is up with other nodes: run `fwd lab down` first\n"
     after = [netns.path(name).stat().st_ino for name in running.namespaces()]
     assert after == before
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fwd.core.netconf import NetConf, VxlanConf, parse_netconf
 from fwd.model import IPV4, IPV6, ConfigError
+from fwd.plane import MIN_MTU
 
 
 def conf(**backend: Any) -> str:  # noqa: ANN401
@@ -146,7 +147,7 @@ REGISTERING = "Error registering network: error decoding VXLAN backend config: "
             '{"Network": "10.3.0.0/16", "Backend": {"Type": 7}}',
             "error decoding Backend property of config: Type: must be a string, not a number",
         ),
-        (conf(VNI=2**24), REGISTERING + "VNI: 16777216 is not within 0 to 16777215"),
+        (conf(VNI=10**7), REGISTERING + "VNI: 10000000 is not within 0 to 9999999"),
         (conf(VNI=-1), REGISTERING + "VNI: -1 is not within"),
         (conf(VNI="1"), REGISTERING + "VNI: must be an integer, not a string"),
         (conf(VNI=2**70), REGISTERING + "VNI: must be an integer"),
@@ -185,8 +186,8 @@ def test_the_mtus(link: int, key: int | None, pods: int, device: int, device_v6:
 
 
 def test_an_mtu_too_small_for_ip_is_refused() -> None:
-    assert VxlanConf().device_mtu(IPV4, 118) == 68
-    with pytest.raises(ConfigError, match="leaves 67 for IPv4 Pods, which need 68"):
-        VxlanConf().device_mtu(IPV4, 117)
+    assert VxlanConf().device_mtu(IPV4, 626) == MIN_MTU == 576
+    with pytest.raises(ConfigError, match="leaves 575 for IPv4 Pods, which need 576"):
+        VxlanConf().device_mtu(IPV4, 625)
     with pytest.raises(ConfigError, match="need 1280"):
         VxlanConf().device_mtu(IPV6, 1349)

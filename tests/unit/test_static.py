@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def test_a_broken_entry_is_named_with_its_field(changes: dict[str, Any], says: s
         (b"", "truncated"),
         (b'{"leases": [', "truncated"),
         (b"[]", "Expected `object`"),
+        (file(entry(1)).replace(b"n1", b"n\xe91"), "utf-8"),
+        (b'{"leases":' + b"[" * 100_000, "recursion"),
         (b"{}", "missing required field `leases`"),
         (file(), "node n1 has no entry"),
         (file(entry(2)), "node n1 has no entry"),
@@ -130,6 +133,21 @@ def test_a_broken_file_is_named(content: bytes, says: str) -> None:
 def test_any_content_is_a_snapshot_or_a_config_error(content: bytes) -> None:
     with pytest.raises(ConfigError):
         static.parse(content, node="n1", vni=1)
+
+
+@given(at=st.integers(min_value=0), byte=st.integers(0, 255))
+def test_a_byte_gone_wrong_is_a_snapshot_or_a_config_error(at: int, byte: int) -> None:
+    content = bytearray(file(entry(1), entry(2)))
+    content[at % len(content)] = byte
+    with suppress(ConfigError):
+        static.parse(bytes(content), node="n1", vni=1)
+
+
+async def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    source = static.StaticSource(tmp_path / "pipe", node="n1", vni=1)
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        await source.first()
 
 
 @pytest.fixture

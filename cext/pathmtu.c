@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pathmtu.h"
+
+enum {
+	ICMP4_UNREACHABLE = 3,
+	ICMP4_FRAGMENTATION_NEEDED = 4,	/* RFC 1191, 4 */
+	ICMP6_TOO_BIG = 2,		/* RFC 4443, 3.2 */
+};
+
+static uint32_t hash_of(const uint8_t *addr, uint8_t family)
+{
+	uint32_t hash = 0, word;
+
+	for (unsigned i = 0; i < addr_len(family); i += 4) {
+		memcpy(&word, addr + i, sizeof(word));
+		hash = (hash ^ word) * 0x9e3779b1;
+		hash ^= hash >> 15;
+	}
+	return hash;
+}
+
+static bool is_too_big(const struct pkt *p, const uint8_t *icmp)
+{
+	if (p->family == IPV4)
+		return p->proto == PROTO_ICMP4 &&
+		       icmp[0] == ICMP4_UNREACHABLE &&
+		       icmp[1] == ICMP4_FRAGMENTATION_NEEDED;
+	return p->proto == PROTO_ICMP6 && icmp[0] == ICMP6_TOO_BIG;
+}
+
+void path_mtu_learn(struct path_mtus *m, const struct pkt *p)
+{
+	const uint8_t *icmp = p->ip + p->l4;
+	uint32_t quoted = p->l4 + sizeof(struct icmphdr);
+	struct pkt about = { .ip = p->ip + quoted, .family = p->family };
+	uint32_t mtu, hash;
+
+	if (p->fragment || p->len < quoted + ip_header_min(p->family) ||
+	    !is_too_big(p, icmp))
+		return;
+	memcpy(&mtu, icmp + offsetof(struct icmphdr, rest), sizeof(mtu));
+	mtu = ntohl(mtu);
+	/* IPv4: the upper half is unused.  0: a router older than RFC 1191. */
+	if (p->family == IPV4)
+		mtu &= 0xffff;
+	if (mtu < PATH_MTU_MIN)
+		mtu = PATH_MTU_MIN;
+	hash = hash_of(pkt_dst(&about), p->family);
+	atomic_store_explicit(&m->entry[hash % PATH_MTUS],
+			      (uint64_t)hash << 32 | mtu,
+			      memory_order_relaxed);
+}
+
+void path_mtu_apply(const struct path_mtus *m, struct pkt *p)
+{
+	uint32_t hash, mtu;
+	uint64_t entry;
+
+	if (p->gso_size == 0 || p->transport != PROTO_TCP)
+		return;
+	hash = hash_of(pkt_dst(p), p->family);
+	entry = atomic_load_explicit(&m->entry[hash % PATH_MTUS],
+				     memory_order_relaxed);
+	mtu = (uint32_t)entry;
+	if (entry >> 32 == hash && mtu > p->payload &&
+	    mtu - p->payload < p->gso_size)
+		p->gso_size = mtu - p->payload;
+}

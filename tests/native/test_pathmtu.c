@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Path MTUs learnt from ICMP errors, and what a header rewrite must not hide.
+ */
+#include <string.h>
+
+#include "check.h"
+#include "pathmtu.h"
+#include "vnet.h"
+
+static struct path_mtus mtus;
+
+/* An ICMP error (IPv4: 3/4, IPv6: 2/0) about a packet to `dst`. */
+static struct pkt error_about(uint8_t *buf, uint8_t family, const uint8_t *dst,
+			      uint32_t mtu)
+{
+	uint32_t ip = ip_header_min(family), n = addr_len(family);
+	uint8_t *icmp = buf + ip, *quoted = icmp + sizeof(struct icmphdr);
+	be32 rest = htonl(mtu);
+	struct pkt p;
+
+	memset(buf, 0, 2 * ip + 8);
+	buf[0] = family == IPV4 ? 0x45 : 0x60;
+	icmp[0] = family == IPV4 ? 3 : 2;
+	icmp[1] = family == IPV4 ? 4 : 0;
+	memcpy(icmp + 4, &rest, sizeof(rest));
+	memcpy(quoted + ip - n, dst, n);
+	p = (struct pkt){ .ip = buf, .family = family };
+	pkt_set_len(&p, 2 * ip + 8);
+	if (family == IPV4)
+		((struct ip4hdr *)buf)->proto = PROTO_ICMP4;
+	else
+		((struct ip6hdr *)buf)->next = PROTO_ICMP6;
+	CHECK_EQ(pkt_parse(&p, buf, 2 * ip + 8, family), PKT_OK);
+	return p;
+}
+
+static uint16_t applied(uint8_t *buf, uint8_t family, const uint8_t *dst)
+{
+	uint32_t n = addr_len(family), ip = ip_header_min(family);
+	struct pkt p = { .ip = buf, .family = family, .transport = PROTO_TCP,
+			 .l4 = ip, .payload = ip + 32, .gso_size = 1398 };
+
+	memcpy(buf + ip - n, dst, n);
+	path_mtu_apply(&mtus, &p);
+	return p.gso_size;
+}
+
+static void learns(uint8_t family)
+{
+	uint8_t dst[16] = { 10, 244, 1, 2, 7 }, other[16] = { 10, 244, 1, 3 };
+	uint32_t headers = ip_header_min(family) + 32;
+	uint8_t buf[128];
+	struct pkt p = error_about(buf, family, dst, 1400);
+
+	memset(&mtus, 0, sizeof(mtus));
+	path_mtu_learn(&mtus, &p);
+	CHECK_EQ(applied(buf, family, dst), 1400 - headers);
+	CHECK_EQ(applied(buf, family, other), 1398);
+	p = error_about(buf, family, dst, 9000);
+	path_mtu_learn(&mtus, &p);
+	CHECK_EQ(applied(buf, family, dst), 1398);
+	/* RFC 1191 knows routers that say 0. */
+	p = error_about(buf, family, dst, 0);
+	path_mtu_learn(&mtus, &p);
+	CHECK_EQ(applied(buf, family, dst), PATH_MTU_MIN - headers);
+}
+
+TEST(learns_ipv4)
+{
+	learns(IPV4);
+}
+
+TEST(learns_ipv6)
+{
+	learns(IPV6);
+}
+
+TEST(other_packets_teach_nothing)
+{
+	uint8_t dst[16] = { 10, 244, 1, 2 }, buf[128];
+	struct pkt p = error_about(buf, IPV4, dst, 1400);
+
+	memset(&mtus, 0, sizeof(mtus));
+	for (uint32_t len = 20; len < p.len; len++) {
+		struct pkt shorter = p;
+		uint8_t *copy = edge_new(len, false);
+
+		memcpy(copy, buf, len);
+		shorter.ip = copy;
+		shorter.len = len;
+		path_mtu_learn(&mtus, &shorter);
+		edge_free(copy, len, false);
+	}
+	buf[21] = 1;	/* host unreachable */
+	path_mtu_learn(&mtus, &p);
+	CHECK_EQ(applied(buf, IPV4, dst), 1398);
+}
+
+TEST(changing_ecn_keeps_a_broken_checksum_broken)
+{
+	uint8_t dst[16] = { 10, 244, 1, 2 }, buf[128];
+
+	for (unsigned i = 0; i < 10000; i++) {
+		struct pkt p = error_about(buf, IPV4, dst, rnd() & 0xffff);
+		bool flip = rnd_chance(50);
+
+		rnd_fill(buf + 4, 5);	/* id, fragment, TTL */
+		rnd_fill(buf + 12, 8);
+		pkt_set_len(&p, p.len);
+		CHECK(pkt_header_ok(&p));
+		if (flip)
+			buf[rnd_range(12, 19)] ^= 1u << rnd_below(8);
+		pkt_set_tos(&p, rnd());
+		CHECK_EQ(pkt_header_ok(&p), !flip);
+	}
+}
+
+TEST(cwr_is_told_to_whoever_cuts)
+{
+	uint8_t buf[128] = { 0x45 };
+	struct pkt p = { .ip = buf, .family = IPV4, .transport = PROTO_TCP,
+			 .len = 4000, .l4 = 20, .payload = 40,
+			 .gso_size = 1398, .unfinished = true };
+
+	CHECK_EQ(vnet_make(&p).gso_type, VNET_GSO_TCP4);
+	pkt_tcp(&p)->flags = TCP_ACK | TCP_CWR;
+	CHECK_EQ(vnet_make(&p).gso_type, VNET_GSO_TCP4 | VNET_GSO_ECN);
+}
