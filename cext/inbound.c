@@ -19,7 +19,7 @@ static void account(struct worker *w, int error, uint32_t n, uint32_t bytes)
 }
 
 /* For a TUN that takes no super-packets: what a kernel peer did not cut. */
-static int write_segments(struct worker *w, const struct pkt *p)
+static int write_segments(struct worker *w, int tun, const struct pkt *p)
 {
 	uint8_t header[SEGMENT_HEADER_MAX];
 	struct vnethdr v = { 0 };
@@ -36,10 +36,18 @@ static int write_segments(struct worker *w, const struct pkt *p)
 		};
 
 		segment_header(p, i, header);
-		error |= tun_write(w->tun, w->vnet, &v, iov, 3);
+		error |= tun_write(tun, w->vnet, &v, iov, 3);
 		count(&w->counters, COUNT_IN_WRITES, 1);
 	}
 	return error;
+}
+
+/* The queue that keeps p's flow where it is. */
+static int queue_of(const struct worker *w, const struct pkt *p)
+{
+	if (!w->steering)
+		return w->tun;
+	return w->tuns[steer_queue(w->steering, p, w->index)];
 }
 
 static bool takes_gso(const struct worker *w, const struct pkt *p)
@@ -53,10 +61,11 @@ static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
 {
 	struct worker *w = worker;
 	struct iovec iov[2 + RUN_MAX];
+	int tun = queue_of(w, p);
 	struct vnethdr v;
 
 	if (p->gso_size && !takes_gso(w, p)) {
-		account(w, write_segments(w, p), n, p->len);
+		account(w, write_segments(w, tun, p), n, p->len);
 		return;
 	}
 	if (p->unfinished && !w->vnet) {
@@ -66,7 +75,7 @@ static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
 	v = vnet_make(p);
 	iov[1] = (struct iovec){ p->ip, p->payload };
 	memcpy(iov + 2, payload, n_payload * sizeof(*payload));
-	account(w, tun_write(w->tun, w->vnet, &v, iov, 2 + n_payload), n,
+	account(w, tun_write(tun, w->vnet, &v, iov, 2 + n_payload), n,
 		p->len);
 	count(&w->counters, COUNT_IN_WRITES, 1);
 }

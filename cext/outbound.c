@@ -118,6 +118,8 @@ static void out_packet(struct worker *w, const struct table *t,
 		return;
 	}
 	path_mtu_learn(w->path_mtus, &p);
+	if (w->steering)
+		steer_learn(w->steering, &p, w->index);
 	peer = table_lookup(t, pkt_dst(&p));
 	if (!peer) {
 		count(&w->counters, DROP_OUT_NO_ROUTE, n);

@@ -16,10 +16,12 @@ struct vx_plane {
 	struct snapshot snapshot;
 	_Atomic bool stopping;
 	struct path_mtus path_mtus;
+	struct steering steering;
 	int stop;			/* eventfd: wakes all workers */
 	uint32_t started;		/* threads to join */
 	uint32_t taken;			/* queues that workers own */
 	int source[VX_MAX_SOURCES];
+	int tun[VX_MAX_WORKERS];	/* owned by the workers */
 	struct worker *workers[VX_MAX_WORKERS];
 };
 
@@ -102,6 +104,11 @@ static int add_workers(struct vx_plane *plane, const int *tun,
 		w->reader = &s->readers[s->n_readers++];
 		w->stopping = &plane->stopping;
 		w->path_mtus = &plane->path_mtus;
+		w->steering = plane->settings.workers > 1 ? &plane->steering
+							  : NULL;
+		w->tuns = plane->tun;
+		w->index = i;
+		plane->tun[i] = tun[i];
 		snapshot_leave(w->reader);
 	}
 	return 0;

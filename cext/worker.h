@@ -10,6 +10,7 @@
 #include "icmp.h"
 #include "pathmtu.h"
 #include "snapshot.h"
+#include "steer.h"
 #include "udp.h"
 
 enum {
@@ -26,6 +27,9 @@ struct worker {
 	struct reader *reader;		/* and this worker's place there */
 	const _Atomic bool *stopping;
 	struct path_mtus *path_mtus;	/* shared by all workers */
+	struct steering *steering;	/* as well; NULL: one worker */
+	const int *tuns;		/* all queues, by worker */
+	uint32_t index;			/* of this worker */
 	int tun, listen, epoll;
 	bool vnet, tso, uso;		/* granted offloads of the TUN */
 	pthread_t thread;

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "steer.h"
+
+enum {
+	QUEUE_BITS = 8,
+	QUEUE_MASK = (1 << QUEUE_BITS) - 1,
+};
+
+static uint32_t mix(uint32_t hash, uint32_t word)
+{
+	hash = (hash ^ word) * 0x9e3779b1;
+	return hash ^ hash >> 15;
+}
+
+/* One for both directions of a flow. */
+static uint32_t symmetric_hash(const struct pkt *p)
+{
+	const uint8_t *src = pkt_src(p), *dst = pkt_dst(p);
+	uint32_t hash = p->proto, a, b;
+	uint16_t ports[2];
+
+	for (unsigned i = 0; i < addr_len(p->family); i += 4) {
+		memcpy(&a, src + i, sizeof(a));
+		memcpy(&b, dst + i, sizeof(b));
+		hash = mix(hash, a ^ b);
+	}
+	if (!p->transport)
+		return hash;
+	memcpy(ports, p->ip + p->l4, sizeof(ports));
+	return mix(hash, ports[0] ^ ports[1]);
+}
+
+/* The rest of the hash, never 0: that is an empty entry. */
+static uint32_t tag_of(uint32_t hash)
+{
+	return (hash & ~QUEUE_MASK) | 1 << QUEUE_BITS;
+}
+
+void steer_learn(struct steering *s, const struct pkt *p, uint32_t queue)
+{
+	uint32_t hash = symmetric_hash(p), wanted = tag_of(hash) | queue;
+	_Atomic uint32_t *bucket = s->entry[hash % STEER_BUCKETS];
+	unsigned way = (hash >> 16) % STEER_WAYS;
+
+	for (unsigned i = 0; i < STEER_WAYS; i++) {
+		uint32_t e = atomic_load_explicit(&bucket[i],
+						  memory_order_relaxed);
+
+		if (e == wanted)
+			return;
+		if (e == 0 || (e & ~QUEUE_MASK) == tag_of(hash)) {
+			way = i;
+			break;
+		}
+	}
+	atomic_store_explicit(&bucket[way], wanted, memory_order_relaxed);
+}
+
+uint32_t steer_queue(const struct steering *s, const struct pkt *p,
+		     uint32_t own)
+{
+	uint32_t hash = symmetric_hash(p);
+	const _Atomic uint32_t *bucket = s->entry[hash % STEER_BUCKETS];
+
+	for (unsigned i = 0; i < STEER_WAYS; i++) {
+		uint32_t e = atomic_load_explicit(&bucket[i],
+						  memory_order_relaxed);
+
+		if ((e & ~QUEUE_MASK) == tag_of(hash))
+			return e & QUEUE_MASK;
+	}
+	return own;
+}
