@@ -103,6 +103,7 @@ struct worker *fuzz_worker(uint8_t byte)
 {
 	static struct worker w;
 	static struct vx_settings s;
+	static struct path_mtus path_mtus;
 
 	if (!w.settings)
 		csum_init();
@@ -117,6 +118,8 @@ struct worker *fuzz_worker(uint8_t byte)
 	w.coalescer.udp = w.uso;
 	w.icmp.rate = s.icmp_rate;
 	w.sender.n_fds = s.sources;
+	w.path_mtus = &path_mtus;
+	memset(&path_mtus, 0, sizeof(path_mtus));
 	memset(&w.counters, 0, sizeof(w.counters));
 	return &w;
 }
