@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules as iptables' programs write and read them, and the way from what is there to what must be.
+
+Pure text: running the programs is `node.rules.iptables`'s.  iptables-save, iptables -S and
+iptables-restore share one form of a rule, so rules are compared as text (flannel spec 7.2).
+
+Theory of operation.  Each part (masquerade, forward) is a chain of ours and one jump to it from a
+built-in chain.  Our own chain is replaced as a whole if it differs at all: restore flushes a user's
+chain that is named with a colon, and within one table everything takes effect together, so that
+there is no moment with half of it.  In the built-in chain we touch only what is ours.  There the
+jump is right if it is there exactly once, *wherever* it is: flannel appends it, others append
+theirs after it or insert them before, and agents that each insisted on a place of their own would
+fight for ever.  The rules are made for that: what kube-proxy masquerades is marked, and who accepts
+before us accepts.  What else in the built-in chain has our comment is an earlier flannel's.
+"""
+
+import re
+import shlex
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from fwd.core.rules import (
+    MASQUERADED,
+    Dialect,
+    Finding,
+    Kind,
+    Match,
+    Rule,
+    Verdict,
+    Wanted,
+    compare,
+    wanted_forward,
+    wanted_masquerade,
+)
+
+Chains: TypeAlias = Mapping[str, Sequence[str]]
+"""Rules of a table's chains, without `-A CHAIN`.  A chain that is not there has no key."""
+
+
+class Part(Struct, frozen=True):
+    """A chain of ours, and the built-in chain that jumps to it."""
+
+    table: str
+    builtin: str
+    chain: str
+    comment: str
+
+    @property
+    def jump(self) -> str:
+        """The rule in the built-in chain."""
+        return f'-m comment --comment "{self.comment}" -j {self.chain}'
+
+
+MASQUERADE = Part("nat", "POSTROUTING", "FLANNEL-POSTRTG", "flanneld masq")
+FORWARD = Part("filter", "FORWARD", "FLANNEL-FWD", "flanneld forward")
+PARTS = (FORWARD, MASQUERADE)
+
+
+def wanted_rules(part: Part, wanted: Wanted, family: int, *, random_fully: bool) -> list[str]:
+    """The rules of our chain; none: the part is not to be."""
+    if part is FORWARD:
+        rules = wanted_forward(wanted, family)
+    else:
+        rules = wanted_masquerade(wanted, family, Dialect.IPTABLES)
+    random_fully = random_fully and wanted.random_fully
+    return [render(rule, part, random_fully=random_fully) for rule in rules]
+
+
+def render(rule: Rule, part: Part, *, random_fully: bool) -> str:
+    """A rule as iptables-save has it."""
+    words = []
+    for option, match in (("-s", rule.source), ("-d", rule.destination)):
+        if match is not None:
+            words.append(_render_match(option, match))
+    if rule.marked:
+        words.append(f"-m mark --mark {MASQUERADED:#x}/{MASQUERADED:#x}")
+    words.append(f'-m comment --comment "{part.comment}" -j {rule.verdict.name}')
+    if rule.verdict is Verdict.MASQUERADE and random_fully:
+        words.append("--random-fully")
+    return " ".join(words)
+
+
+def _render_match(option: str, match: Match) -> str:
+    return f"{'! ' if match.negated else ''}{option} {match.network}"
+
+
+def parse(text: str) -> dict[str, dict[str, list[str]]]:
+    """Chains by table, of what iptables-save printed, or `iptables -S`, which names no table ("").
+
+    Tables of others have tens of thousands of rules.
+    """
+    tables: dict[str, dict[str, list[str]]] = {}
+    table = ""
+    for line in text.splitlines():
+        match line.split(" ", 2):
+            case [word, *_] if word.startswith(":"):
+                tables.setdefault(table, {}).setdefault(word[1:], [])
+            case ["-A", name, rule]:
+                tables.setdefault(table, {}).setdefault(name, []).append(rule)
+            case ["-P" | "-N" | "-A" as word, name, *_]:
+                rules = tables.setdefault(table, {}).setdefault(name, [])
+                rules += [""] if word == "-A" else []
+            case [word] if word.startswith("*"):
+                table = word[1:]
+    return tables
+
+
+def plan(
+    part: Part, rules: Sequence[str], chains: Chains, *, direct: Container[str], where: str
+) -> tuple[list[Finding], list[str]]:
+    """What is wrong with a part, and the lines for its table that put it right in one commit.
+
+    Without rules the part is not to be: then chains must be all of the table, as any may jump to
+    ours.  direct: rules of the built-in chain that v0.11 wrote (direct_rules).  where: program and
+    table, for the findings.
+    """
+    findings, lines = [], []
+    for chain, kind, rule in _unwelcome(part, chains, wanted=bool(rules), direct=direct):
+        findings.append(Finding(f"{where} {chain}", kind, rule))
+        lines.append(f"-D {chain} {rule}".rstrip())
+    held = chains.get(part.chain)
+    if not rules:
+        if held is not None:
+            gone = held or ["the empty chain"]
+            findings += [Finding(f"{where} {part.chain}", Kind.UNWANTED, rule) for rule in gone]
+            lines += [f"-F {part.chain}", f"-X {part.chain}"]
+        return findings, lines
+    wrong = list(compare(rules, held or (), where=f"{where} {part.chain}"))
+    if wrong:  # first, as it may be the line that makes the chain
+        refill = [f":{part.chain} - [0:0]", *(f"-A {part.chain} {rule}" for rule in rules)]
+        findings, lines = wrong + findings, refill + lines
+    if part.jump not in chains.get(part.builtin, ()):
+        findings.append(Finding(f"{where} {part.builtin}", Kind.MISSING, part.jump))
+        lines.append(f"-A {part.builtin} {part.jump}")
+    return findings, lines
+
+
+def _unwelcome(
+    part: Part, chains: Chains, *, wanted: bool, direct: Container[str]
+) -> Iterator[tuple[str, Kind, str]]:
+    """Chain, kind and rule, of all in other chains than ours that has to go."""
+    stale = Kind.STALE if wanted else Kind.UNWANTED
+    met = False
+    for rule in chains.get(part.builtin, ()):
+        if rule == part.jump:
+            if met or not wanted:
+                yield part.builtin, Kind.DUPLICATE if wanted else Kind.UNWANTED, rule
+            met = True
+        elif rule in direct or _leads_to(part.chain, rule) or _has_comment(part.comment, rule):
+            yield part.builtin, stale, rule
+    if not wanted:
+        for chain, rules in chains.items():
+            if chain not in (part.builtin, part.chain):
+                found = (rule for rule in rules if _leads_to(part.chain, rule))
+                yield from ((chain, Kind.UNWANTED, rule) for rule in found)
+
+
+def _leads_to(chain: str, rule: str) -> bool:
+    return chain in rule and any(
+        option in ("-j", "-g") and value == chain for option, value in pairwise(_words(rule))
+    )
+
+
+def _has_comment(comment: str, rule: str) -> bool:
+    return comment in rule and ("--comment", comment) in pairwise(_words(rule))
+
+
+def _words(rule: str) -> list[str]:
+    try:
+        return shlex.split(rule)
+    except ValueError:  # quoted in a way that is not ours
+        return rule.split()
+
+
+def direct_rules(tables: Mapping[str, Chains]) -> dict[str, set[str]]:
+    """Rules of v0.11 by table: without comments, and right in the built-in chains (spec 7.1).
+
+    Only whole sets: they all name one network, which nobody writes by chance.  Two forward rules
+    alone might be an operator's; they count where the same network's other four are.
+    """
+    nat = tables.get(MASQUERADE.table, {}).get(MASQUERADE.builtin, ())
+    forward = set(tables.get(FORWARD.table, {}).get(FORWARD.builtin, ()))
+    found: dict[str, set[str]] = {part.table: set() for part in PARTS}
+    for rule in nat:
+        first = re.fullmatch(r"-s (\S+) -d \1 -j RETURN", rule)
+        if first is None:
+            continue
+        others = [_matching(form, nat, network=first[1]) for form in _DIRECT]
+        if all(others):
+            found[MASQUERADE.table].update([rule], *others)
+            pair = {f"-s {first[1]} -j ACCEPT", f"-d {first[1]} -j ACCEPT"}
+            if pair <= forward:
+                found[FORWARD.table] |= pair
+    return found
+
+
+_DIRECT = (
+    r"-s {network} ! -d (?:224\.0\.0\.0/4|ff00::/8) -j MASQUERADE(?: --random-fully)?",
+    r"! -s {network} -d \S+ -j RETURN",
+    r"! -s {network} -d {network} -j MASQUERADE(?: --random-fully)?",
+)
+"""The last three of four; the first tells the network."""
+
+
+def _matching(form: str, rules: Sequence[str], *, network: str) -> list[str]:
+    pattern = re.compile(form.format(network=re.escape(network)))
+    return [rule for rule in rules if pattern.fullmatch(rule)]
+
+
+def payload(lines: Mapping[str, Iterable[str]]) -> str:
+    """What iptables-restore --noflush reads, of lines by table; one commit a table."""
+    return "".join(
+        "".join(f"{line}\n" for line in (f"*{table}", *within, "COMMIT"))
+        for table, within in lines.items()
+    )

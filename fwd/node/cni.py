@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CNI configuration in its place, for the container runtime to find.
+
+Two modes: `render`, in which the flannel entry is resolved for this node by `core.cniconf`; `copy`,
+for hosts that have flannel's CNI plugin.  A runtime takes the node's network for ready as soon as
+the file is there, so whoever calls `place` does it when packets flow, not before.
+"""
+
+from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
+
+from msgspec import Struct
+
+from fwd.core import cniconf
+from fwd.model import ConfigError
+from fwd.node.subnetfile import SubnetEnv, write_whole
+
+FILE_NAME = "10-flannel.conflist"
+"""flannel's; runtimes take the first file by name."""
+
+
+class Mode(Enum):
+    """What becomes of cni-conf.json."""
+
+    RENDER = "render"
+    COPY = "copy"
+
+
+class Placed(Enum):
+    """What `place` has done."""
+
+    WRITTEN = auto()
+    UNCHANGED = auto()
+    NO_DIRECTORY = auto()
+    """Not mounted here: a stock manifest mounts it into its init container only."""
+
+
+class CniConf(Struct, frozen=True):
+    """A cni-conf.json that was read and can be used."""
+
+    text: bytes
+    template: cniconf.Template | None = None
+    """None: it is copied."""
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Keys that are set and have no effect here."""
+        return self.template.ignored if self.template else ()
+
+    def content(self, env: SubnetEnv) -> bytes:
+        """What belongs into the file on a node with this subnet.env."""
+        if self.template is None:
+            return self.text
+        return cniconf.render(
+            self.template,
+            networks=env.networks,
+            subnets=env.subnets,
+            mtu=env.mtu,
+            ip_masq=env.ip_masq,
+        ).encode()
+
+
+def load(path: Path, mode: Mode) -> CniConf:
+    """Reads cni-conf.json.  Raises ConfigError, which names the key at fault."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"failed to read CNI conf: {path}: {error.strerror}") from error
+    try:
+        if mode is Mode.RENDER:
+            return CniConf(text, cniconf.parse(text))
+        cniconf.check(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return CniConf(text)
+
+
+def place(directory: Path, content: bytes) -> Placed:
+    """Sees to it that the file in `directory` is this, whole, mode 0644.  Raises OSError.
+
+    A file that is it already is left alone: runtimes watch the directory.
+    """
+    path = directory / FILE_NAME
+    if not directory.exists():
+        return Placed.NO_DIRECTORY
+    with suppress(FileNotFoundError):
+        if path.read_bytes() == content:
+            return Placed.UNCHANGED
+    write_whole(path, content)
+    return Placed.WRITTEN

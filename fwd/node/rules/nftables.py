@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules through nft."""
+
+from collections.abc import Sequence
+from typing import Self
+
+from fwd.core import nftables as text
+from fwd.core.rules import FAMILIES, Finding, Kind, Repair, Transaction, Wanted
+from fwd.model import ConfigError
+from fwd.node.rules.programs import find, run
+
+MISSING = (
+    "nft is not installed, and EnableNFTables in net-conf.json needs it: install nftables, or set "
+    "EnableNFTables to false"
+)
+
+
+class Nftables:
+    """flannel's two tables."""
+
+    name = "nftables"
+
+    def __init__(self, nft: str, *, random_fully: bool, comments: bool) -> None:
+        self._nft = nft
+        self.random_fully = random_fully
+        self.comments = comments
+
+    @classmethod
+    async def find(cls) -> Self | None:
+        """None: nft is not installed.  Asks it and the kernel what they know."""
+        nft = find("nft")
+        if nft is None:
+            return None
+        return cls(
+            nft,
+            random_fully=await _accepts(nft, text.probe("masquerade fully-random")),
+            comments=await _accepts(nft, text.COMMENTED),
+        )
+
+    async def plan(self, wanted: Wanted, *, thorough: bool) -> Repair:  # noqa: ARG002
+        """What is wrong now.  Raises RuleError."""
+        there = await self._tables()
+        findings: list[Finding] = []
+        lines = ""
+        for family in FAMILIES:
+            contents = text.wanted_contents(wanted, family, random_fully=self.random_fully)
+            wrong = text.plan(family, contents, there.get(text.TABLES[family]))
+            findings += wrong
+            if findings:  # also what comes after a wrong one: tables are listed as they were made
+                lines += text.payload(family, contents, comments=self.comments)
+        return _repair(findings, lines)
+
+    async def plan_removal(self) -> Repair:
+        """Both tables, as far as they are there."""
+        names = sorted(await self._names())
+        findings = [Finding("nft", Kind.UNWANTED, f"table {name}") for name in names]
+        return _repair(findings, text.removal(names))
+
+    async def apply(self, repair: Repair) -> None:
+        """Raises RuleError, and has changed nothing then."""
+        for transaction in repair.transactions:
+            (await run([self._nft, "-f", "-"], stdin=transaction.text)).checked()
+
+    async def _names(self) -> set[str]:
+        listed = (await run([self._nft, "list", "tables"])).checked()
+        return text.parse_tables(listed) & set(text.TABLES.values())
+
+    async def _tables(self) -> dict[str, text.Table]:
+        """Those of ours that are there.  Others' tables, which may be huge, are not read.
+
+        One run each: nft 1.0.6 finds only one of the tables that one run is told to list.
+        """
+        runs = [
+            await run([self._nft, "-n", "list", "table", *name.split()])
+            for name in sorted(await self._names())
+        ]
+        return text.parse("".join(done.checked() for done in runs))
+
+
+async def _accepts(nft: str, lines: str) -> bool:
+    return (await run([nft, "--check", "-f", "-"], stdin=lines)).code == 0
+
+
+def _repair(findings: Sequence[Finding], lines: str) -> Repair:
+    return Repair(tuple(findings), (Transaction(lines),) if lines else ())
+
+
+async def choose() -> Nftables:
+    """ConfigError if nft is not installed."""
+    engine = await Nftables.find()
+    if engine is None:
+        raise ConfigError(MISSING)
+    return engine

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running iptables' programs and nft: no shell, and no wait without an end."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+
+from msgspec import Struct
+
+from fwd.model import FwdError
+
+TIME_LIMIT = 20.0
+"""Seconds.  Milliseconds are usual; a node with 100,000 rules of kube-proxy may take some
+seconds, and LOCK_SECONDS of it may be spent waiting."""
+LOCK_SECONDS = 5
+"""How long iptables waits for its lock, which each of its users holds for one command."""
+KILL_SECONDS = 1.0
+"""Only what is stuck in the kernel takes any time to die; then we go on without seeing it."""
+
+_SBIN = "/usr/sbin:/sbin"
+"""Not on everybody's PATH."""
+
+
+class RuleError(FwdError):
+    """The kernel's rules could not be read or changed; trying again later may help."""
+
+
+class LockHeldError(RuleError):
+    """iptables' lock was waited for long enough."""
+
+
+class Done(Struct, frozen=True):
+    """A program that ended by itself."""
+
+    argv: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    def checked(self) -> str:
+        """What it printed.  RuleError, with its last words, if it failed."""
+        if self.code == 0:
+            return self.out
+        raise RuleError(f"{' '.join(self.argv)}: {self._reason()}")
+
+    def _reason(self) -> str:
+        # nft shows the line at fault under its message, and iptables advises to ask --help.
+        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        errors = [line for line in lines if "rror:" in line or line.startswith(("ip", "Another"))]
+        return next(iter(errors or lines), f"exit code {self.code}")
+
+
+def find(program: str) -> str | None:
+    """Its path, if it is installed."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+
+
+async def run(argv: Sequence[str], *, stdin: str = "", limit: float = TIME_LIMIT) -> Done:
+    """Runs argv, a path and its arguments, to its end.
+
+    Raises RuleError if it cannot be run, or has not ended after limit seconds; it is killed then,
+    as it is when the caller is cancelled.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"LC_ALL": "C"},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise RuleError(f"cannot run {argv[0]}: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(limit):
+            out, err = await process.communicate(stdin.encode())
+    except TimeoutError as error:
+        raise RuleError(f"{' '.join(argv)}: not done after {limit:g} s") from error
+    finally:
+        if process.returncode is None:
+            await _kill(process)
+    assert process.returncode is not None
+    return Done(
+        argv=tuple(argv),
+        code=process.returncode,
+        out=out.decode(errors="replace"),
+        err=err.decode(errors="replace"),
+    )
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its group: iptables may have started modprobe
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KILL_SECONDS):
+            # Not wait(): asyncio (3.11) takes a process for running until its pipes have been read
+            # to their end.
+            await process.communicate()

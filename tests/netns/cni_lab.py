@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes whose Pods are connected by CNI: the lab's nodes and agents without the lab's own wiring.
+
+The list of each node is rendered from flannel's cni-conf.json and what its agent wrote into
+subnet.env.  The namespaces of the lab's Pods serve as sandboxes.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from msgspec import Struct, structs
+
+from fwd.lab import lab, netns, nodes, state, steps, topology, underlay
+from fwd.lab.topology import Spec
+from fwd.node import cni, subnetfile
+from fwd.node.cni import Mode
+from tests.netns.cni_support import SEED, Pod, Runtime, host_port, require_plugins
+from tests.netns.lab_support import require
+from tests.netns.sockets import udp_in
+
+PREFIX: Final = "ct"
+HOST_PORT: Final = 20001
+OUTSIDE: Final = "192.168.50.254"
+"""A host on the underlay that is no node: the switch."""
+
+
+class Node(Struct, frozen=True):
+    """A node, its list in `conf_dir`, and one sandbox on it."""
+
+    namespace: str
+    address: str
+    """On the underlay."""
+    subnet: str
+    conf_dir: Path
+    runtime: Runtime
+    sandbox: str
+    pod: Pod
+    """In the sandbox, with a hostPort of HOST_PORT/udp."""
+
+
+class CniLab(Struct, frozen=True):
+    """A lab that is up, with no Pod connected yet."""
+
+    nodes: tuple[Node, ...]
+    switch: str
+
+
+@contextlib.contextmanager
+def built(directory: Path, *, fwd: int = 3) -> Iterator[CniLab]:
+    """Nodes 1 to `fwd` with agents; what an earlier run left behind goes first."""
+    require(fwd=True)
+    require_plugins()
+    plan = topology.plan(Spec(prefix=PREFIX, nodes=topology.node_specs(fwd=fwd, kernel=0)))
+    state_dir = state.default(PREFIX)
+    with state_dir.locked():
+        lab.remove(PREFIX, state_dir)
+        try:
+            lab.up(plan, state_dir, say=lambda _: None)
+            netns.apply(plan.switch, [steps.ip(f"addr add {OUTSIDE}/24 dev {underlay.BRIDGE}")])
+            source = directory / "cni-conf.json"
+            source.write_text(SEED)
+            conf = cni.load(source, Mode.RENDER)
+            yield CniLab(
+                tuple(
+                    _node(plan, node, conf=conf, state_dir=state_dir, directory=directory)
+                    for node in plan.nodes
+                ),
+                plan.switch,
+            )
+        finally:
+            lab.remove(PREFIX, state_dir)
+
+
+def _node(
+    plan: topology.Topology,
+    node: topology.Node,
+    *,
+    conf: cni.CniConf,
+    state_dir: state.StateDir,
+    directory: Path,
+) -> Node:
+    (pod,) = node.pods
+    unwire = (f"link del {nodes.port(pod)}", f"link del {nodes.CNI}")
+    netns.apply(node.namespace, [steps.ip(line) for line in unwire])
+    env = subnetfile.read(state_dir.of_node(node.namespace) / "subnet.env")
+    assert env is not None
+    # As with --ip-masq, which is in flannel's manifests.  Without it the bridge masquerades, and
+    # what comes over the tunnel has the sending node's address (flannel's own way, spec 9.1).
+    env = structs.replace(env, ip_masq=True)
+    conf_dir = directory / node.name / "net.d"
+    conf_dir.mkdir(parents=True)
+    cni.place(conf_dir, conf.content(env))
+    family = plan.plans[0]
+    return Node(
+        namespace=node.namespace,
+        address=str(family.node(node.index).ip),
+        subnet=str(family.subnet(node.index)),
+        conf_dir=conf_dir,
+        runtime=Runtime(
+            node.namespace,
+            conflist=conf_dir / cni.FILE_NAME,
+            var_lib=directory / node.name / "var-lib",
+        ),
+        sandbox=pod.namespace,
+        pod=Pod(pod.name, netns.path(pod.namespace), host_port(HOST_PORT)),
+    )
+
+
+def server_in(namespace: str) -> socket.socket:
+    """The UDP server of a Pod."""
+    return udp_in(namespace, "0.0.0.0", HOST_PORT)
+
+
+def asked_from(source: str, address: str, server: socket.socket) -> str:
+    """One datagram to HOST_PORT of `address`, and its answer; who the server saw asking.
+
+    The client is connected: only an answer from the address that it asked reaches it.
+    """
+    with udp_in(source) as client:
+        client.connect((address, HOST_PORT))
+        client.send(b"question")
+        data, asker = server.recvfrom(100)
+        assert data == b"question"
+        server.sendto(b"answer", asker)
+        assert client.recv(100) == b"answer"
+    return str(asker[0])
+
+
+def unanswered(source: str, address: str, port: int = HOST_PORT) -> None:
+    """Nobody answers at this port of `address`: the node itself refuses."""
+    with udp_in(source) as client:
+        client.connect((address, port))
+        client.send(b"question")
+        with pytest.raises(ConnectionRefusedError):
+            client.recv(100)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""podman on a lab's node, as if the node were a machine: its own /run and /var/lib, its own pids.
+
+Its CNI network back end runs the list in the node's directory.  Nothing outlives `Podman.close`,
+whatever podman has left: not a process, as they are in a pid namespace, nor a file, as they are on
+file systems of this mount namespace; cgroups are removed.  The image is Debian's minbase, made once
+and kept in build/.
+"""
+
+import contextlib
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from fwd.lab import netns
+from tests.netns.cni_support import PLUGINS
+from tests.netns.lab_support import ROOT, wait_for
+
+NEEDED: Final = ("podman", "runc", "debootstrap")
+IMAGE: Final = "minbase"
+_TARBALL: Final = ROOT / "build/podman" / f"{IMAGE}.tar"
+_BUILD_LIMIT: Final = 300.0  # seconds; 30 with a fast mirror
+_LIMIT: Final = 60.0  # for one podman command; most take under one
+_LEFT_OUT: Final = (
+    "./dev/*",
+    "./usr/share/doc",
+    "./usr/share/locale",
+    "./var/cache",
+    "./var/lib/apt",
+)
+
+# /run and /var/lib hold all of podman's, runc's and CNI's state; `cat` ends when our end closes.
+_HOLD: Final = """
+mount -t tmpfs none /run && mount -t tmpfs none /var/lib && echo ready && exec cat
+"""
+
+
+def require_podman() -> None:
+    """Skip without podman; fail instead where nobody looks at skips."""
+    if missing := [name for name in NEEDED if shutil.which(name) is None]:
+        reason = f"needs {', '.join(missing)}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def image() -> Path:
+    """A tar file of Debian's smallest root file system, built if there is none yet."""
+    _TARBALL.parent.mkdir(parents=True, exist_ok=True)
+    with _TARBALL.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _TARBALL.exists():
+            with tempfile.TemporaryDirectory(dir=_TARBALL.parent) as directory:
+                _bootstrap(Path(directory))
+    return _TARBALL
+
+
+def _bootstrap(directory: Path) -> None:
+    suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    root, tarball = directory / "root", directory / "new.tar"
+    left_out = [f"--exclude={path}" for path in _LEFT_OUT]
+    for argv in (
+        ["debootstrap", "--variant=minbase", suite, str(root)],
+        ["tar", "-C", str(root), "-cf", str(tarball), *left_out, "."],
+    ):
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_BUILD_LIMIT, check=False
+        )
+        assert done.returncode == 0, f"{argv[0]}: {done.stdout[-500:]}{done.stderr[-500:]}"
+    tarball.rename(_TARBALL)
+
+
+class Podman:
+    """podman of one node, with the image imported."""
+
+    def __init__(self, namespace: str, *, conf_dir: Path) -> None:
+        self._conf = conf_dir.parent / "containers.conf"
+        self._conf.write_text(
+            "[network]\n"
+            'network_backend = "cni"\n'
+            f'cni_plugin_dirs = ["{PLUGINS}"]\n'
+            f'network_config_dir = "{conf_dir}"\n'
+            'default_network = "cbr0"\n'
+            "[engine]\n"
+            'events_logger = "none"\n'
+            'lock_type = "file"\n'
+        )
+        # Not `ip netns exec`: its mount namespace has a /sys without cgroups, and runc wants them.
+        argv = ["nsenter", f"--net={netns.path(namespace)}"]
+        argv += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        self._holder = subprocess.Popen(
+            [*argv, "sh", "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == "ready\n"
+        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
+        (self._inside,) = children.read_text().split()
+        self.run("import", "--quiet", str(image()), IMAGE)
+
+    def run(self, *words: str) -> str:
+        """One podman command; what it prints."""
+        flags = ("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay")
+        return self.exec("podman", *flags, *words)
+
+    def start(self, name: str, *command: str, options: tuple[str, ...] = ()) -> None:
+        """A container in the background."""
+        limits = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=4096:4096")
+        self.run("run", "--detach", "--name", name, *limits, *options, IMAGE, *command)
+
+    def address(self, name: str) -> str:
+        """A container's address, as podman has it from CNI's result."""
+        field = "{{.NetworkSettings.Networks.cbr0.IPAddress}}"
+        return self.run("inspect", "--format", field, name).strip()
+
+    def exec(self, *argv: str) -> str:
+        """A program in the node's namespaces."""
+        done = subprocess.run(
+            ["nsenter", "--target", self._inside, "--mount", "--net", "--pid", *argv],
+            env=dict(os.environ) | {"CONTAINERS_CONF": str(self._conf)},
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def close(self) -> None:
+        """Ends all that runs there."""
+        self._holder.kill()
+        self._holder.communicate()
+        wait_for(lambda: not Path("/proc", self._inside).exists())
+
+
+@contextlib.contextmanager
+def no_cgroups_left() -> Iterator[None]:
+    """Removes podman's cgroups, unless there were any before: then they are not ours."""
+    before = set(_cgroups())
+    try:
+        yield
+    finally:
+        for top in set(_cgroups()) - before:
+            for directory, _, _ in os.walk(top, topdown=False):
+                # Processes that were killed may take a moment to be gone from it.
+                wait_for(lambda path=directory: _removed(Path(path)))  # type: ignore[misc]
+
+
+def _cgroups() -> list[Path]:
+    return [
+        *Path("/sys/fs/cgroup").glob("libpod_parent"),
+        *Path("/sys/fs/cgroup").glob("*/libpod_parent"),
+    ]
+
+
+def _removed(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        path.rmdir()
+    return not path.exists()

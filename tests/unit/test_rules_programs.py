@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running programs within limits, choosing among them, and keeping on when others interfere.
+
+Programs are scripts that print what the real ones would; PATH holds nothing else.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from fwd.core.rules import Finding, Kind, Repair, Transaction, Wanted
+from fwd.model import IPV4, IPV6, ConfigError
+from fwd.node.rules import iptables, keeper, nftables, programs
+from fwd.node.rules.bridge import check_bridge_filter
+from fwd.node.rules.keeper import RuleKeeper, choose_engine
+from fwd.node.rules.programs import LockHeldError, RuleError, run
+from tests.unit.rules_model import BOTH, CASES, NETWORKS, SUBNETS
+
+SH = "/bin/sh"
+IPV4_ONLY = Wanted({IPV4: NETWORKS[IPV4]}, {IPV4: SUBNETS[IPV4]})
+NFT_VERSION = "iptables v1.8.9 (nf_tables)"
+HINT = "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT"
+
+Install = Callable[..., None]
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Makes programs that print this text, and all of their like that print nothing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(programs, "_SBIN", str(tmp_path))
+
+    def make(*commands: str, version: str = NFT_VERSION, save: str = "", code: int = 0) -> None:
+        for command in commands:
+            for name, said in ((command, version), (f"{command}-save", save)):
+                (tmp_path / name).write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
+            (tmp_path / f"{command}-restore").write_text("#!/bin/sh\n")
+            for suffix in ("", "-save", "-restore"):
+                (tmp_path / f"{command}{suffix}").chmod(0o755)
+
+    return make
+
+
+async def chosen(families: Sequence[int] = (IPV4,)) -> str:
+    return (await choose_engine(nft=False, families=families)).name
+
+
+RULE = "*nat\n-A POSTROUTING -j KUBE\nCOMMIT"
+
+
+@pytest.mark.parametrize(
+    ("nft", "legacy", "name"),
+    [
+        ("", "", "iptables-nft"),
+        (HINT, RULE, "iptables-nft"),
+        (RULE, HINT, "iptables-legacy"),
+        (HINT, HINT, "iptables-nft"),
+        (RULE, RULE, "iptables-nft"),
+        ("", RULE, "iptables-legacy"),
+        (RULE, "", "iptables-nft"),
+    ],
+)
+async def test_the_back_end_is_what_the_node_uses(
+    install: Install, nft: str, legacy: str, name: str
+) -> None:
+    install("iptables-nft", save=nft)
+    install("iptables-legacy", save=legacy)
+    assert await chosen() == name
+
+
+async def test_kubelets_hint_counts_in_either_family(install: Install) -> None:
+    install("iptables-nft", "ip6tables-nft", save=RULE)
+    install("iptables-legacy")
+    install("ip6tables-legacy", save=HINT)
+    assert await chosen() == "iptables-legacy"
+
+
+async def test_a_back_end_that_the_kernel_does_not_know_is_not_chosen(install: Install) -> None:
+    install("iptables-legacy")
+    install("iptables-nft", save="")
+    failing = Path(os.environ["PATH"]) / "iptables-nft-save"
+    failing.write_text("#!/bin/sh\nexit 1\n")
+    assert await chosen() == "iptables-legacy"
+
+
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [(NFT_VERSION, "iptables-nft"), ("iptables v1.6.1", "iptables-legacy")],
+)
+async def test_a_plain_iptables_says_what_it_is(install: Install, version: str, name: str) -> None:
+    install("iptables", version=version)
+    assert await chosen() == name
+
+
+@pytest.mark.parametrize(
+    ("version", "modern"),
+    [("1.4.21", False), ("1.6.1", False), ("1.6.2", True), ("1.8", True), ("1.8.11", True)],
+)
+async def test_old_programs_neither_wait_nor_know_random_fully(
+    install: Install, version: str, *, modern: bool
+) -> None:
+    install("iptables", version=f"iptables v{version}")
+    (engine,) = await iptables.installed()
+    assert engine.modern is modern
+
+
+async def test_what_is_missing_is_said_in_one_line(install: Install) -> None:
+    with pytest.raises(ConfigError, match=r"^iptables is not installed, .*: install iptables, or"):
+        await chosen()
+    with pytest.raises(ConfigError, match=r"^nft is not installed, .*: install nftables, or"):
+        await choose_engine(nft=True, families=(IPV4,))
+    install("iptables-nft")
+    with pytest.raises(ConfigError, match=r"^ip6tables is not installed") as raised:
+        await chosen((IPV4, IPV6))
+    assert "\n" not in str(raised.value)
+
+
+async def test_without_rules_no_program_is_needed(install: Install) -> None:
+    engine = await choose_engine(nft=False, families=CASES["none"].families)
+    kept = RuleKeeper(engine, CASES["none"])
+    assert await kept.install() == await kept.check() == await kept.remove() == []
+    install("ip6tables-nft")
+    with pytest.raises(ConfigError, match=r"^iptables is not installed"):
+        await chosen()
+
+
+async def test_ip6tables_may_be_missing_where_ipv6_is_off(install: Install) -> None:
+    install("iptables-nft")
+    engine = await choose_engine(nft=False, families=IPV4_ONLY.families)
+    assert (await engine.plan(IPV4_ONLY, thorough=True)).findings
+    assert (await engine.plan_removal()).findings == ()
+
+
+async def test_what_is_not_installed_has_left_nothing_to_clean(install: Install) -> None:
+    assert await keeper.clean_all() == []
+    install("iptables-nft")
+    engine = await choose_engine(nft=False, families=(IPV4,))
+    assert await keeper.clean_others(engine) == []
+
+
+def test_the_bridge_module_is_asked_for_only_where_rules_need_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"^Failed to check br_netfilter: stat {tmp_path}/bridge"):
+        check_bridge_filter(IPV4_ONLY, directory=tmp_path)
+    check_bridge_filter(CASES["none"], directory=tmp_path)
+    (tmp_path / "bridge-nf-call-iptables").write_text("0\n")
+    check_bridge_filter(IPV4_ONLY, directory=tmp_path)
+    with pytest.raises(ConfigError, match="bridge-nf-call-ip6tables: no such file"):
+        check_bridge_filter(BOTH, directory=tmp_path)
+
+
+LOOPS = pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+
+
+@LOOPS
+@pytest.mark.parametrize("script", ["exec sleep 60", "exec yes", "sleep 60 & exec yes"])
+def test_a_program_has_an_end(loop: NewLoop, script: str) -> None:
+    """Also one that writes all the time, and one whose child keeps its output open."""
+    start = time.monotonic()
+    with (
+        asyncio.Runner(loop_factory=loop) as runner,
+        pytest.raises(RuleError, match=r"not done after 0\.2 s$"),
+    ):
+        runner.run(run([SH, "-c", script], limit=0.2))
+    assert time.monotonic() - start < programs.KILL_SECONDS
+
+
+def number_in(path: Path) -> int | None:
+    return int(path.read_text()) if path.exists() else None
+
+
+@LOOPS
+def test_a_program_ends_with_its_caller(loop: NewLoop, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+
+    async def cancelled() -> int:
+        script = f"echo $$ >{pid_file}.new && mv {pid_file}.new {pid_file}; exec yes"
+        task = asyncio.create_task(run([SH, "-c", script]))
+        async with asyncio.timeout(10):
+            while (pid := number_in(pid_file)) is None:  # noqa: ASYNC110 - a process makes it
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
+        return pid
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        pid = runner.run(cancelled())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_input_and_output_are_text() -> None:
+    done = await run([SH, "-c", "cat; echo bad >&2; exit 3"], stdin="größe\n")
+    assert (done.code, done.out, done.err) == (3, "größe\n", "bad\n")
+    with pytest.raises(RuleError, match=r"exit 3: bad$"):
+        done.checked()
+
+
+async def test_a_program_that_reads_nothing_is_no_error() -> None:
+    assert (await run(["/bin/true"], stdin="x" * 1_000_000)).code == 0
+
+
+async def test_a_program_that_cannot_run() -> None:
+    with pytest.raises(RuleError, match="cannot run /none: No such file"):
+        await run(["/none"])
+
+
+class Others:
+    """An engine whose rules someone else takes away a number of times."""
+
+    name = "others"
+
+    def __init__(self, *, times: int, refuse: Exception | None = None) -> None:
+        self.times = times
+        self.refuse = refuse
+        self.applied = 0
+
+    async def plan(self, wanted: Wanted, *, thorough: bool) -> Repair:  # noqa: ARG002
+        finding = Finding("w", Kind.MISSING, "r")
+        return Repair((finding,), (Transaction("t"),)) if self.times else Repair()
+
+    async def plan_removal(self) -> Repair:
+        return await self.plan(BOTH, thorough=True)
+
+    async def apply(self, repair: Repair) -> None:
+        assert repair.transactions
+        self.times -= 1
+        self.applied += 1
+        if self.refuse is not None:
+            raise self.refuse
+
+
+Doing = Callable[[RuleKeeper], Coroutine[Any, Any, list[Finding]]]
+ALL_WAYS = pytest.mark.parametrize(
+    "do", [RuleKeeper.install, RuleKeeper.check, RuleKeeper.remove], ids=lambda do: do.__name__
+)
+
+
+@ALL_WAYS
+async def test_what_was_refused_once_is_tried_anew(do: Doing) -> None:
+    engine = Others(times=2, refuse=RuleError("changed meanwhile"))
+    assert await do(RuleKeeper(engine, BOTH)) == []
+    assert engine.applied == 2
+
+
+@ALL_WAYS
+async def test_what_is_refused_for_good_is_said(do: Doing) -> None:
+    engine = Others(times=99, refuse=RuleError("no"))
+    with pytest.raises(RuleError, match=r"^no$"):
+        await do(RuleKeeper(engine, BOTH))
+    assert engine.applied == keeper.ATTEMPTS
+
+
+@ALL_WAYS
+async def test_a_held_lock_is_waited_for_once(do: Doing) -> None:
+    engine = Others(times=99, refuse=LockHeldError("held"))
+    with pytest.raises(LockHeldError):
+        await do(RuleKeeper(engine, BOTH))
+    assert engine.applied == 1
+
+
+@ALL_WAYS
+async def test_rules_that_do_not_stay_are_no_success(do: Doing) -> None:
+    engine = Others(times=99)
+    with pytest.raises(RuleError, match="do not stay as they are written: missing in w: r"):
+        await do(RuleKeeper(engine, BOTH))
+    assert engine.applied == keeper.ATTEMPTS
+
+
+async def test_a_dry_run_changes_nothing() -> None:
+    engine = Others(times=1)
+    assert len(await RuleKeeper(engine, BOTH).remove(dry_run=True)) == 1
+    assert engine.applied == 0
+
+
+async def test_nft_is_asked_what_it_knows(install: Install) -> None:
+    install("nft", code=1)
+    engine = await nftables.choose()
+    assert (engine.random_fully, engine.comments) == (False, False)
+    install("nft")
+    engine = await nftables.choose()
+    assert (engine.random_fully, engine.comments) == (True, True)
