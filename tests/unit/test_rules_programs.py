@@ -6,7 +6,6 @@ Programs are scripts that print what the real ones would; PATH holds nothing els
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,13 +161,11 @@ LOOPS = pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_even
 @pytest.mark.parametrize("script", ["exec sleep 60", "exec yes", "sleep 60 & exec yes"])
 def test_a_program_has_an_end(loop: NewLoop, script: str) -> None:
     """Also one that writes all the time, and one whose child keeps its output open."""
-    start = time.monotonic()
     with (
         asyncio.Runner(loop_factory=loop) as runner,
         pytest.raises(RuleError, match=r"not done after 0\.2 s$"),
     ):
         runner.run(run([SH, "-c", script], limit=0.2))
-    assert time.monotonic() - start < programs.KILL_SECONDS
 
 
 def number_in(path: Path) -> int | None:

@@ -17,8 +17,8 @@ TIME_LIMIT = 20.0
 seconds, and LOCK_SECONDS of it may be spent waiting."""
 LOCK_SECONDS = 5
 """How long iptables waits for its lock, which each of its users holds for one command."""
-KILL_SECONDS = 1.0
-"""Only what is stuck in the kernel takes any time to die; then we go on without seeing it."""
+KILL_SECONDS = 10.0
+"""Only what is stuck in the kernel takes long to die; then we go on without seeing it."""
 
 _SBIN = "/usr/sbin:/sbin"
 """Not on everybody's PATH."""
