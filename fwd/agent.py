@@ -3,17 +3,15 @@
 
 Theory of operation.  Everything that can make the agent act is an event in one queue: a source's
 snapshot or trouble, a hint that links changed, a tick a second.  One loop takes them out, one at a
-time, so that no two of them ever change the tunnel together.  A snapshot becomes leases in force
-(`core.leases`), then a plan, then one commit; the plane swaps whole tables, so a peer is in the
-table before its route, and a route is gone before its peer, without any order of ours.  The one
-route in the kernel covers the whole network; routes to single peers, should there be any, belong
-after the commit that adds their peer and before the one that removes it.
+time, so that no two of them ever change the forwarder together.
 
 Before the first packet flows, any error ends the program with one line.  Afterwards none does: the
-agent says what is wrong once, keeps the last good table and goes on.
+agent says what is wrong once, keeps the last good table and goes on.  What was in force is saved,
+so that the next start forwards before it has talked to anyone; the source then corrects it.
 """
 
 import asyncio
+import gc
 import time
 from contextlib import AsyncExitStack, closing
 from enum import Enum, auto
@@ -22,24 +20,24 @@ from typing import NoReturn
 import uvloop
 
 from fwd.config import RunConfig, load_netconf
-from fwd.core.backoff import Backoff
-from fwd.core.leases import LeaseBook
 from fwd.core.netconf import NetConf
-from fwd.core.plan import make_plan
-from fwd.model import IPV6, ConfigError, FwdError, OwnLease, Plan, Snapshot, Trouble
+from fwd.model import IPV6, ConfigError, FwdError, Refusal, Snapshot, Trouble
+from fwd.node.forwarder import Forwarder, reason
 from fwd.node.linkwatch import LinkWatch
 from fwd.node.rundir import RunDir
-from fwd.node.station import Station, find_station, remember
-from fwd.node.tunnel import Health, Tunnel
+from fwd.node.savedstate import SavedState
 from fwd.ops import log
 from fwd.ops.gather import gather
+from fwd.ops.refusals import RefusalLog
 from fwd.ops.report import Reporter
 from fwd.ops.signals import until_signal
 from fwd.ops.status import Status, StatusServer
 from fwd.sources.base import LeaseSource
-from fwd.sources.static import StaticSource
+from fwd.sources.choice import make_source
 
 TICK_SECONDS = 1.0
+SAVE_SECONDS = 1.0
+"""From a change to the disk: changes come in bursts."""
 
 
 class Hint(Enum):
@@ -50,7 +48,7 @@ class Hint(Enum):
 
 
 class Agent:
-    """A node that forwards, from its first snapshot to its end."""
+    """A node that forwards, from its first leases to its end."""
 
     def __init__(
         self, config: RunConfig, conf: NetConf, *, source: LeaseSource, run_dir: RunDir
@@ -60,14 +58,13 @@ class Agent:
         self._source = source
         self._run_dir = run_dir
         self._events: asyncio.Queue[Snapshot | Trouble | Hint] = asyncio.Queue(maxsize=16)
-        self._backoff = Backoff()
+        self._forwarder = Forwarder(config, conf, run_dir, all_or_nothing=source.all_or_nothing)
+        self._saved = _saved_state(config, conf, run_dir)
+        self._unsaved = asyncio.Event()
         self._reporter = Reporter()
+        self._refusals = RefusalLog()
+        self._refused: tuple[Refusal, ...] = ()
         self._trouble: str | None = None
-        # Set by _begin, before anything else runs.
-        self._said: OwnLease
-        self._station: Station
-        self._book: LeaseBook
-        self._tunnel: Tunnel
 
     async def run(self) -> NoReturn:
         """Sets the node up and forwards until it is cancelled.
@@ -75,41 +72,45 @@ class Agent:
         Raises FwdError or OSError if it cannot begin; later it does not give up.
         """
         async with AsyncExitStack() as stack:
-            await self._begin(await self._source.first())
-            stack.callback(self._tunnel.close)
+            begun = await self._begin_from_saved()
+            await stack.enter_async_context(self._source)
+            if not begun:
+                await self._begin_from_source()
+            stack.callback(self._forwarder.close)
             links = stack.enter_context(closing(LinkWatch()))
             stack.enter_context(closing(await StatusServer.open(self._run_dir.path, self._gather)))
-            lease, layout = self._station.lease, self._station.layout
-            log.info(
-                "forwarding",
-                node=lease.node,
-                subnet=lease.subnet,
-                device=layout.device,
-                mtu=layout.mtu,
-                leases=len(self._book),
-            )
+            self._tell_forwarding(leases_of="saved state" if begun else "source")
+            self._source.announce(self._forwarder.station.lease)
+            self._source.ready()
+            self._report()
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._feed_source())
             tasks.create_task(self._feed_links(links))
             tasks.create_task(self._feed_ticks())
+            tasks.create_task(self._keep_saved())
+            _settle_memory()
             while True:
                 await self._handle(await self._events.get())
 
-    async def _begin(self, first: Snapshot) -> None:
-        """From nothing to packets that flow.  Whatever can be refused is, before any change."""
-        self._said = first.own
-        self._station = await self._find_station(first.own)
-        self._book = self._new_book(self._station)
+    async def _begin_from_saved(self) -> bool:
+        """Forwards by the saved leases, if there are any that can be used."""
+        saved = None if self._saved is None else self._saved.load()
+        if saved is None:
+            return False
         try:
-            self._book.replace(first.leases)
+            await self._forwarder.begin(saved.own, saved.leases)
+        except FwdError as error:
+            log.warning("saved-state-unused", error=str(error))
+            return False
+        return True
+
+    async def _begin_from_source(self) -> None:
+        first = await self._source.first()
+        try:
+            await self._forwarder.begin(first.own, first.leases)
         except ConfigError as error:
-            raise ConfigError(f"{self._config.static_leases}: {error}") from error
-        self._tell_station("underlay")
-        self._tunnel = Tunnel(self._station.layout, self._station.settings)
-        self._tunnel.commit(self._plan())
-        await self._tunnel.open()
-        self._remember()
-        self._report()
+            raise ConfigError(self._about(str(error))) from error
+        self._note(first)
 
     async def _feed_source(self) -> NoReturn:
         async for said in self._source.changes():
@@ -135,123 +136,98 @@ class Agent:
                 case Trouble():
                     self._keep(event.text)
                 case Hint.LINKS:
-                    await self._on_links()
+                    await self._forwarder.look_after_links()
                 case Hint.TICK:
-                    await self._on_tick()
+                    await self._forwarder.look_after_tunnel()
+                    self._report()
         except OSError as error:
             log.warning("failed", error=error.strerror or error)
 
     async def _on_snapshot(self, snapshot: Snapshot) -> None:
-        """Everything that can be refused comes first, everything that is changed after it."""
-        station, book = self._station, self._book
+        before = self._forwarder.station.lease
         try:
-            if snapshot.own != self._said:
-                station = await self._find_station(snapshot.own)
-                if station != self._station:
-                    book = self._new_book(station)
-            delta = book.replace(snapshot.leases)
+            await self._forwarder.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
-            self._keep(f"{self._config.static_leases}: {reason(error)}")
+            self._keep(self._about(reason(error)))
             return
         if self._trouble is not None:
-            log.info("leases-good-again", leases=len(book))
-        self._said, self._trouble = snapshot.own, None
-        if station != self._station:
-            self._station, self._book = station, book
-            self._tunnel.reshape(station.layout, station.settings, self._plan())
-            self._tell_station("own-lease-changed")
-            await self._reopen()
-            self._remember()
-        elif delta:
-            self._tunnel.commit(self._plan())
-            log.info(
-                "leases",
-                added=delta.added,
-                changed=delta.changed,
-                removed=delta.removed,
-                leases=len(book),
-            )
+            log.info("leases-good-again", leases=len(self._forwarder.book))
+            self._trouble = None
+        self._note(snapshot)
+        if self._forwarder.station.lease != before:
+            self._source.announce(self._forwarder.station.lease)
+
+    def _note(self, snapshot: Snapshot) -> None:
+        """These leases are in force."""
+        self._refused = snapshot.refused + self._forwarder.book.refused
+        self._refusals.tell(self._refused)
+        self._unsaved.set()
 
     def _keep(self, text: str) -> None:
         """The source's last word cannot be in force."""
+        if text != self._trouble:
+            log.warning("leases-refused", error=text, kept=len(self._forwarder.book))
         self._trouble = text
-        log.warning("leases-refused", error=text, kept=len(self._book))
 
-    async def _on_links(self) -> None:
-        if self._tunnel.plane is None:
-            return
-        health = await self._tunnel.check()
-        if health is Health.LOST:
-            log.warning("device-lost", device=self._station.layout.device)
-            await self._reopen()
+    def _about(self, text: str) -> str:
+        """A file of leases is named with what is wrong in it."""
+        where = self._config.static_leases
+        return text if where is None else f"{where}: {text}"
 
-    async def _on_tick(self) -> None:
-        if self._tunnel.plane is None:
-            await self._reopen()
-        elif self._tunnel.behind:
-            self._tunnel.recommit()
-        self._report()
+    async def _keep_saved(self) -> NoReturn:
+        """Apart from the events, and in a thread: leases must not wait for a disk."""
+        while True:
+            await self._unsaved.wait()
+            await asyncio.sleep(SAVE_SECONDS)
+            self._unsaved.clear()
+            if self._saved is not None:
+                own, leases = self._forwarder.own, self._forwarder.book.leases
+                try:
+                    await asyncio.to_thread(self._saved.save, own, leases)
+                except OSError as error:
+                    log.warning("saved-state", error=f"cannot save: {error.strerror or error}")
 
     def _report(self) -> None:
-        if self._tunnel.plane is not None:
-            self._reporter.offloads(self._tunnel.plane.wanted, self._tunnel.plane.offloads)
-        self._reporter.drops(self._tunnel.counters(), now=time.monotonic())
+        tunnel = self._forwarder.tunnel
+        if tunnel.plane is not None:
+            self._reporter.offloads(tunnel.plane.wanted, tunnel.plane.offloads)
+        self._reporter.drops(tunnel.counters(), now=time.monotonic())
 
-    async def _reopen(self) -> None:
-        """Makes a closed tunnel anew, with all its leases, or says when it will be tried again."""
-        now = time.monotonic()
-        if not self._backoff.due(now):
-            return
-        try:
-            await self._tunnel.open()
-        except (FwdError, OSError) as error:
-            again = self._backoff.failed(now)
-            log.warning("tunnel-down", error=reason(error), again_in_seconds=again)
-            return
-        self._backoff.succeeded()
-        log.info("tunnel-restored", device=self._station.layout.device, leases=len(self._book))
-
-    async def _find_station(self, own: OwnLease) -> Station:
-        return await find_station(own, self._config, self._conf, self._run_dir)
-
-    def _new_book(self, station: Station) -> LeaseBook:
-        return LeaseBook([station.lease], networks=self._conf.networks, vni=station.lease.vni)
-
-    def _plan(self) -> Plan:
-        return make_plan(self._book.leases, family=self._station.lease.family)
-
-    def _remember(self) -> None:
-        remember(
-            self._station,
-            pod_mtu=self._conf.backend.pod_mtu(self._station.underlay.mtu),
-            subnet_file=self._config.subnet_file,
-        )
-
-    def _tell_station(self, event: str) -> None:
-        lease, underlay = self._station.lease, self._station.underlay
+    def _tell_forwarding(self, *, leases_of: str) -> None:
+        station = self._forwarder.station
         log.info(
-            event,
-            node=lease.node,
-            subnet=lease.subnet,
-            public_ip=lease.public_ip,
-            interface=underlay.name,
-            address=underlay.address,
+            "forwarding",
+            node=station.lease.node,
+            subnet=station.lease.subnet,
+            device=station.layout.device,
+            mtu=station.layout.mtu,
+            leases=len(self._forwarder.book),
+            leases_of=leases_of,
         )
-        if self._config.public_ip not in (None, lease.public_ip):
-            log.warning(
-                "public-ip-differs",
-                text=f"--public-ip is {self._config.public_ip}, but peers send to "
-                f"{lease.public_ip}, as the own lease says",
-            )
 
     def _gather(self) -> Status:
         return gather(
-            self._station,
-            self._tunnel,
-            self._book,
+            self._forwarder,
             source_check=self._config.source_check,
             trouble=self._trouble,
+            source=self._source.state(),
+            refused=self._refused,
         )
+
+
+def _saved_state(config: RunConfig, conf: NetConf, run_dir: RunDir) -> SavedState | None:
+    """A file of leases is as near as its copy would be, so only Kubernetes' are saved."""
+    if not config.kube_subnet_mgr:
+        return None
+    return SavedState(
+        run_dir.path, node=config.node_name, networks=conf.networks, vni=conf.backend.vni
+    )
+
+
+def _settle_memory() -> None:
+    """What start made stays: the collector need not walk through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 async def run(config: RunConfig) -> NoReturn:
@@ -267,7 +243,7 @@ async def run(config: RunConfig) -> NoReturn:
         log.warning("net-conf-key-ignored", key=key, text="it has no effect in userspace")
     run_dir = RunDir.open(config.run_dir)
     try:
-        source = StaticSource(config.static_leases, node=config.node_name, vni=conf.backend.vni)
+        source = make_source(config, conf)
         await Agent(config, conf, source=source, run_dir=run_dir).run()
     finally:
         run_dir.close()
@@ -279,8 +255,3 @@ def main(config: RunConfig) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_signal(run(config)))
     return 0
-
-
-def reason(error: FwdError | OSError) -> str:
-    """An error as one line for a person."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)

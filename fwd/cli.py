@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from fwd import config
-from fwd.config import HelpAsked, UsageError
+from fwd import config, flags
+from fwd.flags import HelpAsked, UsageError
 from fwd.model import FwdError
 
 _USAGE = """\
@@ -54,8 +54,8 @@ def _run(argv: list[str]) -> int:
     try:
         settings = config.run_config(argv, os.environ)
     except HelpAsked:
-        print("usage: fwd run --static-leases FILE [FLAGS]\n")
-        print(config.describe_flags(config.RUN_FLAGS), end="")
+        print("usage: fwd run --kube-subnet-mgr | --static-leases FILE  [FLAGS]\n")
+        print(flags.describe_flags(config.RUN_FLAGS), end="")
         return 0
     from fwd import agent  # noqa: PLC0415 - needs the C module, which the other commands do not
 
@@ -64,10 +64,10 @@ def _run(argv: list[str]) -> int:
 
 def _status(argv: list[str]) -> int:
     try:
-        values, _ = config.parse_flags(argv, config.STATUS_FLAGS, os.environ)
+        values, _ = flags.parse_flags(argv, config.STATUS_FLAGS, os.environ)
     except HelpAsked:
         print("usage: fwd status [FLAGS]\n")
-        print(config.describe_flags(config.STATUS_FLAGS), end="")
+        print(flags.describe_flags(config.STATUS_FLAGS), end="")
         return 0
     from fwd.ops import status  # noqa: PLC0415 - asyncio, for which `fwd version` has no use
 

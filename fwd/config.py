@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flags and environment into settings; net-conf.json from its file.
-
-One table gives every flag its name, default, form and help; the name gives the environment
-variable.  Syntax is Go's flag package's, because the command lines in flannel's manifests are:
-`-x` and `--x` are equal, `--x=v` and `--x v` too.
-"""
+"""What there is to set: flags and environment into settings, net-conf.json from its file."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct, field
 
+from fwd.core.annotations import DEFAULT_PREFIX
 from fwd.core.netconf import NetConf, parse_netconf
 from fwd.core.text import parse_address
-from fwd.model import Address, ConfigError, FwdError
+from fwd.flags import Flag, boolean, number, one_of, parse_flags
+from fwd.model import Address, ConfigError
 
 OFFLOADS = ("vnet-hdr", "tso", "uso", "multi-queue", "udp-segment", "udp-gro")
 SOURCE_CHECKS = ("strict", "loose", "off")
@@ -23,48 +19,19 @@ MAX_WORKERS = 64
 DEFAULT_RUN_DIR = Path("/run/flannel")
 
 
-class UsageError(FwdError):
-    """The command line itself is wrong."""
-
-
-class HelpAsked(Exception):  # noqa: N818 - not an error
-    """-h or --help was given."""
-
-
-class Flag(Struct, frozen=True):
-    """One option.  `parse` raises ValueError with what it wants instead."""
-
-    name: str
-    help: str
-    parse: Callable[[str], Any] = str
-    default: Any = None
-    metavar: str = "X"
-    env: str | None = None
-    """Overrides the usual FLANNELD_A_B_C for --a-b-c."""
-    repeat: bool = False
-    """May be given several times; the value is a tuple."""
-
-    @property
-    def key(self) -> str:
-        """The name as a field of a settings Struct."""
-        return self.name.replace("-", "_")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that stands in for the flag."""
-        return self.env or "FLANNELD_" + self.key.upper()
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether the flag alone, without a value, means true."""
-        return self.parse is boolean
-
-
 class RunConfig(Struct, frozen=True, kw_only=True):
     """Settings of `fwd run`."""
 
-    static_leases: Path
-    node_name: str
+    static_leases: Path | None = None
+    """One of two sources of leases; the other is Kubernetes."""
+    kube_subnet_mgr: bool = False
+    kube_api_url: str = ""
+    kubeconfig_file: Path | None = None
+    kube_annotation_prefix: str = DEFAULT_PREFIX
+    set_node_network_unavailable: bool = True
+    pod: tuple[str, str] | None = None
+    """Namespace and name of the Pod that we are, for a node that was not told its name."""
+    node_name: str = ""
     iface: tuple[str, ...] = ()
     public_ip: Address | None = None
     net_config_path: Path
@@ -75,37 +42,6 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     disable_offload: frozenset[str] = frozenset()
     notes: tuple[str, ...] = field(default=())
     """What was wrong in the environment and is not in force."""
-
-
-def boolean(text: str) -> bool:
-    """Go's strconv.ParseBool."""
-    if text in {"1", "t", "T", "true", "TRUE", "True"}:
-        return True
-    if text in {"0", "f", "F", "false", "FALSE", "False"}:
-        return False
-    raise ValueError("must be true or false")
-
-
-def one_of(*names: str) -> Callable[[str], str]:
-    """A parser that takes these words only."""
-
-    def parse(text: str) -> str:
-        if text not in names:
-            raise ValueError(f"must be one of {', '.join(names)}")
-        return text
-
-    return parse
-
-
-def number(low: int, high: int) -> Callable[[str], int]:
-    """A parser of decimal integers within bounds."""
-
-    def parse(text: str) -> int:
-        if text.isascii() and text.isdecimal() and low <= int(text) <= high:
-            return int(text)
-        raise ValueError(f"must be a number from {low} to {high}")
-
-    return parse
 
 
 def offload_names(text: str) -> frozenset[str]:
@@ -131,7 +67,39 @@ RUN_FLAGS = (
         metavar="FILE",
         help="leases as JSON, read again when it changes",
     ),
-    Flag(name="node-name", env="NODE_NAME", metavar="NAME", help="this node's name in the leases"),
+    Flag(
+        name="kube-subnet-mgr",
+        parse=boolean,
+        default=False,
+        help="leases from the Kubernetes API",
+    ),
+    Flag(
+        name="kube-api-url",
+        default="",
+        metavar="URL",
+        help="API server, where a kubeconfig or the Pod's environment does not say",
+    ),
+    Flag(name="kubeconfig-file", parse=Path, metavar="FILE", help="how to reach the API server"),
+    Flag(
+        name="kube-annotation-prefix",
+        default=DEFAULT_PREFIX,
+        metavar="PREFIX",
+        help="of the Node annotations",
+    ),
+    Flag(
+        name="set-node-network-unavailable",
+        parse=boolean,
+        default=True,
+        help="set the Node's condition NetworkUnavailable to false when packets flow",
+    ),
+    Flag(
+        name="node-name",
+        env="NODE_NAME",
+        default="",
+        metavar="NAME",
+        help="this node's name in the leases; in Kubernetes POD_NAME and POD_NAMESPACE can "
+        "stand in for it",
+    ),
     Flag(
         name="iface",
         metavar="IF",
@@ -188,80 +156,32 @@ STATUS_FLAGS = (
 )
 
 
-def parse_flags(
-    argv: Sequence[str], flags: Iterable[Flag], environ: Mapping[str, str]
-) -> tuple[dict[str, Any], list[str]]:
-    """Values by field name (command line before environment before default), and notes.
-
-    A wrong word on the command line raises UsageError; a wrong one in the environment is noted and
-    the default stays, as flannel has it.
-    """
-    table = {flag.name: flag for flag in flags}
-    given: dict[str, list[Any]] = {}
-    words = list(argv)
-    while words:
-        flag, text = _next_flag(words, table)
-        try:
-            given.setdefault(flag.key, []).append(flag.parse(text))
-        except ValueError as error:
-            raise UsageError(f"--{flag.name} {text}: {error}") from error
-    notes = []
-    for flag in table.values():
-        text = environ.get(flag.variable, "")
-        if flag.key in given or not text:
-            continue
-        try:
-            given[flag.key] = [flag.parse(text)]
-        except ValueError as error:
-            notes.append(f"{flag.variable}={text}: {error}")
-    values = {
-        flag.key: (tuple(found) if flag.repeat else found[-1])
-        if (found := given.get(flag.key))
-        else (() if flag.repeat else flag.default)
-        for flag in table.values()
-    }
-    return values, notes
-
-
-def _next_flag(words: list[str], table: Mapping[str, Flag]) -> tuple[Flag, str]:
-    """Takes one flag and its value off the front of words."""
-    word = words.pop(0)
-    name, equals, text = word.removeprefix("-").removeprefix("-").partition("=")
-    if not word.startswith("-") or not name:
-        raise UsageError(f"{word!r} is not a flag")
-    if name in {"h", "help"}:
-        raise HelpAsked
-    flag = table.get(name)
-    if flag is None:
-        raise UsageError(f"there is no flag {word.partition('=')[0]}")
-    if equals:
-        return flag, text
-    if flag.is_switch:
-        return flag, "true"
-    if not words:
-        raise UsageError(f"--{name} needs a value")
-    return flag, words.pop(0)
-
-
-def describe_flags(flags: Iterable[Flag]) -> str:
-    """The table for people, one flag a paragraph."""
-    parts = []
-    for flag in flags:
-        value = "" if flag.is_switch else f" {flag.metavar}"
-        default = f" (default {flag.default})" if flag.default not in (None, False) else ""
-        parts.append(f"  --{flag.name}{value}\n        {flag.help}{default} [{flag.variable}]\n")
-    return "".join(parts)
-
-
 def run_config(argv: Sequence[str], environ: Mapping[str, str]) -> RunConfig:
     """Settings of `fwd run` from its arguments."""
     values, notes = parse_flags(argv, RUN_FLAGS, environ)
-    if values["static_leases"] is None:
-        raise ConfigError("no source of leases: give --static-leases FILE")
-    if not values["node_name"]:
+    if values["kube_subnet_mgr"] and values["static_leases"] is not None:
+        raise ConfigError("two sources of leases: give --kube-subnet-mgr or --static-leases")
+    if values["kube_subnet_mgr"]:
+        values["pod"] = _pod(environ)
+        depth = environ.get("EVENT_QUEUE_DEPTH", "")
+        if depth and not depth.removeprefix("-").isdecimal():
+            raise ConfigError(f"env EVENT_QUEUE_DEPTH={depth} format error: it is no number")
+    elif values["static_leases"] is None:
+        raise ConfigError("no source of leases: give --kube-subnet-mgr or --static-leases FILE")
+    if not values["node_name"] and not values.get("pod"):
+        if values["kube_subnet_mgr"]:
+            raise ConfigError(
+                "Failed to create SubnetManager: env variables POD_NAME and POD_NAMESPACE must be "
+                "set (or NODE_NAME)"
+            )
         raise ConfigError("this node has no name: set NODE_NAME or give --node-name")
     disabled = frozenset().union(*values.pop("disable_offload"))
     return RunConfig(**values, disable_offload=disabled, notes=tuple(notes))
+
+
+def _pod(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    namespace, name = environ.get("POD_NAMESPACE", ""), environ.get("POD_NAME", "")
+    return (namespace, name) if namespace and name else None
 
 
 def version() -> str:

@@ -50,7 +50,10 @@ class OwnLease(Struct, frozen=True):
 
     node: str
     subnet: Network
-    public_ip: Address
+    public_ip: Address | None = None
+    """Where peers shall send; None: to the address that the underlay interface has."""
+    underlay_ip: Address | None = None
+    """An operator's choice of the underlay interface by its address; it beats --public-ip."""
     vtep_mac: bytes | None = None
 
 
@@ -75,8 +78,18 @@ class Plan(Struct, frozen=True):
     routes: tuple[Route, ...] = ()
 
 
+class Refusal(Struct, frozen=True):
+    """A node that is left out, wholly or for one family, and why."""
+
+    node: str
+    reason: str
+
+
 class Snapshot(Struct, frozen=True):
     """All leases that a source knows at one moment; `leases` may or may not have the own one too.
+
+    They stand in the order of their right: of two that contradict each other the first is in force.
+    `refused` are nodes that have no usable lease to begin with.
 
     It replaces whatever the source said before: what changed is found by comparing values, so that
     a source that lost sight of the cluster for a while needs no care of its own.
@@ -84,9 +97,20 @@ class Snapshot(Struct, frozen=True):
 
     own: OwnLease
     leases: tuple[Lease, ...] = ()
+    refused: tuple[Refusal, ...] = ()
 
 
 class Trouble(Struct, frozen=True):
     """Why a source cannot say what the leases are now, in one line; the last Snapshot holds."""
 
     text: str
+
+
+class SourceState(Struct, frozen=True):
+    """How a source stands, for people: `standing` in a word or two, `detail` of it."""
+
+    kind: str
+    standing: str
+    detail: str = ""
+    is_current: bool = True
+    """Whether the leases are what the source says now; else they are from a saved state."""

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which leases can be in force together, and what changed since the last time.
 
-Two leases that contradict each other would send one node's packets to another, so contradictions
-are refused by name before anything is changed.  The LeaseBook then compares whole values by (node,
-family): a peer whose address or MAC changed while nobody watched is a change like any other, and
-this node's own lease never becomes a peer of itself, because it is filtered on the way in.
+Two leases that contradict each other would send one node's packets to another, so of these only the
+first is in force and the other is refused by name.  The order is the source's: this node's own
+lease, then the others by age, so that no newcomer, mistaken or hostile, takes anything from a node
+that has it.  A file that contradicts itself is a mistake of its author, of which any half may be
+the wrong one: such a source wants all or nothing.
+
+The LeaseBook compares whole values by (node, family): a peer whose address or MAC changed while
+nobody watched is a change like any other, and this node's own lease never becomes a peer of itself,
+because it is filtered on the way in.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from msgspec import Struct
 
 from fwd.core.text import format_mac, mac_fault
-from fwd.model import ConfigError, Lease, Network
+from fwd.model import ConfigError, Lease, Network, Refusal
 
 Key: TypeAlias = tuple[str, int]
 
@@ -33,11 +38,22 @@ class Delta(Struct, frozen=True):
 class LeaseBook:
     """The leases of all other nodes that are in force now, checked."""
 
-    def __init__(self, own: Iterable[Lease], *, networks: Mapping[int, Network], vni: int) -> None:
+    def __init__(
+        self,
+        own: Iterable[Lease],
+        *,
+        networks: Mapping[int, Network],
+        vni: int,
+        all_or_nothing: bool = True,
+    ) -> None:
         self._own = tuple(own)
         self._networks = networks
         self._vni = vni
+        self._all_or_nothing = all_or_nothing
         self._leases: dict[Key, Lease] = {}
+        self._judged: dict[Key, _Judged] = {}
+        """Of the last snapshot.  Most leases of the next one are the same objects."""
+        self.refused: tuple[Refusal, ...] = ()
 
     def __len__(self) -> int:
         return len(self._leases)
@@ -48,43 +64,145 @@ class LeaseBook:
         return tuple(self._leases.values())
 
     def replace(self, leases: Iterable[Lease]) -> Delta:
-        """Puts these leases in the place of all others.
+        """Puts these leases in the place of all others, and notes in `refused` which it does not.
 
-        Raises ConfigError, which names the nodes and the values at fault, and changes nothing then.
+        Raises ConfigError, which names the nodes and the values at fault, and changes nothing then:
+        if the own lease is at fault, or any while all or nothing is wanted.
         """
         ours = {lease.node for lease in self._own}
         others = [lease for lease in leases if lease.node not in ours]
-        found = list(faults([*self._own, *others], networks=self._networks, vni=self._vni))
-        if found:
-            others_too = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise ConfigError(found[0] + others_too)
-        old, self._leases = self._leases, {(lease.node, lease.family): lease for lease in others}
-        return _compare(old, self._leases)
+        sieve = _Sieve()
+        mistakes = [fault for lease in self._own if (fault := sieve.refuses(self._judge(lease)))]
+        accepted: dict[Key, Lease] = {}
+        judged: dict[Key, _Judged] = {}
+        refused = []
+        for lease in others:
+            key = (lease.node, lease.subnet.version)
+            known = self._judged.get(key)
+            if known is None or known.lease is not lease:
+                known = self._judge(lease)
+            judged[key] = known
+            fault = sieve.refuses(known)
+            if fault is None:
+                accepted[key] = lease
+            else:
+                refused.append(Refusal(lease.node, fault))
+        if self._all_or_nothing:
+            mistakes += [refusal.reason for refusal in refused]
+        if mistakes:
+            others_too = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+            raise ConfigError(mistakes[0] + others_too)
+        old, self._leases, self._judged = self._leases, accepted, judged
+        self.refused = tuple(refused)
+        return _compare(old, accepted)
+
+    def _judge(self, lease: Lease) -> "_Judged":
+        subnet = lease.subnet
+        return _Judged(
+            lease=lease,
+            fault=_fault(lease, networks=self._networks, vni=self._vni),
+            family=subnet.version,
+            length=subnet.prefixlen,
+            bits=int(subnet.network_address) >> (subnet.max_prefixlen - subnet.prefixlen),
+        )
 
 
 def _compare(old: Mapping[Key, Lease], new: Mapping[Key, Lease]) -> Delta:
     common = old.keys() & new.keys()
     return Delta(
         added=len(new) - len(common),
-        changed=sum(old[key] != new[key] for key in common),
+        changed=sum(old[key] is not new[key] and old[key] != new[key] for key in common),
         removed=len(old) - len(common),
     )
 
 
-def faults(leases: Iterable[Lease], *, networks: Mapping[int, Network], vni: int) -> Iterator[str]:
-    """Every reason why these leases cannot be in force together, each naming its nodes.
+class _Judged(Struct, frozen=True):
+    """A lease, what is wrong with it whatever the others are, and its subnet as numbers."""
 
-    Costs one sort: clusters have up to 65,536 leases.
+    lease: Lease
+    fault: str | None
+    family: int
+    length: int
+    bits: int
+    """The leading `length` bits."""
+
+
+class _Sieve:
+    """Takes leases one by one and lets pass those that fit with all that passed before."""
+
+    def __init__(self) -> None:
+        self._by_node: dict[Key, Lease] = {}
+        self._by_public_ip: dict[object, Lease] = {}
+        self._by_mac: dict[tuple[bytes, int], Lease] = {}
+        self._subnets = _Subnets()
+
+    def refuses(self, judged: _Judged) -> str | None:
+        """Why it does not fit, or None if it passed."""
+        lease = judged.lease
+        if judged.fault:
+            return f"node {lease.node}: {judged.fault}"
+        node, mac = (lease.node, judged.family), (lease.vtep_mac, judged.family)
+        if first := self._by_node.get(node):
+            return (
+                f"node {lease.node} has two IPv{judged.family} leases, "
+                f"{first.subnet} and {lease.subnet}"
+            )
+        if first := self._by_public_ip.get(lease.public_ip):
+            return f"nodes {first.node} and {lease.node} have one public-ip, {lease.public_ip}"
+        if first := self._by_mac.get(mac):
+            text = format_mac(lease.vtep_mac)
+            return f"nodes {first.node} and {lease.node} have one VtepMAC, {text}"
+        if first := self._subnets.overlapping(judged):
+            return (
+                f"subnets {first.subnet} of node {first.node} and {lease.subnet} of node "
+                f"{lease.node} overlap"
+            )
+        self._by_node[node] = self._by_public_ip[lease.public_ip] = self._by_mac[mac] = lease
+        self._subnets.add(judged)
+        return None
+
+
+_Holders: TypeAlias = dict[int, Lease]
+
+
+class _Subnets:
+    """Subnets that do not overlap, asked one by one whether another one does.
+
+    CIDRs are nested or disjoint.  So an overlap is either with a subnet that contains the new one,
+    found at one of the lengths that are in use, or with one within it, which left a trace at each
+    shorter length.  A cluster has one length a family; hostile ones cost a step for each.
     """
-    leases = list(leases)
-    for lease in leases:
-        fault = _fault(lease, networks=networks, vni=vni)
-        if fault:
-            yield f"node {lease.node}: {fault}"
-    yield from _twice(leases, lambda lease: (lease.node, lease.family), _two_leases)
-    yield from _twice(leases, lambda lease: lease.public_ip, _one_public_ip)
-    yield from _twice(leases, lambda lease: (lease.vtep_mac, lease.family), _one_mac)
-    yield from _overlaps(leases)
+
+    def __init__(self) -> None:
+        self._at: dict[int, dict[int, _Holders]] = {}
+        """By family and length, then by the leading bits: who has that subnet."""
+        self._above: dict[int, dict[int, _Holders]] = {}
+        """By the same: who has one within, for the lengths somebody asked for."""
+
+    def overlapping(self, asked: _Judged) -> Lease | None:
+        length, bits = asked.length, asked.bits
+        for other, holders in self._at.get(asked.family, {}).items():
+            if other <= length and (holder := holders.get(bits >> (length - other))):
+                return holder
+        return self._traces(asked.family, length).get(bits)
+
+    def add(self, judged: _Judged) -> None:
+        length, bits = judged.length, judged.bits
+        self._at.setdefault(judged.family, {}).setdefault(length, {})[bits] = judged.lease
+        for other, traces in self._above.get(judged.family, {}).items():
+            if other < length:
+                traces.setdefault(bits >> (length - other), judged.lease)
+
+    def _traces(self, family: int, length: int) -> _Holders:
+        """Made when a length is first asked for, and kept up by add()."""
+        above = self._above.setdefault(family, {})
+        if length not in above:
+            above[length] = {}
+            for other, holders in self._at.get(family, {}).items():
+                if other > length:
+                    for bits, holder in holders.items():
+                        above[length].setdefault(bits >> (other - length), holder)
+        return above[length]
 
 
 def _fault(lease: Lease, *, networks: Mapping[int, Network], vni: int) -> str | None:
@@ -112,59 +230,6 @@ def _fault(lease: Lease, *, networks: Mapping[int, Network], vni: int) -> str | 
     if lease.vni != vni:
         return f"VNI {lease.vni}, but net-conf.json says {vni}"
     return None
-
-
-def _twice(
-    leases: Iterable[Lease],
-    value: Callable[[Lease], Hashable],
-    describe: Callable[[Lease, Lease], str],
-) -> Iterator[str]:
-    """A fault for every lease whose value an earlier one has."""
-    first: dict[Hashable, Lease] = {}
-    for lease in leases:
-        earlier = first.setdefault(value(lease), lease)
-        if earlier is not lease:
-            yield describe(earlier, lease)
-
-
-def _two_leases(first: Lease, second: Lease) -> str:
-    return f"node {first.node} has two IPv{first.family} leases, {first.subnet} and {second.subnet}"
-
-
-def _one_public_ip(first: Lease, second: Lease) -> str:
-    return f"nodes {first.node} and {second.node} have one public-ip, {first.public_ip}"
-
-
-def _one_mac(first: Lease, second: Lease) -> str:
-    mac = format_mac(first.vtep_mac)
-    return f"nodes {first.node} and {second.node} have one VtepMAC, {mac}"
-
-
-def _overlaps(leases: Iterable[Lease]) -> Iterator[str]:
-    """A fault for every subnet that begins within a subnet sorted before it.
-
-    CIDRs are nested or disjoint, so it is enough to remember the last one that nothing contained.
-    """
-    spans = sorted(
-        (
-            (lease.family, int(lease.subnet.network_address), lease.subnet.prefixlen, i, lease)
-            for i, lease in enumerate(leases)
-        ),
-        key=lambda span: span[:4],
-    )
-    outer: Lease | None = None
-    for _, start, _, _, lease in spans:
-        if (
-            outer is not None
-            and outer.family == lease.family
-            and start <= int(outer.subnet.broadcast_address)
-        ):
-            yield (
-                f"subnets {outer.subnet} of node {outer.node} and {lease.subnet} of node "
-                f"{lease.node} overlap"
-            )
-        else:
-            outer = lease
 
 
 _MIN_HOST_BITS = 2

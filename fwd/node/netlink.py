@@ -85,7 +85,7 @@ def find_underlay(
     interfaces: Sequence[str],
     *,
     public_ip: Address | None,
-    lease_ip: Address,
+    lease_ip: Address | None,
     family: int = IPV4,
 ) -> Underlay:
     """The interface for outer packets (flannel spec 10.2).
@@ -106,7 +106,7 @@ def find_underlay(
                 )
             return _underlay(ipr, index, public_ip)
         index = _owner(addresses, lease_ip)
-        if index is not None:
+        if index is not None and lease_ip is not None:
             return _underlay(ipr, index, lease_ip)
         index = _default_route(ipr, family)
         return _underlay(ipr, index, _best_address(ipr, addresses, index, family))
@@ -121,7 +121,7 @@ def _text_address(message: Any) -> Address:  # noqa: ANN401
     return ip_address(message.get("local") or message.get("address"))
 
 
-def _owner(addresses: list[Any], wanted: Address) -> int | None:
+def _owner(addresses: list[Any], wanted: Address | None) -> int | None:
     return next((int(m["index"]) for m in addresses if _text_address(m) == wanted), None)
 
 

@@ -40,10 +40,11 @@ async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir:
         raise ConfigError(
             f"node {own.node}: subnet {own.subnet}: IPv{family} is not enabled in net-conf.json"
         )
+    chosen = own.underlay_ip or config.public_ip
     underlay = await asyncio.to_thread(
         netlink.find_underlay,
         config.iface,
-        public_ip=config.public_ip,
+        public_ip=chosen,
         lease_ip=own.public_ip,
         family=family,
     )
@@ -51,7 +52,7 @@ async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir:
     lease = Lease(
         node=own.node,
         subnet=own.subnet,
-        public_ip=own.public_ip,
+        public_ip=own.public_ip or chosen or underlay.address,
         vtep_mac=await _settle_mac(own, device, run_dir),
         vni=backend.vni,
     )

@@ -1,25 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fills in the status document from a running agent's parts; `ops.status` says what it means."""
 
+from collections.abc import Iterable
+
 from fwd.config import version
-from fwd.core.leases import LeaseBook
 from fwd.core.text import format_mac
-from fwd.node.station import Station
-from fwd.node.tunnel import Tunnel
+from fwd.model import Refusal, SourceState
+from fwd.node.forwarder import Forwarder
 from fwd.ops.report import drop_reasons
-from fwd.ops.status import DropStatus, LeaseStatus, OffloadStatus, Status
+from fwd.ops.status import (
+    DropStatus,
+    LeaseStatus,
+    OffloadStatus,
+    RefusalStatus,
+    SourceStatus,
+    Status,
+)
 from fwd.plane import ALL_OFFLOADS, Offload
 
 
 def gather(
-    station: Station,
-    tunnel: Tunnel,
-    book: LeaseBook,
+    forwarder: Forwarder,
     *,
     source_check: str,
     trouble: str | None,
+    source: SourceState,
+    refused: Iterable[Refusal],
 ) -> Status:
     """The document of this moment."""
+    station, tunnel = forwarder.station, forwarder.tunnel
     plane = tunnel.plane
     wanted = station.settings.offloads
     in_force = plane.offloads if plane is not None else Offload(0)
@@ -38,6 +47,13 @@ def gather(
         source_check=source_check,
         forwarding=plane is not None,
         trouble=trouble,
+        source=SourceStatus(
+            kind=source.kind,
+            standing=source.standing,
+            detail=source.detail,
+            leases_of="source" if source.is_current else "saved state",
+        ),
+        refused=tuple(RefusalStatus(node=one.node, reason=one.reason) for one in refused),
         workers=plane.workers if plane is not None else 0,
         retired_tables=plane.retired if plane is not None else 0,
         offloads=OffloadStatus(
@@ -52,7 +68,7 @@ def gather(
                 public_ip=str(lease.public_ip),
                 vtep_mac=format_mac(lease.vtep_mac),
             )
-            for lease in book.leases
+            for lease in forwarder.book.leases
         ),
         counters=counters,
         worker_counters=plane.worker_counters() if plane is not None else (),

@@ -32,6 +32,23 @@ class LeaseStatus(Struct, frozen=True, rename="kebab"):
     vtep_mac: str
 
 
+class SourceStatus(Struct, frozen=True, rename="kebab"):
+    """Where leases come from, how that stands, and whether those in force are from there."""
+
+    kind: str
+    standing: str
+    detail: str
+    leases_of: str
+    """`source`, or `saved state` until the source has told all it knows."""
+
+
+class RefusalStatus(Struct, frozen=True):
+    """A node that is left out, wholly or for one family."""
+
+    node: str
+    reason: str
+
+
 class OffloadStatus(Struct, frozen=True, rename="kebab"):
     """Offloads by name: used now, asked for but not granted, not asked for."""
 
@@ -65,6 +82,8 @@ class Status(Struct, frozen=True, rename="kebab"):
     forwarding: bool
     trouble: str | None
     """Why the source's last word is not in force, if it is not."""
+    source: SourceStatus
+    refused: tuple[RefusalStatus, ...]
     workers: int
     retired_tables: int
     offloads: OffloadStatus
@@ -161,7 +180,8 @@ def render(status: Status) -> str:
         ("vtep", f"{status.public_ip}:{status.port} on {status.underlay}  {status.vtep_mac}"),
         ("state", "forwarding" if status.forwarding else "down, being made anew"),
         ("trouble", status.trouble or "none"),
-        ("leases", str(len(status.leases))),
+        ("source", f"{status.source.kind}: {status.source.standing}, {status.source.detail}"),
+        ("leases", f"{len(status.leases)} of {status.source.leases_of}"),
         ("workers", str(status.workers)),
         ("offloads", " ".join(status.offloads.in_force) or "none"),
         ("  fallen back", " ".join(status.offloads.fallen_back) or "none"),
@@ -177,5 +197,6 @@ def render(status: Status) -> str:
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    lines += [f"refused {one.node}: {one.reason}" for one in status.refused]
     lines += [f"drop {drop.count:>12}  {drop.reason}: {drop.text}" for drop in status.drops]
     return "\n".join(lines)

@@ -15,13 +15,13 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
 from fwd.core import backenddata
 from fwd.core.text import parse_address, parse_network
-from fwd.model import ConfigError, Lease, OwnLease, Snapshot, Trouble
+from fwd.model import ConfigError, Lease, OwnLease, Snapshot, SourceState, Trouble
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -121,7 +121,9 @@ def _field(where: str, name: str, parse: Callable[[S], T], text: S) -> T:
 
 
 class StaticSource:
-    """A `LeaseSource` that is a file."""
+    """A `LeaseSource` that is a file; nobody is told of this node's own lease."""
+
+    all_or_nothing = True
 
     def __init__(self, path: Path, *, node: str, vni: int) -> None:
         self._path = path
@@ -130,6 +132,12 @@ class StaticSource:
         self._signature: tuple[int, ...] | None = None
         self._seen: bytes | str | None = None
         """Content at the last look, or why there was none."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is open between two looks."""
 
     async def first(self) -> Snapshot:
         """The leases in the file; ConfigError if it cannot be read or used."""
@@ -146,6 +154,16 @@ class StaticSource:
             said = self._look()
             if said is not None:
                 yield said
+
+    def announce(self, lease: Lease) -> None:
+        """Peers have their own file."""
+
+    def ready(self) -> None:
+        """As above."""
+
+    def state(self) -> SourceState:
+        """Which file."""
+        return SourceState(kind="static", standing="polling", detail=str(self._path))
 
     def _look(self) -> Snapshot | Trouble | None:
         """What the file says, or None if it says what it said at the last look."""

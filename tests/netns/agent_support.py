@@ -11,11 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
-Made = TypeVar("Made", "Namespace", "Agent")
+
+class Removable(Protocol):
+    """What a test leaves behind unless it is removed."""
+
+    def remove(self) -> None: ...
+
+
+Made = TypeVar("Made", bound=Removable)
 
 WAIT_SECONDS = 10.0
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flags, environment and the commands' ends."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwd import cli, config
-from fwd.config import HelpAsked, UsageError, run_config
+from fwd import cli, config, flags
+from fwd.config import run_config
+from fwd.flags import HelpAsked, UsageError
 from fwd.model import ConfigError
 
 NEEDED = ["--static-leases", "leases.json", "--node-name", "n1"]
@@ -48,13 +50,13 @@ def test_every_flag() -> None:
 
 @given(st.sampled_from(["-{}={}", "--{}={}"]), st.text(min_size=1))
 def test_a_value_after_the_equals_sign_is_taken_as_it_is(form: str, value: str) -> None:
-    values, _ = config.parse_flags([form.format("node-name", value)], config.RUN_FLAGS, {})
+    values, _ = flags.parse_flags([form.format("node-name", value)], config.RUN_FLAGS, {})
     assert values["node_name"] == value
 
 
 @given(st.sampled_from(["-node-name", "--node-name"]), st.text())
 def test_a_value_may_be_the_next_word_whatever_it_looks_like(form: str, value: str) -> None:
-    values, _ = config.parse_flags([form, value], config.RUN_FLAGS, {})
+    values, _ = flags.parse_flags([form, value], config.RUN_FLAGS, {})
     assert values["node_name"] == value
 
 
@@ -65,7 +67,7 @@ def test_a_switch_needs_its_value_after_an_equals_sign() -> None:
         (["--json=false"], False),
         (["--json=T"], True),
     ):
-        assert config.parse_flags(words, config.STATUS_FLAGS, {})[0]["json"] is value
+        assert flags.parse_flags(words, config.STATUS_FLAGS, {})[0]["json"] is value
 
 
 def test_the_command_line_comes_before_the_environment_before_the_default() -> None:
@@ -110,10 +112,42 @@ def test_a_wrong_command_line_is_one_line(words: list[str], says: str) -> None:
 
 
 def test_what_is_missing_is_said_with_its_cure() -> None:
-    with pytest.raises(ConfigError, match="give --static-leases FILE"):
+    with pytest.raises(ConfigError, match="give --kube-subnet-mgr or --static-leases FILE"):
         run_config(["--node-name=n1"], {})
+    with pytest.raises(ConfigError, match="two sources of leases"):
+        run_config(["--node-name=n1", "--kube-subnet-mgr", "--static-leases=x"], {})
     with pytest.raises(ConfigError, match="set NODE_NAME or give --node-name"):
         run_config(["--static-leases=x"], {})
+
+
+def test_kube_mode_knows_its_node_by_name_or_by_pod() -> None:
+    kube = ["--kube-subnet-mgr"]
+    with pytest.raises(ConfigError, match="env variables POD_NAME and POD_NAMESPACE must be set"):
+        run_config(kube, {"POD_NAME": "fwd-1"})
+    settings = run_config(kube, {"POD_NAME": "fwd-1", "POD_NAMESPACE": "kube-flannel"})
+    assert (settings.pod, settings.node_name) == (("kube-flannel", "fwd-1"), "")
+    assert run_config(kube, {"NODE_NAME": "n1"}).node_name == "n1"
+
+
+def test_every_kube_flag() -> None:
+    settings = run_config(
+        [
+            *("-kube-subnet-mgr", "-kube-api-url=http://x", "-kubeconfig-file", "k.yaml"),
+            *("--kube-annotation-prefix=a.b/c", "--set-node-network-unavailable=false"),
+        ],
+        {"NODE_NAME": "n1", "EVENT_QUEUE_DEPTH": "5000", "CONT_WHEN_CACHE_NOT_READY": "false"},
+    )
+    assert settings.kube_subnet_mgr
+    assert (settings.kube_api_url, settings.kubeconfig_file) == ("http://x", Path("k.yaml"))
+    assert settings.kube_annotation_prefix == "a.b/c"
+    assert not settings.set_node_network_unavailable
+    assert run_config(["--kube-subnet-mgr"], {"NODE_NAME": "n"}).set_node_network_unavailable
+
+
+def test_an_event_queue_depth_that_is_no_number_is_fatal_as_with_flannel() -> None:
+    environ = {"NODE_NAME": "n1", "EVENT_QUEUE_DEPTH": "many"}
+    with pytest.raises(ConfigError, match="env EVENT_QUEUE_DEPTH=many format error"):
+        run_config(["--kube-subnet-mgr"], environ)
 
 
 @pytest.mark.parametrize("word", ["-h", "--help", "-help"])
@@ -123,9 +157,9 @@ def test_help_is_asked_anywhere(word: str) -> None:
 
 
 def test_help_names_every_flag_and_its_variable() -> None:
-    text = config.describe_flags(config.RUN_FLAGS)
+    text = flags.describe_flags(config.RUN_FLAGS)
     for flag in config.RUN_FLAGS:
-        assert f"--{flag.name} " in text
+        assert re.search(rf"--{flag.name}\s", text)
         assert f"[{flag.variable}]" in text
 
 

@@ -4,7 +4,6 @@
 import time
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
-from itertools import combinations
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fwd.core.leases import Delta, LeaseBook, faults
+from fwd.core.leases import Delta, LeaseBook
 from fwd.model import IPV4, ConfigError, Lease
 
 NETWORK = ip_network("10.244.0.0/16")
@@ -35,8 +34,15 @@ def book(own: Lease | None = None) -> LeaseBook:
     return LeaseBook([own or lease(1)], networks=NETWORKS, vni=1)
 
 
-def found(leases: Iterable[Lease]) -> list[str]:
-    return list(faults(leases, networks=NETWORKS, vni=1))
+def lenient(networks: Any = NETWORKS) -> LeaseBook:  # noqa: ANN401
+    return LeaseBook([], networks=networks, vni=1, all_or_nothing=False)
+
+
+def found(leases: Iterable[Lease], networks: Any = NETWORKS) -> list[str]:  # noqa: ANN401
+    """Why which leases are refused where each is judged by itself."""
+    ours = lenient(networks)
+    ours.replace(leases)
+    return [refusal.reason for refusal in ours.refused]
 
 
 def test_good_leases_have_no_fault() -> None:
@@ -62,7 +68,7 @@ def test_good_leases_have_no_fault() -> None:
         ({"vni": 7}, "node n2: VNI 7, but net-conf.json says 1"),
         (
             {"subnet": ip_network("10.244.3.128/25")},
-            "subnets 10.244.3.0/24 of node n3 and 10.244.3.",
+            "subnets 10.244.3.128/25 of node n2 and 10.244.3.0/24 of node n3 overlap",
         ),
         ({"subnet": ip_network("10.244.2.0/23")}, "subnets 10.244.2.0/23 of node n2 and 10.244.3."),
         ({"public_ip": lease(3).public_ip}, "nodes n2 and n3 have one public-ip, 192.168.0.3"),
@@ -85,7 +91,7 @@ def test_both_families_of_a_node_fit_together() -> None:
         lease(1),
         lease(1, subnet=IPv6Network("fc00:0:0:1::/64"), public_ip=ip_address("fd::1")),
     ]
-    assert not list(faults(both, networks=NETWORKS | {6: ip_network("fc00::/48")}, vni=1))
+    assert not found(both, NETWORKS | {6: ip_network("fc00::/48")})
 
 
 SUBNETS = st.builds(
@@ -96,20 +102,63 @@ SUBNETS = st.builds(
 
 
 @given(st.lists(SUBNETS, max_size=12))
-def test_overlaps_are_found_as_a_comparison_of_all_pairs_finds_them(
+def test_overlaps_are_found_as_asking_all_earlier_ones_finds_them(
     subnets: list[IPv4Network],
 ) -> None:
     leases = [lease(number, subnet=subnet) for number, subnet in enumerate(subnets, 1)]
-    involved = {
-        lease.node
-        for first, second in combinations(leases, 2)
-        if first.subnet.overlaps(second.subnet)
-        for lease in (first, second)
-    }
-    told = found(leases)
-    assert bool(told) == bool(involved)
-    named = {word for fault in told for word in fault.split() if word.startswith("n")}
-    assert named & {lease.node for lease in leases} == involved
+    accepted: list[Lease] = []
+    for one in leases:
+        if not any(one.subnet.overlaps(other.subnet) for other in accepted):
+            accepted.append(one)
+    ours = lenient()
+    ours.replace(leases)
+    assert ours.leases == tuple(accepted)
+    refused = {refusal.node for refusal in ours.refused}
+    assert refused == {one.node for one in leases if one not in accepted}
+    for refusal in ours.refused:
+        named = [
+            one for one in accepted if f"{one.subnet} of node {one.node} and" in refusal.reason
+        ]
+        assert named, "with whom it overlaps is told, and that is one in force"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subnet": lease(2).subnet},
+        {"subnet": ip_network("10.244.2.64/26")},
+        {"subnet": ip_network("10.244.2.0/23")},
+        {"public_ip": lease(2).public_ip},
+        {"vtep_mac": lease(2).vtep_mac},
+        {"vni": 9},
+    ],
+)
+def test_what_a_newcomer_claims_stays_with_who_has_it(change: dict[str, Any]) -> None:
+    ours = LeaseBook([lease(1)], networks=NETWORKS, vni=1, all_or_nothing=False)
+    ours.replace([lease(2), lease(3, **change), lease(4)])
+    assert ours.leases == (lease(2), lease(4))
+    assert [refusal.node for refusal in ours.refused] == ["n3"]
+    ours.replace([lease(3, **change), lease(4)])
+    assert len(ours) == (1 if "vni" in change else 2), "it gets it when the other is gone"
+
+
+def test_what_a_refused_lease_claims_is_free_for_others() -> None:
+    ours = lenient()
+    ours.replace([lease(2, vni=7), lease(3, public_ip=lease(2).public_ip)])
+    assert [one.node for one in ours.leases] == ["n3"]
+
+
+def test_no_other_node_takes_anything_from_this_one() -> None:
+    ours = LeaseBook([lease(1)], networks=NETWORKS, vni=1, all_or_nothing=False)
+    ours.replace([lease(2, subnet=lease(1).subnet), lease(3, public_ip=lease(1).public_ip)])
+    assert not ours.leases
+    assert [refusal.node for refusal in ours.refused] == ["n2", "n3"]
+
+
+def test_an_own_lease_that_cannot_be_is_an_error_in_either_mode() -> None:
+    ours = LeaseBook([lease(1, vni=9)], networks=NETWORKS, vni=1, all_or_nothing=False)
+    with pytest.raises(ConfigError, match="node n1: VNI 9"):
+        ours.replace([lease(2)])
 
 
 def test_the_own_lease_is_filtered_on_the_way_in() -> None:
@@ -160,7 +209,7 @@ def test_a_refused_snapshot_changes_nothing() -> None:
     ours = book()
     ours.replace([lease(2)])
     with pytest.raises(ConfigError, match=r"node n3: VNI 7, .* \(and 1 more\)$"):
-        ours.replace([lease(2), lease(3, vtep_mac=lease(2).vtep_mac, vni=7)])
+        ours.replace([lease(2), lease(3, vni=7), lease(4, vtep_mac=lease(2).vtep_mac)])
     assert ours.leases == (lease(2),)
 
 

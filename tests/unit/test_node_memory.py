@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwd.core.backoff import Backoff
+from fwd.core.backoff import Allowance, Backoff
 from fwd.core.dropwatch import DropReport, DropWatch
 from fwd.core.identity import MacMemory, choose_mac, random_mac
 from fwd.core.text import mac_fault
@@ -155,3 +155,34 @@ def test_backoff_doubles_to_half_a_minute_and_forgets() -> None:
     backoff.succeeded()
     assert backoff.due(101)
     assert backoff.failed(101) == 1
+
+
+def test_backoff_leaves_to_chance_what_it_is_told_to() -> None:
+    backoff = Backoff(first=0.2, longest=4, spread=0.5)
+    assert backoff.failed(0, chance=0.0) == pytest.approx(0.2)
+    assert backoff.failed(0, chance=0.999) == pytest.approx(0.2, abs=0.01)
+    assert backoff.failed(0, chance=0.5) == pytest.approx(0.6)
+    assert [backoff.failed(0) for _ in range(3)] == pytest.approx([1.6, 3.2, 4])
+
+
+def test_backoff_never_comes_before_it_is_asked_to() -> None:
+    backoff = Backoff(first=0.2, longest=4, spread=0.5)
+    assert backoff.failed(0, chance=0.0, at_least=7) == 7
+    assert backoff.failed(0, chance=0.5, at_least=8) == 10, "chance only lengthens it"
+    assert backoff.failed(0, at_least=0.1) == pytest.approx(0.8)
+
+
+def test_an_allowance_is_a_burst_and_then_one_at_a_time() -> None:
+    allowance = Allowance(burst=3, seconds=30)
+    for _ in range(3):
+        assert allowance.wait(100) == 0
+        allowance.take(100)
+    assert allowance.wait(100) == 30
+    assert allowance.wait(115) == 15
+    assert allowance.wait(130) == 0
+    allowance.take(130)
+    assert allowance.wait(130) == 30
+    assert allowance.wait(1000) == 0
+    for _ in range(3):
+        allowance.take(1000)
+    assert allowance.wait(1000) == 30, "it never saves up more than the burst"

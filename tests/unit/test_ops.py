@@ -12,7 +12,15 @@ import pytest
 from fwd.model import FwdError
 from fwd.ops import log, status
 from fwd.ops.report import Reporter
-from fwd.ops.status import DropStatus, LeaseStatus, OffloadStatus, Status, StatusServer
+from fwd.ops.status import (
+    DropStatus,
+    LeaseStatus,
+    OffloadStatus,
+    RefusalStatus,
+    SourceStatus,
+    Status,
+    StatusServer,
+)
 from fwd.plane import ALL_OFFLOADS, Offload
 
 DOCUMENT = Status(
@@ -29,6 +37,8 @@ DOCUMENT = Status(
     source_check="strict",
     forwarding=True,
     trouble=None,
+    source=SourceStatus(kind="static", standing="polling", detail="a.json", leases_of="source"),
+    refused=(RefusalStatus(node="n9", reason="node n9: VNI 7, but net-conf.json says 1"),),
     workers=2,
     retired_tables=0,
     offloads=OffloadStatus(in_force=("tso",), fallen_back=("uso",), disabled=()),

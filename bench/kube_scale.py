@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One agent in a cluster of thousands: how long to start, what heartbeats cost, what it holds.
+
+The agent runs in a network namespace of its own, beside an API server that has N Nodes of some
+10 kB.  Nothing carries packets there; a first VXLAN frame is waited for where time to it is told.
+
+    python -m bench.kube_scale [--nodes 5000] [--seconds 60] [--rate 100]
+
+CPU is the agent's whole process over wall-clock time, RssAnon what its own pages take; the peak is
+the highest of samples taken every 5 ms.  The run directory and the log are in memory, as /run is: a
+disk that is being synced would hold up the line that tells of a commit.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from fwd.lab import clusternodes
+from fwd.lab.apiserver import ApiServer
+from fwd.lab.apiserver.access import TOKEN
+from fwd.lab.apiserver.control import churn
+from fwd.lab.apiserver.credentials import write_kubeconfig
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+NAMESPACE: Final = "fwdbench-kube"
+OWN: Final = clusternodes.name(0)
+LIMIT_SECONDS: Final = 60.0
+_ETH_P_IP: Final = 0x0800
+
+
+class Agent:
+    """`fwd run` as a child, and what /proc says of it."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        conf, token = directory / "net-conf.json", directory / "token"
+        conf.write_text('{"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}')
+        token.write_text(TOKEN)
+        access = directory / "kubeconfig"
+        write_kubeconfig(access, url=url, token_file=token)
+        self._log = directory / f"{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", "fwd", "run", "--kube-subnet-mgr"]
+        command += [f"--node-name={OWN}", f"--kubeconfig-file={access}"]
+        command += [f"--net-config-path={conf}"]
+        command += [f"--run-dir={directory}", f"--subnet-file={directory / 'subnet.env'}"]
+        self.begun = time.monotonic()
+        with self._log.open("wb") as stderr:
+            self.process = subprocess.Popen(command, stderr=stderr, cwd=ROOT)
+
+    def lines(self, event: str) -> int:
+        """How often it said so."""
+        return self._log.read_text().count(f" event={event} ")
+
+    async def said(self, event: str, times: int = 1) -> float:
+        """Seconds from its start until it had said so."""
+        await self.until(lambda: self.lines(event) >= times, event)
+        return time.monotonic() - self.begun
+
+    async def until(self, done: Callable[[], bool], what: str) -> None:
+        """Polls every 2 ms."""
+        end = time.monotonic() + LIMIT_SECONDS
+        while not done():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"{what} did not come:\n{self._log.read_text()}")
+            await asyncio.sleep(0.002)
+
+    @property
+    def memory(self) -> float:
+        """RssAnon in MiB."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(text.partition("RssAnon:")[2].split()[0]) / 1024
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ends it."""
+        self.process.send_signal(number)
+        await asyncio.to_thread(self.process.wait, 10)
+
+
+class Peak:
+    """The highest memory that was seen."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.value = 0.0
+        self._agent = agent
+        self._task = asyncio.create_task(self._sample())
+
+    async def _sample(self) -> None:
+        while self._agent.process.poll() is None:
+            with contextlib.suppress(OSError, IndexError):
+                self.value = max(self.value, self._agent.memory)
+            await asyncio.sleep(0.005)
+
+
+def frames() -> socket.socket:
+    """Sees what leaves the node."""
+    seen = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_IP))
+    seen.bind(("wire1", _ETH_P_IP))
+    seen.setblocking(False)
+    return seen
+
+
+async def first_frame(agent: Agent) -> float:
+    """Seconds from the agent's start to the first VXLAN frame, while a Pod keeps sending."""
+    with frames() as seen, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as pod:
+        found = False
+
+        def look() -> bool:
+            nonlocal found
+            with contextlib.suppress(OSError):
+                pod.sendto(b"x", ("10.0.7.7", 9))
+            with contextlib.suppress(BlockingIOError):
+                while frame := seen.recv(2048):
+                    found |= frame[36:38] == (8472).to_bytes(2) and frame[23] == socket.IPPROTO_UDP
+            return found
+
+        await agent.until(look, "a VXLAN frame")
+    return time.monotonic() - agent.begun
+
+
+async def heartbeats(server: ApiServer, agent: Agent, *, rate: int, seconds: float) -> float:
+    """Updates that concern nobody; returns the share of a core that the agent took for them."""
+    cpu, begun = agent.cpu_seconds, time.monotonic()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await churn(server, rate)
+    return (agent.cpu_seconds - cpu) / (time.monotonic() - begun)
+
+
+async def change_mac(server: ApiServer, agent: Agent, index: int) -> float:
+    """Seconds from a change of a MAC in the API server to the commit that follows."""
+    before = agent.lines("leases")
+    mac = clusternodes.vtep_mac(index + clusternodes.LIMIT)
+    marks = clusternodes.annotations(ip=str(clusternodes.public_ip(index)), mac=mac)
+    begun = time.monotonic()
+    server.patch_node(clusternodes.name(index), {"metadata": {"annotations": marks}})
+    await agent.until(lambda: agent.lines("leases") > before, "the commit")
+    return time.monotonic() - begun
+
+
+async def measure(directory: Path, *, nodes: int, seconds: float, rate: int) -> Table:
+    """Everything, in a namespace that `prepared` made."""
+    table = Table("measure", "value", "bar", title=f"{nodes} nodes")
+    async with ApiServer(clusternodes.nodes(nodes + 1)) as server:
+        server.put_node(clusternodes.node(0, clusternodes.Options(registered=False)))
+        version = server.nodes.get(clusternodes.name(7))
+        assert version is not None
+        table.add_row("size of a Node", f"{len(version.raw)} bytes", "")
+        agent = Agent(directory, server.url)
+        try:
+            peak = Peak(agent)
+            took = await agent.said("forwarding")
+            table.add_row("start to forwarding to all", f"{took:.2f} s", "5 s")
+            await asyncio.sleep(3)
+            listed = agent.memory
+            table.add_row("RssAnon after the list", f"{listed:.1f} MiB", "")
+            commits = agent.lines("leases")
+            beats = asyncio.create_task(heartbeats(server, agent, rate=rate, seconds=seconds))
+            share = await beats
+            table.add_row(f"CPU, {rate} heartbeats/s for {seconds:g} s", f"{share:.1%}", "10 %")
+            table.add_row("commits for them", str(agent.lines("leases") - commits), "0")
+            grown = agent.memory - listed
+            table.add_row("RssAnon after them", f"{agent.memory:.1f} MiB ({grown:+.2f})", "+1")
+            beats = asyncio.create_task(heartbeats(server, agent, rate=rate, seconds=10))
+            delays = []
+            for number in range(10, 20):
+                await asyncio.sleep(0.9)
+                delays.append(await change_mac(server, agent, number))
+            await beats
+            table.add_row(
+                "a MAC change among heartbeats, to its commit",
+                f"median {sorted(delays)[5] * 1000:.0f} ms, worst {max(delays) * 1000:.0f} ms",
+                "100 ms",
+            )
+            server.nodes.compact()
+            await server.stop()
+            await server.start()
+            await agent.said("api-server-connected", 2)
+            await asyncio.sleep(2)
+            table.add_row("RssAnon after a second list (410)", f"{agent.memory:.1f} MiB", "")
+            table.add_row("peak of RssAnon", f"{peak.value:.1f} MiB", "64 MiB")
+            await server.stop()
+            await agent.stop(signal.SIGKILL)
+            agent = Agent(directory, server.url)
+            took = await first_frame(agent)
+            table.add_row("exec to first packet, API server away", f"{took:.2f} s", "1.5 s")
+        finally:
+            if agent.process.poll() is None:
+                await agent.stop()
+    return table
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[None]:
+    """A namespace with an underlay that leads nowhere, removed in the end."""
+
+    def ip(*words: str, check: bool = True) -> None:
+        subprocess.run(["ip", *words], check=check, capture_output=not check, timeout=10)
+
+    ip("netns", "del", NAMESPACE, check=False)
+    ip("netns", "add", NAMESPACE)
+    try:
+        for words in (
+            "link set lo up",
+            "link add wire0 type veth peer name wire1",
+            "link set wire0 arp off",
+            "address add 192.168.0.1/24 dev wire0",
+            "link set wire0 up",
+            "link set wire1 up",
+            "route add default dev wire0",
+        ):
+            ip("-n", NAMESPACE, *words.split())
+        yield
+    finally:
+        ip("netns", "del", NAMESPACE, check=False)
+
+
+def main() -> int:
+    """Runs itself again within the namespace."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--nodes", type=int, default=5000)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rate", type=int, default=100)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if not asked.inside:
+        with prepared():
+            again = [sys.executable, "-m", "bench.kube_scale", *sys.argv[1:], "--inside"]
+            entered = ["ip", "netns", "exec", NAMESPACE, *again]
+            return subprocess.run(entered, check=False, cwd=ROOT).returncode
+    with tempfile.TemporaryDirectory(prefix="fwdbench-", dir="/dev/shm") as directory:
+        work = measure(Path(directory), nodes=asked.nodes, seconds=asked.seconds, rate=asked.rate)
+        Console().print(asyncio.run(work))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

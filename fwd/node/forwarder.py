@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in force on this node: its station, the peers' leases, and the tunnel that carries both.
+
+A snapshot of leases becomes leases in force (`core.leases`), then a plan, then one commit; the
+plane swaps whole tables, so a peer is in the table before its route, and a route is gone before its
+peer, without any order of ours.  The one route in the kernel covers the whole network; routes to
+single peers, should there be any, belong after the commit that adds their peer and before the one
+that removes it.
+
+Whoever calls sees to it that no two calls overlap.
+"""
+
+import time
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from fwd.config import RunConfig
+from fwd.core.backoff import Backoff
+from fwd.core.leases import LeaseBook
+from fwd.core.netconf import NetConf
+from fwd.core.plan import make_plan
+from fwd.model import FwdError, Lease, OwnLease, Plan
+from fwd.node.rundir import RunDir
+from fwd.node.station import Station, find_station, remember
+from fwd.node.tunnel import Health, Tunnel
+from fwd.ops import log
+
+
+class Forwarder:
+    """Forwards from begin() to close()."""
+
+    def __init__(
+        self, config: RunConfig, conf: NetConf, run_dir: RunDir, *, all_or_nothing: bool
+    ) -> None:
+        self._config = config
+        self._conf = conf
+        self._run_dir = run_dir
+        self._all_or_nothing = all_or_nothing
+        self._backoff = Backoff()
+        # Set by begin(), before anything else is called.
+        self.own: OwnLease
+        """This node's lease as its source said it, with the MAC that it has here."""
+        self.station: Station
+        self.book: LeaseBook
+        self.tunnel: Tunnel
+
+    async def begin(self, own: OwnLease, leases: Iterable[Lease]) -> None:
+        """From nothing to packets that flow.  Whatever can be refused is, before any change.
+
+        Raises FwdError or OSError, and has closed what it had opened.
+        """
+        station = await self._find_station(own)
+        book = self._new_book(station)
+        book.replace(leases)
+        self.own, self.station, self.book = _settled(own, station), station, book
+        self._tell_station("underlay")
+        self.tunnel = Tunnel(station.layout, station.settings)
+        self.tunnel.commit(self._plan())
+        await self.tunnel.open()
+        self._remember()
+
+    async def take(self, own: OwnLease, leases: Iterable[Lease]) -> None:
+        """Puts these leases into force.  What can be refused comes first, changes after it.
+
+        Raises FwdError for leases that are refused, OSError; the last good ones stay then.
+        """
+        station, book = self.station, self.book
+        own = _settled(own, station)
+        if own != self.own:
+            station = await self._find_station(own)
+            if station.lease != self.station.lease:
+                book = self._new_book(station)
+        delta = book.replace(leases)
+        before = self.station
+        self.own, self.station, self.book = _settled(own, station), station, book
+        if station != before:
+            self._tell_station("own-lease-changed")
+            await self._move(before)
+        elif delta:
+            self.tunnel.commit(self._plan())
+            log.info(
+                "leases",
+                added=delta.added,
+                changed=delta.changed,
+                removed=delta.removed,
+                leases=len(book),
+            )
+
+    async def _move(self, before: Station) -> None:
+        """To where the new station is; the tunnel is made anew only if it must be another one."""
+        station = self.station
+        if (station.layout, station.settings) == (before.layout, before.settings):
+            self.tunnel.commit(self._plan())
+        else:
+            self.tunnel.reshape(station.layout, station.settings, self._plan())
+            await self._reopen()
+        self._remember()
+
+    async def look_after_links(self) -> None:
+        """Links changed: repairs the device, or makes it anew."""
+        if self.tunnel.plane is None:
+            return
+        health = await self.tunnel.check()
+        if health is Health.LOST:
+            log.warning("device-lost", device=self.station.layout.device)
+            await self._reopen()
+
+    async def look_after_tunnel(self) -> None:
+        """From time to time: tries again what failed."""
+        if self.tunnel.plane is None:
+            await self._reopen()
+        elif self.tunnel.behind:
+            self.tunnel.recommit()
+
+    def close(self) -> None:
+        """Stops forwarding; the device stays."""
+        self.tunnel.close()
+
+    async def _reopen(self) -> None:
+        """Makes a closed tunnel anew, with all its leases, or says when it will be tried again."""
+        now = time.monotonic()
+        if not self._backoff.due(now):
+            return
+        try:
+            await self.tunnel.open()
+        except (FwdError, OSError) as error:
+            again = self._backoff.failed(now)
+            log.warning("tunnel-down", error=reason(error), again_in_seconds=again)
+            return
+        self._backoff.succeeded()
+        log.info("tunnel-restored", device=self.station.layout.device, leases=len(self.book))
+
+    async def _find_station(self, own: OwnLease) -> Station:
+        return await find_station(own, self._config, self._conf, self._run_dir)
+
+    def _new_book(self, station: Station) -> LeaseBook:
+        return LeaseBook(
+            [station.lease],
+            networks=self._conf.networks,
+            vni=station.lease.vni,
+            all_or_nothing=self._all_or_nothing,
+        )
+
+    def _plan(self) -> Plan:
+        return make_plan(self.book.leases, family=self.station.lease.family)
+
+    def _remember(self) -> None:
+        remember(
+            self.station,
+            pod_mtu=self._conf.backend.pod_mtu(self.station.underlay.mtu),
+            subnet_file=self._config.subnet_file,
+        )
+
+    def _tell_station(self, event: str) -> None:
+        lease, underlay = self.station.lease, self.station.underlay
+        log.info(
+            event,
+            node=lease.node,
+            subnet=lease.subnet,
+            public_ip=lease.public_ip,
+            interface=underlay.name,
+            address=underlay.address,
+        )
+        if self._config.public_ip not in (None, lease.public_ip):
+            log.warning(
+                "public-ip-differs",
+                text=f"--public-ip is {self._config.public_ip}, but peers send to "
+                f"{lease.public_ip}, as the own lease says",
+            )
+
+
+def _settled(own: OwnLease, station: Station) -> OwnLease:
+    """A source that knows of no MAC means the one that we have, once we have one."""
+    return own if own.vtep_mac else replace(own, vtep_mac=station.lease.vtep_mac)
+
+
+def reason(error: FwdError | OSError) -> str:
+    """An error as one line for a person."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last leases in force, saved: what a start forwards by before it has talked to anyone.
+
+The file is a line that says what it is, a checksum, and msgpack.  It is for this program on this
+node only; one that is anything else (half written, of another version, another node, another
+network) is renamed, said, and never a reason not to start.  It may be old: the first list of the
+source corrects it by value.
+"""
+
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from fwd.model import Address, Lease, Network, OwnLease, Snapshot
+from fwd.node.subnetfile import write_whole
+from fwd.ops import log
+
+FILE_NAME = "leases.saved"
+_ASIDE = ".set-aside"
+_HEADER = b"fwd leases 1\n"
+"""Another layout takes another number."""
+_CHECK_BYTES = 4
+
+
+class _Lease(Struct, frozen=True, array_like=True):
+    node: str
+    address: bytes
+    length: int
+    public_ip: bytes
+    vtep_mac: bytes
+
+
+class _State(Struct, frozen=True, array_like=True):
+    node: str
+    networks: tuple[str, ...]
+    vni: int
+    subnet: str
+    public_ip: str | None
+    underlay_ip: str | None
+    leases: tuple[_Lease, ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_State)
+
+
+class SavedState:
+    """The file, for one cluster network.
+
+    This node's MAC is not in it: `rundir` remembers that, and the device or the Node may know
+    better.
+    """
+
+    def __init__(
+        self, run_dir: Path, *, node: str, networks: Mapping[int, Network], vni: int
+    ) -> None:
+        """`node` may be empty where it is not known yet: then it is whose the file is."""
+        self._path = run_dir / FILE_NAME
+        self._node = node
+        self._networks = tuple(str(networks[family]) for family in sorted(networks))
+        self._vni = vni
+        self._written: bytes | None = None
+
+    def load(self) -> Snapshot | None:
+        """The saved leases, if there are any of use."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("saved-state", error=f"cannot read {self._path}: {error.strerror}")
+            return None
+        try:
+            snapshot = self._parse(content)
+        except ValueError as error:
+            self._set_aside(str(error))
+            return None
+        self._written = content
+        return snapshot
+
+    def save(self, own: OwnLease, leases: tuple[Lease, ...]) -> None:
+        """Replaces the file, unless it says the same already.  Raises OSError."""
+        state = _State(
+            node=own.node,
+            networks=self._networks,
+            vni=self._vni,
+            subnet=str(own.subnet),
+            public_ip=None if own.public_ip is None else str(own.public_ip),
+            underlay_ip=None if own.underlay_ip is None else str(own.underlay_ip),
+            leases=tuple(map(_pack, leases)),
+        )
+        body = _encoder.encode(state)
+        content = _HEADER + zlib.crc32(body).to_bytes(_CHECK_BYTES) + body
+        if content != self._written:
+            write_whole(self._path, content, mode=0o600)
+            self._written = content
+
+    def _parse(self, content: bytes) -> Snapshot:
+        """Raises ValueError that says what is the matter with the file."""
+        if not content.startswith(_HEADER):
+            raise ValueError("it is not a file of this version")
+        check, body = content[len(_HEADER) :][:_CHECK_BYTES], content[len(_HEADER) + _CHECK_BYTES :]
+        if zlib.crc32(body).to_bytes(_CHECK_BYTES) != check:
+            raise ValueError("it is damaged")
+        try:
+            state = _decoder.decode(body)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"it is damaged: {error}") from error
+        if self._node and state.node != self._node:
+            raise ValueError(f"it is of node {state.node}, and this is {self._node}")
+        if state.networks != self._networks:
+            networks = ", ".join(state.networks)
+            raise ValueError(f"it is of network {networks}, this is {', '.join(self._networks)}")
+        if state.vni != self._vni:
+            raise ValueError(f"it is of VNI {state.vni}, and this is {self._vni}")
+        own = OwnLease(
+            node=state.node,
+            subnet=ip_network(state.subnet),
+            public_ip=_address(state.public_ip),
+            underlay_ip=_address(state.underlay_ip),
+        )
+        return Snapshot(own=own, leases=tuple(_unpack(one, self._vni) for one in state.leases))
+
+    def _set_aside(self, reason: str) -> None:
+        aside = self._path.with_name(self._path.name + _ASIDE)
+        log.warning("saved-state-set-aside", file=self._path, renamed_to=aside.name, reason=reason)
+        with suppress(OSError):
+            self._path.rename(aside)
+
+
+def _pack(lease: Lease) -> _Lease:
+    return _Lease(
+        node=lease.node,
+        address=lease.subnet.network_address.packed,
+        length=lease.subnet.prefixlen,
+        public_ip=lease.public_ip.packed,
+        vtep_mac=lease.vtep_mac,
+    )
+
+
+def _unpack(packed: _Lease, vni: int) -> Lease:
+    return Lease(
+        node=packed.node,
+        subnet=ip_network((packed.address, packed.length)),
+        public_ip=ip_address(packed.public_ip),
+        vtep_mac=packed.vtep_mac,
+        vni=vni,
+    )
+
+
+def _address(text: str | None) -> Address | None:
+    return None if text is None else ip_address(text)

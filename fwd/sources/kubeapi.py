@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The five requests that this agent makes of an API server, and nothing else of it.
+
+pods get; nodes get, list, watch; nodes/status patch: flannel's ClusterRole allows no more.  Bodies
+are given as bytes, of bounded length; what they mean is `core.nodewire`'s, when to ask again is
+`sources.kubewatch`'s and `sources.kubenode`'s.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from msgspec import Struct
+
+from fwd.core import nodewire
+from fwd.core.lines import LINE_LIMIT
+from fwd.model import FwdError
+from fwd.sources import kubeclient
+from fwd.sources.kubeclient import ApiAccess
+
+PAGE_LIMIT = 8 << 20
+"""Bytes of a page that are held."""
+_ERROR_LIMIT = 1 << 16
+_LONGEST_RETRY_AFTER = 60.0
+_STRATEGIC_MERGE = "application/strategic-merge-patch+json"
+_NODES = "/api/v1/nodes"
+
+
+class Patience(Struct, frozen=True):
+    """How long to wait for what, in seconds."""
+
+    connect: float = 5.0
+    answer: float = 15.0
+    """For the next byte of an answer."""
+    silence: float = 90.0
+    """For the next byte of a watch.  Bookmarks come about once a minute."""
+
+
+class ApiError(FwdError):
+    """A request that came to nothing, in one line."""
+
+
+class Unreachable(ApiError):  # noqa: N818 - read as "raise Unreachable"
+    """No answer, or half of one: no connection, broken off, TLS."""
+
+
+class Silent(Unreachable):
+    """Nothing more came for longer than it should."""
+
+
+class Refused(ApiError):  # noqa: N818
+    """The API server's no.  `code` is the HTTP status; `retry_after` seconds, 0 if not said."""
+
+    def __init__(self, text: str, *, code: int, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class Oversized(Struct, frozen=True):
+    """The first bytes of an answer that is too long to be held."""
+
+    start: bytes
+
+
+class KubeApi:
+    """One API server.  Connects when first asked; credentials are read again after a 401.
+
+    Every request raises ApiError; ConfigError if there is no usable configuration any more.
+    """
+
+    def __init__(self, access: ApiAccess, *, patience: Patience | None = None) -> None:
+        self._access = access
+        self._patience = patience or Patience()
+        self._configuration: Any = None
+        self._transport: Any = None
+        self._has_stale_transport = False
+        self.server = ""
+        """The URL; empty before open()."""
+
+    async def open(self) -> None:
+        """Reads the configuration.  ConfigError if there is none that can be used."""
+        if self._configuration is None:
+            self._configuration = await kubeclient.load(self._access)
+            self.server = str(self._configuration.host)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        transport, self._transport = self._transport, None
+        self._has_stale_transport = False
+        if transport is not None:
+            await transport.close()
+
+    async def pod(self, namespace: str, name: str) -> bytes:
+        """A Pod."""
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+        async with self._request("GET", path, doing="get pods") as response:
+            return await _whole(response)
+
+    async def node(self, name: str) -> bytes:
+        """A Node."""
+        path = f"{_NODES}/{quote(name, safe='')}"
+        async with self._request("GET", path, doing="get nodes") as response:
+            return await _whole(response)
+
+    async def page(self, *, limit: int, token: str = "") -> bytearray | Oversized:
+        """Some Nodes: the first `limit` ones, or those from `token` on."""
+        query = {"limit": str(limit)} | ({"continue": token} if token else {})
+        async with self._request("GET", _NODES, query=query, doing="list nodes") as response:
+            return await _bounded(response, PAGE_LIMIT)
+
+    @asynccontextmanager
+    async def watch(self, version: str, *, seconds: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """What changes after `version`, in chunks cut anywhere; the server ends it in time."""
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        request = self._request(
+            "GET", _NODES, query=query, doing="watch nodes", read=self._patience.silence
+        )
+        async with request as response:
+            yield response.content.iter_any()
+
+    async def patch_status(self, name: str, patch: dict[str, Any]) -> bytearray | Oversized:
+        """A strategic merge into a Node through its status, which takes metadata too."""
+        path = f"{_NODES}/{quote(name, safe='')}/status"
+        async with self._request("PATCH", path, body=patch, doing="patch nodes/status") as response:
+            return await _bounded(response, LINE_LIMIT)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        query: dict[str, str] | None = None,
+        body: dict[str, Any] | None = None,
+        read: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer of status 200.  All that goes wrong, also later, becomes an ApiError."""
+        response = None
+        try:
+            target = f"{path}?{urlencode(query)}" if query else path
+            response = await self._send(method, target, body=body, read=read)
+            if response.status == 401 and await self._has_new_credentials(response):
+                response.release()
+                response = await self._send(method, target, body=body, read=read)
+            if response.status != 200:
+                raise await _refusal(response, doing)
+            yield response
+        except aiohttp.SocketTimeoutError as error:
+            raise Silent(f"cannot {doing}: {self.server} is silent") from error
+        except ssl.SSLError as error:
+            await self._begin_anew()  # certificates and authorities may be others by now
+            raise Unreachable(f"cannot {doing}: {_line(error)}") from error
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
+            raise Unreachable(f"cannot {doing}: the answer broke off") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"cannot {doing}: {_line(error)}") from error
+        finally:
+            if response is not None:
+                response.release()  # to the pool if it was read to its end, else closed
+
+    async def _send(
+        self, method: str, target: str, *, body: dict[str, Any] | None, read: float | None
+    ) -> aiohttp.ClientResponse:
+        await self.open()
+        if self._has_stale_transport:
+            await self.close()
+        if self._transport is None:
+            self._transport = kubeclient.transport(self._configuration)
+        headers = {"Accept": "application/json", "User-Agent": "fwd"}
+        if body is not None:
+            headers["Content-Type"] = _STRATEGIC_MERGE
+        authorization = await self._authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        patience = self._patience
+        answer = await self._transport.request(
+            method,
+            self.server + target,
+            headers=headers,
+            body=body,
+            _request_timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=patience.connect,
+                sock_connect=patience.connect,
+                sock_read=patience.answer if read is None else read,
+            ),
+        )
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    async def _authorization(self) -> str | None:
+        """The header's value.  This reads the token file again, at most once a minute."""
+        value = await kubeclient.authorization(self._configuration)
+        return value.strip() if value else None
+
+    async def _has_new_credentials(self, refused: aiohttp.ClientResponse) -> bool:
+        """After a 401: reads all there is to read again, and tells whether the token is another.
+
+        If it is not, the next request begins with a new connection: what changed may be a client
+        certificate.
+        """
+        self._configuration = await kubeclient.load(self._access)
+        if await self._authorization() != refused.request_info.headers.get("Authorization"):
+            return True
+        self._has_stale_transport = True
+        return False
+
+    async def _begin_anew(self) -> None:
+        """The next request reads the configuration again and connects again."""
+        self._configuration = None
+        await self.close()
+
+
+async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytearray | Oversized:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            return Oversized(bytes(body[:_ERROR_LIMIT]))
+    return body
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    body = await _bounded(response, LINE_LIMIT)
+    if isinstance(body, Oversized):
+        raise Unreachable(f"the answer of {response.url} is longer than {LINE_LIMIT} bytes")
+    return bytes(body)
+
+
+async def _refusal(response: aiohttp.ClientResponse, doing: str) -> Refused:
+    """The error that an answer other than 200 is; it says what is missing and who can help."""
+    body = await _bounded(response, _ERROR_LIMIT)
+    said = nodewire.failure(body.start if isinstance(body, Oversized) else bytes(body))
+    text = f"cannot {doing}: {said.message or response.reason} ({response.status})"
+    verb, _, resource = doing.partition(" ")
+    if response.status == 403:
+        text += f': the ClusterRole lacks the verb "{verb}" for "{resource}"'
+    elif response.status == 401:
+        text += ": the token, or the kubeconfig's user, is not known to this API server"
+    return Refused(
+        text, code=response.status, retry_after=_seconds(response.headers.get("Retry-After", ""))
+    )
+
+
+def _seconds(text: str) -> float:
+    """Retry-After in seconds, as Kubernetes writes it; 0 for anything else."""
+    if not (text.isascii() and text.isdecimal()):
+        return 0.0
+    return min(float(text), _LONGEST_RETRY_AFTER)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The official client's configuration and transport, without the rest of it.
+
+`import kubernetes.aio.client` brings 700 modules and 14 MiB, nearly all of them classes of objects
+that are never made here.  So the packages on the way to the few modules that are of use are entered
+into sys.modules empty, with their search paths only, and their `__init__` never runs.  Should that
+not work with some version, the whole is imported: nothing but memory depends on it.
+docs/decisions/kubernetes-client.md has the figures.
+
+The only importer of `kubernetes`; requests are `sources.kubeapi`'s.
+"""
+
+import os
+import socket
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
+from typing import Any
+
+from aiohttp import TCPConnector
+from msgspec import Struct
+
+from fwd.model import ConfigError
+
+_SECRETS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_READ_BYTES = 1 << 16
+"""aiohttp holds up to twice this; the client's own 2 MiB would be a third of our memory."""
+
+# A server that is gone without a word is noticed within half a minute; client-go has pings.
+_KEEPALIVE = {
+    socket.TCP_KEEPIDLE: 10,
+    socket.TCP_KEEPINTVL: 5,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 25_000,
+}
+
+
+class ApiAccess(Struct, frozen=True):
+    """Which API server, and with what credentials; all empty: as a Pod finds its own."""
+
+    url: str = ""
+    kubeconfig: Path | None = None
+    token_file: Path = _SECRETS / "token"
+    ca_file: Path = _SECRETS / "ca.crt"
+
+
+async def load(access: ApiAccess) -> Any:  # noqa: ANN401 - a kubernetes.aio.client.Configuration
+    """The client's Configuration (flannel spec 1.1), read anew.
+
+    Given a URL or a kubeconfig, these; else in-cluster; else client-go's default loading rules.
+    Raises ConfigError.
+    """
+    _enter()
+    from kubernetes.aio.client.configuration import Configuration  # noqa: PLC0415 - after _enter
+
+    configuration = Configuration()
+    try:
+        if access.url or access.kubeconfig is not None:
+            if access.kubeconfig is not None:
+                await _load_kubeconfig(configuration, str(access.kubeconfig))
+            if access.url:
+                configuration.host = access.url.rstrip("/")
+        elif os.environ.get("KUBERNETES_SERVICE_HOST"):
+            _load_in_cluster(configuration, access)
+        else:
+            await _load_kubeconfig(configuration, os.environ.get("KUBECONFIG") or "~/.kube/config")
+    except Exception as error:  # the library's and YAML's errors have no base in common
+        raise ConfigError(
+            f"Failed to create SubnetManager: fail to create kubernetes config: {_line(error)}"
+        ) from error
+    configuration.client_session_kwargs = {"read_bufsize": _READ_BYTES}
+    return configuration
+
+
+def _load_in_cluster(configuration: Any, access: ApiAccess) -> None:  # noqa: ANN401
+    """The ServiceAccount's; the loader's hook reads the token again every minute."""
+    from kubernetes.aio.config.incluster_config import InClusterConfigLoader  # noqa: PLC0415
+
+    InClusterConfigLoader(
+        token_filename=str(access.token_file), cert_filename=str(access.ca_file)
+    ).load_and_set(configuration)
+
+
+async def _load_kubeconfig(configuration: Any, paths: str) -> None:  # noqa: ANN401
+    if not _any_file(paths):
+        hint = "give --kubeconfig-file or --kube-api-url, or run as a Pod with a ServiceAccount"
+        raise ConfigError(f"{paths}: no such file ({hint})")
+    from kubernetes.aio.config.kube_config import load_kube_config  # noqa: PLC0415 - brings YAML
+
+    await load_kube_config(
+        config_file=paths, client_configuration=configuration, persist_config=False
+    )
+
+
+def _any_file(paths: str) -> bool:
+    return any(Path(place).expanduser().is_file() for place in paths.split(os.pathsep) if place)
+
+
+async def authorization(configuration: Any) -> str | None:  # noqa: ANN401
+    """The Authorization header that belongs to a request now.  Raises OSError."""
+    try:
+        settings = await configuration.auth_settings()
+    except OSError:
+        raise
+    except Exception as error:  # of the library: an empty token file, a failed exec plugin
+        raise OSError(f"cannot read the token: {_line(error)}") from error
+    value: str | None = settings.get("BearerToken", {}).get("value")
+    return value
+
+
+def transport(configuration: Any) -> Any:  # noqa: ANN401 - a RESTClientObject
+    """The client's way to send requests: TLS, proxies, connections.  Raises OSError, ssl.SSLError.
+
+    Its `_create_connector` is made to be overridden, for settings of sockets among others.
+    """
+    _enter()
+    from kubernetes.aio.client.rest import RESTClientObject  # noqa: PLC0415 - after _enter
+
+    class Transport(RESTClientObject):  # type: ignore[misc] # mypy does not follow it
+        def _create_connector(self) -> TCPConnector:
+            return TCPConnector(
+                limit=self.maxsize, ssl=self.ssl_context, socket_factory=_make_socket
+            )
+
+    return Transport(configuration)
+
+
+def _make_socket(info: Any) -> socket.socket:  # noqa: ANN401 - a tuple of getaddrinfo's
+    made = socket.socket(info[0], info[1], info[2])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
+
+
+def _enter() -> None:
+    """Makes the modules of the client that are of use importable without the others."""
+    if "kubernetes" in sys.modules:
+        return
+    try:
+        _enter_empty()
+    except (ImportError, AttributeError):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "kubernetes"]:
+            del sys.modules[name]
+
+
+_PASSED_THROUGH = (
+    "kubernetes",
+    "kubernetes.aio",
+    "kubernetes.aio.client",
+    "kubernetes.aio.config",
+    "kubernetes.aio.utils",
+)
+
+
+def _enter_empty() -> None:
+    """The packages as they are found, but not run; what others want of them is put in."""
+    path = None
+    for name in _PASSED_THROUGH:
+        if "." in name:
+            path = sys.modules[name.rpartition(".")[0]].__path__
+        spec = PathFinder.find_spec(name, path)
+        if spec is None or spec.submodule_search_locations is None:
+            raise ImportError(name)
+        sys.modules[name] = module_from_spec(spec)
+    from kubernetes.aio.client import configuration, rest  # noqa: PLC0415
+
+    package: Any = sys.modules["kubernetes.aio.client"]
+    package.Configuration, package.rest = configuration.Configuration, rest
+    package.ApiClient = None  # kube_config imports it, and calls it for others only
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

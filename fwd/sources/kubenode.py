@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This node's own Node: what is published in it, and kept there.
+
+Everything goes through `patch nodes/status`, and only what differs is sent (flannel spec 3.3).  The
+Node is seen through the same watch as all others; so an annotation that somebody removes or changes
+is found missing at once, and put back.  Someone who keeps doing that (a second agent on the node,
+say) wins most of the time: repairs are few after a while, or two programs would patch at each other
+as fast as they can.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from fwd.core import annotations
+from fwd.core.annotations import Keys
+from fwd.core.backoff import Allowance
+from fwd.core.nodewire import Changed, Node, NodeDecoder
+from fwd.model import Lease
+from fwd.ops import log
+from fwd.sources.kubeapi import KubeApi, Oversized
+
+REPAIR_BURST = 5
+REPAIR_SECONDS = 30.0
+
+
+class OwnNode:
+    """Publishes one lease, then that the network is up.
+
+    `look` gives the Node as it is known, `learn` takes in what the server answered to a patch.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        decoder: NodeDecoder,
+        keys: Keys,
+        *,
+        look: Callable[[], Node | None],
+        learn: Callable[[Changed], None],
+    ) -> None:
+        self._api = api
+        self._decoder = decoder
+        self._keys = keys
+        self._look = look
+        self._learn = learn
+        self._lease: Lease | None = None
+        self._published: Lease | None = None
+        """The lease that was in the Node once; what is missing of it later was taken away."""
+        self._is_up = False
+        self._told_up = False
+        self._created = ""
+        """creationTimestamp of the Node that all this was told to."""
+        self._repairs = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
+        self._wake = asyncio.Event()
+
+    @property
+    def lease(self) -> Lease | None:
+        """What is to be published."""
+        return self._lease
+
+    def announce(self, lease: Lease) -> None:
+        """Publishes this lease from now on."""
+        self._lease = lease
+        self._wake.set()
+
+    def ready(self) -> None:
+        """Tells once that this node's network is up."""
+        self._is_up = True
+        self._wake.set()
+
+    def seen(self) -> None:
+        """The Node may be another than before."""
+        self._wake.set()
+
+    async def round(self) -> None:
+        """Waits until something is to be done and does it.  Raises ApiError or ConfigError."""
+        self._wake.clear()
+        node = self._look()
+        if node is None or self._lease is None or node.name != self._lease.node:
+            await self._wake.wait()
+            return
+        if node.created != self._created:  # deleted and made again: it knows nothing of us
+            self._created, self._published, self._told_up = node.created, None, False
+        wanted = annotations.published([self._lease])
+        missing = annotations.unwritten(wanted, node.annotations)
+        if missing and self._published == self._lease:
+            await self._repair(node, missing)
+        elif missing:
+            await self._patch(node, {"metadata": {"annotations": self._by_key(missing)}})
+            self._published = self._lease
+            log.info("lease-published", node=node.name, subnet=self._lease.subnet)
+        elif self._is_up and not self._told_up:
+            self._published = self._lease
+            await self._patch(node, _network_is_up(datetime.now(UTC)))
+            self._told_up = True
+            log.info("network-available", node=node.name)
+        else:
+            self._published = self._lease
+            await self._wake.wait()
+
+    async def _repair(self, node: Node, missing: dict[str, str]) -> None:
+        wait = self._repairs.wait(time.monotonic())
+        if wait:
+            log.warning(
+                "annotations-fought-over",
+                node=node.name,
+                text=f"somebody keeps changing them; they are put back again in {wait:.0f} s",
+            )
+            await asyncio.sleep(wait)
+            return  # to look again
+        self._repairs.take(time.monotonic())
+        by_key = self._by_key(missing)
+        log.warning("annotations-repaired", node=node.name, keys=",".join(by_key))
+        await self._patch(node, {"metadata": {"annotations": by_key}})
+
+    def _by_key(self, values: dict[str, str]) -> dict[str, str]:
+        return {self._keys.key(name): value for name, value in values.items()}
+
+    async def _patch(self, node: Node, patch: dict[str, Any]) -> None:
+        body = await self._api.patch_status(node.name, patch)
+        if not isinstance(body, Oversized):
+            answer = self._decoder.node(bytes(body))
+            if isinstance(answer, Changed):
+                self._learn(answer)
+
+
+def _network_is_up(now: datetime) -> dict[str, Any]:
+    """The condition that lets Pods be scheduled here, as flannel writes it (spec 3.6)."""
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    condition = {
+        "type": "NetworkUnavailable",
+        "status": "False",
+        "reason": "FlannelIsUp",
+        "message": "Flannel is running on this node",
+        "lastHeartbeatTime": stamp,
+        "lastTransitionTime": stamp,
+    }
+    return {"status": {"conditions": [condition]}}

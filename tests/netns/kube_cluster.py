@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two nodes of agent_support in kube mode, an API server on n1, and TCP between them.
+
+The server runs in a thread of the test that has moved into n1's namespace, so that tests can break
+it between two bytes.  A third node exists in the API only.
+"""
+
+import asyncio
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.netns.agent_support import WAIT_SECONDS, Agent, Cluster, Namespace, wait_for
+from tests.unit.kube_server import Server
+from tests.unit.kube_support import mac, node_object
+
+T = TypeVar("T")
+
+_CLONE_NEWNET = 0x40000000
+_ECHO = """
+import socket
+listener = socket.create_server(("10.244.2.0", 5001))
+connection, _ = listener.accept()
+while data := connection.recv(65536):
+    connection.sendall(data)
+"""
+_ASK = """
+import select, socket, sys, time
+connection = socket.create_connection(("10.244.2.0", 5001), timeout=10)
+longest, count = 0.0, 0
+print("flows", flush=True)
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    begin = time.monotonic()
+    connection.sendall(b"x" * 2000)
+    left = 2000
+    while left:
+        left -= len(connection.recv(left)) or sys.exit("closed")
+    longest, count = max(longest, time.monotonic() - begin), count + 1
+print(longest, count)
+"""
+
+
+class ServerThread:
+    """A Server in a loop of its own, in a network namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._started = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self.server = Server()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._started.wait(WAIT_SECONDS)
+
+    def _run(self) -> None:
+        handle = os.open(f"/run/netns/{self._namespace}", os.O_RDONLY)
+        moved = ctypes.CDLL(None, use_errno=True).setns(handle, _CLONE_NEWNET)
+        os.close(handle)
+        assert moved == 0, "setns"
+        self._loop.run_until_complete(self.server.start(("0.0.0.0", 0)))
+        self._started.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self.server.stop())
+        self._loop.close()
+
+    def do(self, work: Callable[[Server], T]) -> T:
+        """In the server's thread."""
+
+        async def made() -> T:
+            return work(self.server)
+
+        return self.wait(made())
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_SECONDS)
+
+    def remove(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(WAIT_SECONDS)
+
+
+class Flow:
+    """TCP from n1 to n2 that asks and is answered, a hundred times a second."""
+
+    def __init__(self, n1: Namespace, n2: Namespace) -> None:
+        self._echo = _python(n2, _ECHO)
+        wait_for("the echo", lambda: "5001" in n2.run("ss", "-ltn").stdout)
+        self._ask = _python(n1, _ASK)
+        assert self._ask.stdout is not None
+        assert self._ask.stdout.readline() == b"flows\n"
+
+    def end(self) -> tuple[float, int]:
+        """The longest wait for an answer, in seconds, and how many came."""
+        out, _ = self._ask.communicate(b"\n", timeout=WAIT_SECONDS)
+        assert self._ask.returncode == 0, out
+        longest, count = out.split()
+        return float(longest), int(count)
+
+    def remove(self) -> None:
+        for process in (self._ask, self._echo):
+            if process.poll() is None:
+                process.kill()
+            process.communicate(timeout=WAIT_SECONDS)
+
+
+def _python(namespace: Namespace, program: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        ["ip", "netns", "exec", namespace.name, sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+class KubeCluster(Cluster):
+    """n1 and n2 with leases from the API; node n3 is nobody's."""
+
+    def build(self) -> None:
+        super().build()
+        self.api = self._keep(ServerThread("ag-n1"))
+        for number in (1, 2):
+            self.put(number, annotations={})
+        self.put(3)
+
+    @property
+    def server(self) -> Server:
+        return self.api.server
+
+    def put(self, number: int, **changes: Any) -> None:  # noqa: ANN401
+        self.api.do(lambda server: server.nodes.put(node_object(number, **changes)))
+
+    def start(self, name: str, *flags: str) -> Agent:
+        number = len(self._removals)
+        run_dir = self.directory / name
+        command = [sys.executable, "-X", "dev", "-W", "error", "-m", "fwd", "run"]
+        command += ["--kube-subnet-mgr", "--node-name", name, "--iface", f"u{name[1:]}"]
+        command += ["--net-config-path", str(self.net_conf), "--run-dir", str(run_dir)]
+        command += ["--subnet-file", str(run_dir / "subnet.env")]
+        command += ["--kubeconfig-file", str(self.kubeconfig(name)), *flags]
+        return self._keep(
+            Agent(
+                getattr(self, name),
+                command,
+                log=self.directory / f"{name}.{number}.log",
+                run_dir=run_dir,
+            )
+        )
+
+    def kubeconfig(self, name: str) -> Path:
+        """With a token file, in YAML as people write it."""
+        path = self.directory / f"{name}.kubeconfig"
+        address = "127.0.0.1" if name == "n1" else "192.168.50.1"
+        path.write_text(
+            "{apiVersion: v1, kind: Config, current-context: c,\n"
+            " contexts: [{name: c, context: {cluster: k, user: u}}],\n"
+            f' clusters: [{{name: k, cluster: {{server: "http://{address}:{self.server.address[1]}"}}}}],\n'
+            " users: [{name: u, user: {tokenFile: token}}]}\n"
+        )
+        return path
+
+    def set_token(self, token: str) -> None:
+        """What the agents will read when they read again."""
+        new = self.directory / "token.new"
+        new.write_text(token)
+        new.rename(self.directory / "token")
+
+    def flow(self) -> Flow:
+        return self._keep(Flow(self.n1, self.n2))
+
+    def third_is(self, agent: Agent, address: str) -> bool:
+        """Whether an agent has n3 at this address."""
+        return {lease["node"]: lease["public-ip"] for lease in agent.status()["leases"]}.get(
+            "n3"
+        ) == address
+
+    def published(self, name: str) -> dict[str, str]:
+        return self.api.do(lambda server: server.annotations(name))
+
+
+__all__ = ["Flow", "KubeCluster", "mac"]

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A KubeSource at work, the latest snapshot that it gave, and whether that is the truth.
+
+Every wait is bounded.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+
+from fwd.core.netconf import parse_netconf
+from fwd.core.nodetable import NodeTable
+from fwd.model import Lease, OwnLease, Refusal, Snapshot
+from fwd.sources.kube import KubeSettings, KubeSource
+from fwd.sources.kubeapi import Patience
+from fwd.sources.kubeclient import ApiAccess
+from fwd.sources.kubewatch import Pace
+from tests.unit.kube_server import Server
+from tests.unit.kube_support import decoder, node_object
+
+WAIT_SECONDS = 10.0
+RETURN_SECONDS = 5.0
+"""Within which the table must be right after whatever it was."""
+NODES = [node_object(number) for number in range(1, 5)]
+CONF = parse_netconf('{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}')
+QUICK = Patience(connect=1.0, answer=1.0, silence=1.5)
+MAC = b"\x02\0\0\0\0\1"
+
+
+async def until(done: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
+    """Polls: what is waited for has no event of its own.  Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not done():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+class Member:
+    """What an agent would know."""
+
+    def __init__(self, source: KubeSource) -> None:
+        self.source = source
+        self.last: Snapshot | None = None
+        self.count = 0
+
+    @property
+    def leases(self) -> dict[str, Lease]:
+        return {} if self.last is None else {lease.node: lease for lease in self.last.leases}
+
+    @property
+    def own(self) -> OwnLease:
+        assert self.last is not None
+        return self.last.own
+
+    async def follow(self) -> None:
+        async for said in self.source.changes():
+            assert isinstance(said, Snapshot)
+            self.last = said
+            self.count += 1
+
+    async def until(self, what: str, done: Callable[[], object], seconds: float = 0) -> None:
+        try:
+            await until(done, seconds or WAIT_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"{what}: not in time; {self.source.state()}") from None
+
+    def announce(self) -> None:
+        """As the agent does when it forwards."""
+        own = self.own
+        public_ip = own.public_ip or ip_address("192.168.0.1")
+        mac = own.vtep_mac or MAC
+        self.source.announce(Lease(own.node, own.subnet, public_ip, mac, 1))
+        self.source.ready()
+
+
+def source(server: Server, **settings: Any) -> KubeSource:  # noqa: ANN401
+    pace = settings.pop("pace", None)
+    patience = settings.pop("patience", QUICK)
+    given: dict[str, Any] = {"node_name": "n1", "access": ApiAccess(url=server.url)} | settings
+    return KubeSource(KubeSettings(**given), CONF, patience=patience, pace=pace or Pace())
+
+
+@asynccontextmanager
+async def member(server: Server, **settings: Any) -> AsyncIterator[Member]:  # noqa: ANN401
+    """One that has its first snapshot and follows."""
+    async with source(server, **settings) as made:
+        ours = Member(made)
+        async with asyncio.timeout(WAIT_SECONDS):
+            ours.last = await made.first()
+        task = asyncio.create_task(ours.follow())
+        try:
+            yield ours
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+Truth = tuple[tuple[Lease, ...], tuple[Refusal, ...]]
+
+
+def truth(server: Server) -> Truth:
+    """Leases and refusals as they are computed from the server's whole state."""
+    table = NodeTable(families=[4], vni=1)
+    found = [decoder.node(version.raw) for version in server.nodes.state()]
+    table.replace(found)
+    return table.leases(), table.refusals()
+
+
+def agrees(ours: Member, server: Server) -> bool:
+    assert ours.last is not None
+    return (ours.last.leases, ours.last.refused) == truth(server)
+
+
+async def settle(ours: Member, server: Server) -> None:
+    await ours.until("the truth", lambda: agrees(ours, server), RETURN_SECONDS)
+
+
+def shake(server: Server, dice: random.Random) -> None:
+    """A change that matters, of any kind."""
+    number = dice.randrange(2, 9)
+    match dice.randrange(4):
+        case 0 if server.nodes.get(f"n{number}"):
+            server.nodes.delete(f"n{number}")
+        case 1:
+            server.nodes.put(node_object(number, kube_subnet_manager=None))
+        case _:
+            address = f"192.168.{dice.randrange(1, 9)}.{number}"
+            server.nodes.put(node_object(number, public_ip=address))
+
+
+async def pause_endless_rounds(ours: Member) -> None:
+    """So that a test makes them one by one."""
+    for task in ours.source._running:
+        task.cancel()
+    await asyncio.gather(*ours.source._running, return_exceptions=True)
+
+
+def event(kind: str, whole: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({"type": kind, "object": whole}) + b"\n"

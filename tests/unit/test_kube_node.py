@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our own Node: what is written to it, kept there, and read from it.
+
+Excluded: the annotations' texts (test_annotations.py), subnets (test_nodelease.py).
+"""
+
+import asyncio
+import logging
+from functools import partial
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from fwd.lab.apiserver.faults import Answer, Cut, How
+from fwd.model import ConfigError, Lease
+from fwd.sources import kubenode
+from tests.unit.kube_member import MAC, Member, member, source, until
+from tests.unit.kube_server import Server, serving
+from tests.unit.kube_support import PREFIX, annotations, node_object
+
+BARE = node_object(1, annotations={"other.example/x": "1"})
+DATA = '{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}'
+PUBLISHED = {
+    PREFIX + "backend-data": DATA,
+    PREFIX + "backend-type": "vxlan",
+    PREFIX + "kube-subnet-manager": "true",
+    PREFIX + "public-ip": "192.168.0.1",
+}
+
+
+def conditions(server: Server) -> dict[str, Any]:
+    version = server.nodes.get("n1")
+    assert version is not None
+    found = version.decode()["status"]["conditions"]
+    return {one["type"]: one for one in found}
+
+
+async def settled(ours: Member, server: Server) -> None:
+    ours.announce()
+    await ours.until("the condition", lambda: "NetworkUnavailable" in conditions(server))
+
+
+async def test_a_node_is_annotated_and_then_told_that_its_network_is_up() -> None:
+    async with serving(BARE, node_object(2)) as server, member(server) as ours:
+        await asyncio.sleep(0.1)
+        assert server.count("patch") == 0, "nothing is promised before packets flow"
+        await settled(ours, server)
+        assert server.annotations("n1") == PUBLISHED | {"other.example/x": "1"}
+        up = conditions(server)["NetworkUnavailable"]
+        assert (up["status"], up["reason"]) == ("False", "FlannelIsUp")
+        assert up["message"] == "Flannel is running on this node"
+        assert up["lastHeartbeatTime"] == up["lastTransitionTime"]
+        assert up["lastHeartbeatTime"].endswith("Z")
+        assert "Ready" in conditions(server), "the kubelet's conditions stay"
+        assert server.count("patch") == 2
+        assert server.verbs() == {("list", "nodes"), ("watch", "nodes"), ("patch", "nodes/status")}
+
+
+async def test_a_restart_writes_nothing_that_is_there_and_keeps_its_mac() -> None:
+    ours_before = node_object(1, public_ip="192.168.0.1")
+    async with serving(ours_before) as server, member(server) as ours:
+        assert ours.own.vtep_mac == bytes.fromhex("020000000001")
+        await settled(ours, server)
+        assert server.count("patch") == 1, "the condition only"
+        assert server.annotations("n1") == ours_before["metadata"]["annotations"]
+
+
+async def test_only_what_differs_is_written() -> None:
+    async with serving(node_object(1, public_ip="10.9.9.9")) as server:
+        async with member(server) as ours:
+            await settled(ours, server)
+        bodies = server.patches()
+        assert bodies[0] == {"metadata": {"annotations": {PREFIX + "public-ip": "192.168.0.1"}}}
+        assert list(bodies[1]) == ["status"]
+
+
+async def test_network_unavailable_is_left_alone_if_so_told() -> None:
+    async with (
+        serving(BARE) as server,
+        member(server, set_node_network_unavailable=False) as ours,
+    ):
+        ours.announce()
+        await ours.until("annotations", lambda: PREFIX + "public-ip" in server.annotations("n1"))
+        await asyncio.sleep(0.1)
+        assert server.count("patch") == 1
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        Answer(401),
+        Answer(409),
+        Answer(429, retry_after=1),
+        Answer(500),
+        Answer(504),
+        Cut(0, How.RESET),
+        Cut(0, How.SILENCE),
+        Cut(60, How.FIN),
+    ],
+    ids=str,
+)
+async def test_what_fails_is_tried_again_until_it_is_in(effect: Any) -> None:  # noqa: ANN401
+    async with serving(BARE) as server, member(server) as ours:
+        server.fault(effect, verb="patch")
+        if not isinstance(effect, Cut):  # of which the server knows nothing: it has done its part
+            server.fault(effect, verb="patch", skip=1)
+        await settled(ours, server)
+        assert not server.faults_left
+        assert server.annotations("n1") == PUBLISHED | {"other.example/x": "1"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"public_ip": None},
+        {"public_ip": "10.9.9.9"},
+        {"backend_data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:99"}'},
+        {"backend_type": "host-gw"},
+        {"kube_subnet_manager": "false"},
+        dict.fromkeys(["public_ip", "backend_data", "backend_type", "kube_subnet_manager"]),
+    ],
+)
+async def test_what_others_undo_is_put_back_and_said(
+    change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(BARE) as server, member(server) as ours:
+        await settled(ours, server)
+        own = ours.own
+        with caplog.at_level(logging.INFO):
+            server.change("n1", **change)
+            await ours.until(
+                "put back", lambda: server.annotations("n1").items() >= PUBLISHED.items()
+            )
+        (line,) = [text for text in caplog.messages if "annotations-repaired" in text]
+        for field in change:
+            assert PREFIX + field.replace("_", "-") in line
+        await asyncio.sleep(0.3)
+        assert ours.own.vtep_mac == MAC, "the Node follows us, we do not follow it"
+        assert ours.own.subnet == own.subnet
+
+
+async def test_who_keeps_undoing_it_wins_most_of_the_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(BARE) as server, member(server) as ours:
+        await settled(ours, server)
+        patches = server.count("patch")
+
+        def has_patched(times: int) -> bool:
+            return server.count("patch") == times
+
+        with caplog.at_level(logging.INFO):
+            for number in range(1, kubenode.REPAIR_BURST + 1):
+                server.change("n1", public_ip=None)
+                await ours.until("repair", partial(has_patched, patches + number))
+            server.change("n1", public_ip=None)
+            await ours.until("said", lambda: "annotations-fought-over" in caplog.text)
+            await asyncio.sleep(0.3)
+        assert server.count("patch") == patches + kubenode.REPAIR_BURST
+        assert caplog.text.count("annotations-fought-over") == 1
+
+
+async def test_a_node_that_is_made_anew_is_told_everything_again() -> None:
+    async with serving(BARE, node_object(2)) as server, member(server) as ours:
+        await settled(ours, server)
+        before = ours.own
+        server.nodes.delete("n1")
+        await ours.until("noticed", lambda: ours.source.state().standing == "waiting")
+        assert 'node "n1" is not in the cluster yet' in ours.source.state().detail
+        server.nodes.put(node_object(2, public_ip="192.168.9.9"))
+        await ours.until("n2", lambda: str(ours.leases["n2"].public_ip) == "192.168.9.9")
+        assert ours.own == before, "what forwards stays"
+        server.nodes.put(
+            BARE | {"metadata": BARE["metadata"] | {"creationTimestamp": "2027-01-01T00:00:00Z"}}
+        )
+        await ours.until(
+            "all of it",
+            lambda: (
+                "NetworkUnavailable" in conditions(server)
+                and server.annotations("n1").items() >= PUBLISHED.items()
+            ),
+        )
+
+
+async def test_a_subnet_that_is_not_assigned_is_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with serving(node_object(1, cidr="")) as server, source(server) as made:
+            first = asyncio.create_task(made.first())
+            await until(lambda: made.state().standing == "waiting")
+            assert made.state().detail == 'node "n1" pod cidr not assigned'
+            server.nodes.put(node_object(1))
+            snapshot = await asyncio.wait_for(first, 5)
+            assert snapshot.own.subnet == ip_network("10.244.1.0/24")
+            assert made.state().standing == "watching"
+    assert caplog.text.count("pod cidr not assigned") == 1
+
+
+async def test_a_node_that_is_not_there_yet_is_waited_for() -> None:
+    async with serving(node_object(2)) as server, source(server) as made:
+        first = asyncio.create_task(made.first())
+        await until(lambda: made.state().standing == "waiting")
+        server.nodes.put(node_object(1))
+        assert (await asyncio.wait_for(first, 5)).own.node == "n1"
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({"podCIDRs": ["10.245.1.0/24"]}, "doesn't contain"),
+        ({"podCIDRs": ["10.244.1.0/24", "10.244.2.0/24", "fd00::/64"]}, "or dualstack"),
+    ],
+)
+async def test_a_subnet_that_cannot_be_is_an_error_at_start(
+    spec: dict[str, Any], says: str
+) -> None:
+    async with serving(node_object(1, spec=spec)) as server, source(server) as made:
+        with pytest.raises(ConfigError, match=says):
+            await asyncio.wait_for(made.first(), 5)
+
+
+async def test_a_subnet_that_changes_is_a_new_own_lease() -> None:
+    async with serving(BARE, node_object(2)) as server, member(server) as ours:
+        await settled(ours, server)
+        server.nodes.put(node_object(1, cidr="10.244.77.0/24"))
+        await ours.until("moved", lambda: ours.own.subnet == ip_network("10.244.77.0/24"))
+        ours.announce()
+        assert ours.own.vtep_mac == MAC
+        server.nodes.put(node_object(1, cidr="10.99.0.0/24"))
+        await ours.until("waiting", lambda: ours.source.state().standing == "waiting")
+        assert ours.own.subnet == ip_network("10.244.77.0/24"), "the last good word holds"
+
+
+async def test_operators_choose_addresses_and_may_change_their_mind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    chosen = node_object(1, public_ip_overwrite="203.0.113.1", node_public_ip="192.168.7.1")
+    async with serving(chosen) as server, member(server) as ours:
+        assert ours.own.public_ip == ip_address("203.0.113.1")
+        assert ours.own.underlay_ip == ip_address("192.168.7.1")
+        ours.announce()
+        await ours.until(
+            "published", lambda: server.annotations("n1")[PREFIX + "public-ip"] == "203.0.113.1"
+        )
+        server.change("n1", public_ip_overwrite="203.0.113.2")
+        await ours.until("changed", lambda: ours.own.public_ip == ip_address("203.0.113.2"))
+        with caplog.at_level(logging.INFO):
+            server.change("n1", public_ip_overwrite="nonsense")
+            await ours.until("ignored", lambda: ours.own.public_ip is None)
+        assert "annotation-ignored" in caplog.text
+
+
+async def test_another_prefix_is_written_and_read() -> None:
+    theirs = {key.replace(PREFIX, "a.b/c-"): text for key, text in annotations(2).items()}
+    peer, stock = node_object(2, annotations=theirs), node_object(3)
+    async with (
+        serving(BARE, peer, stock) as server,
+        member(server, annotation_prefix="a.b/c") as ours,
+    ):
+        assert set(ours.leases) == {"n2"}
+        await settled(ours, server)
+        assert server.annotations("n1")["a.b/c-public-ip"] == "192.168.0.1"
+        assert PREFIX + "public-ip" not in server.annotations("n1")
+
+
+async def test_begun_from_a_saved_state_the_lease_is_kept_until_the_node_says_more() -> None:
+    async with serving(node_object(1, cidr=""), node_object(2)) as server, source(server) as made:
+        ours = Member(made)
+        lease = Lease("n1", ip_network("10.244.9.0/24"), ip_address("192.168.0.1"), MAC, 1)
+        made.announce(lease)
+        task = asyncio.create_task(ours.follow())
+        await ours.until("peers", lambda: "n2" in ours.leases)
+        assert (ours.own.subnet, ours.own.vtep_mac) == (lease.subnet, MAC)
+        server.nodes.put(node_object(1))
+        await ours.until("the Node's", lambda: ours.own.subnet == ip_network("10.244.1.0/24"))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of a KubeSource follows the API server, whatever becomes of that.
+
+Excluded: faults of single requests (test_kube_faults.py), what Nodes mean (test_nodelease.py), our
+own Node (test_kube_node.py).
+"""
+
+import asyncio
+import random
+
+import pytest
+
+from fwd.lab.apiserver.watching import Timing
+from fwd.sources import kubeapi
+from fwd.sources.kubewatch import Pace
+from tests.unit.kube_member import NODES, RETURN_SECONDS, agrees, event, member, settle, shake
+from tests.unit.kube_server import serving
+from tests.unit.kube_support import node_object, recorded_lines
+
+
+async def test_a_list_in_pages_and_then_every_change() -> None:
+    async with serving(*NODES) as server, member(server, pace=Pace(page=1)) as ours:
+        assert agrees(ours, server)
+        assert len(ours.leases) == 4
+        assert server.count("list") == 4
+        for change in (
+            {"public_ip": "192.168.9.9"},
+            {"backend_data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:99"}'},
+            {"cidr": "10.244.99.0/24"},
+            {"backend_type": "host-gw"},
+            {"kube_subnet_manager": None},
+            {},
+        ):
+            server.nodes.put(node_object(2, **change))
+            await settle(ours, server)
+        server.nodes.delete("n3")
+        server.nodes.put(node_object(7))
+        await settle(ours, server)
+        assert set(ours.leases) == {"n1", "n2", "n4", "n7"}
+        assert server.verbs() == {("list", "nodes"), ("watch", "nodes")}
+
+
+async def test_heartbeats_make_no_snapshot() -> None:
+    async with serving(*NODES) as server, member(server) as ours:
+        before = ours.count
+        for beat in range(200):
+            one = node_object(2 + beat % 3)
+            one["status"]["conditions"] = [{"type": "Ready", "lastHeartbeatTime": str(beat)}]
+            server.nodes.put(one)
+        server.nodes.put(node_object(2, public_ip="192.168.9.9"))
+        await settle(ours, server)
+        assert ours.count == before + 1
+
+
+async def test_a_watch_that_ends_in_time_goes_on_without_a_list() -> None:
+    timing = Timing(second=0.05)
+    async with (
+        serving(*NODES, timing=timing) as server,
+        member(server, pace=Pace(watch_seconds=(4, 6))) as ours,
+    ):
+        for number in range(10, 20):
+            server.nodes.put(node_object(number))
+            await asyncio.sleep(0.1)
+        await settle(ours, server)
+        assert server.count("watch") > 2
+        assert server.count("list") == 1
+
+
+async def test_a_server_that_is_away_changes_nothing_until_it_is_back() -> None:
+    async with serving(*NODES) as server, member(server) as ours:
+        before = ours.leases
+        await server.stop()
+        server.nodes.delete("n2")
+        server.nodes.put(node_object(3, public_ip="192.168.9.9"))
+        server.nodes.put(node_object(8))
+        await ours.until("noticed", lambda: ours.source.state().standing == "away")
+        await asyncio.sleep(1)
+        assert ours.leases == before
+        await server.start()
+        await settle(ours, server)
+        assert ours.source.state().standing == "watching"
+
+
+async def test_a_restarted_server_whose_watch_cache_begins_later() -> None:
+    async with serving(*NODES) as server, member(server) as ours:
+        await server.stop()
+        server.nodes.put(node_object(3, public_ip="192.168.9.9"))
+        server.nodes.restart()
+        await server.start()
+        await settle(ours, server)
+
+
+async def test_a_restored_backup_is_the_truth_though_it_is_older() -> None:
+    """A watch from the future is silence, not even a bookmark (recorded)."""
+    timing = Timing(second=0.02)
+    async with serving(*NODES, timing=timing) as server:
+        backup = server.nodes.save()
+        async with member(server) as ours:
+            for number in range(2, 5):
+                server.nodes.put(node_object(number, public_ip=f"192.168.9.{number}"))
+            await settle(ours, server)
+            await server.stop()
+            server.nodes.restore(backup)
+            await server.start()
+            await settle(ours, server)
+
+
+async def test_unknown_events_and_empty_lines_are_passed_over() -> None:
+    async with serving(*NODES) as server, member(server) as ours:
+        await server.play(
+            b"\n\n",
+            b'{"type":"FUTURE","object":{}}\n',
+            b"not json\n",
+            event("MODIFIED", node_object(2, version=9999, public_ip="192.168.9.9")),
+        )
+        await ours.until("the good one", lambda: str(ours.leases["n2"].public_ip) == "192.168.9.9")
+
+
+async def test_a_minute_of_events_twice_and_shuffled() -> None:
+    dice = random.Random(7)
+    async with serving(*NODES) as server, member(server) as ours:
+        for _ in range(60):
+            shake(server, dice)
+        twice = server.replay() * 2
+        dice.shuffle(twice)
+        await settle(ours, server)
+        await server.play(*twice)
+        server.nodes.put(node_object(2, public_ip="192.168.8.8"))
+        await settle(ours, server)
+
+
+async def test_an_object_of_ten_megabytes_is_refused_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kubeapi, "PAGE_LIMIT", 1 << 20)
+    huge = node_object(3, annotations={"a/b": "x" * (10 << 20)})
+    async with serving(*NODES) as server, member(server) as ours:
+        server.nodes.put(huge)
+        await ours.until("refused", lambda: "n3" not in ours.leases)
+        assert ours.last is not None
+        assert [refusal.node for refusal in ours.last.refused] == ["n3"]
+        server.nodes.put(node_object(4, public_ip="192.168.9.9"))
+        await ours.until("n4", lambda: str(ours.leases["n4"].public_ip) == "192.168.9.9")
+        await server.stop()
+        server.nodes.put(node_object(6))
+        server.nodes.compact()  # now it comes in a list
+        await server.start()
+        await ours.until("n6", lambda: "n6" in ours.leases, RETURN_SECONDS)
+        assert server.count("list") > 3, "the page was too long, and then shorter ones"
+        assert [refusal.node for refusal in ours.last.refused] == ["n3"]
+        server.nodes.put(node_object(3))
+        await settle(ours, server)
+
+
+async def test_a_recorded_watch_gives_what_was_recorded() -> None:
+    async with serving(*NODES) as server, member(server) as ours:
+        await server.play(*recorded_lines("watch-events"))
+        await ours.until("node-00002", lambda: "node-00002" in ours.leases)
+        assert str(ours.leases["node-00002"].public_ip) == "192.168.50.2"

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of Nodes, event by event, against computing everything anew."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwd.core.nodetable import NodeTable
+from fwd.core.nodewire import Changed, Deleted, Unusable
+from fwd.model import Refusal
+from tests.unit.kube_support import changed
+
+
+def table(*listed: Changed | Unusable, version: str = "") -> NodeTable:
+    made = NodeTable(families=[4], vni=1)
+    made.replace(listed, version=version)
+    return made
+
+
+def names(of: NodeTable) -> list[str]:
+    return [lease.node for lease in of.leases()]
+
+
+def test_a_heartbeat_changes_nothing() -> None:
+    ours = table(changed(1), changed(2))
+    assert not ours.apply(changed(2, version=5))
+    assert ours.apply(changed(2, version=6, public_ip="192.168.9.9"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"public_ip": "192.168.9.9"},
+        {"backend_data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:99"}'},
+        {"backend_type": "host-gw"},
+        {"kube_subnet_manager": None},
+        {"cidr": "10.244.99.0/24"},
+    ],
+)
+def test_every_change_that_matters_reaches_the_leases(change: dict[str, Any]) -> None:
+    """flannel ignores a changed podCIDR and a removed managed flag (3.5)."""
+    ours = table(changed(1), changed(2))
+    before = ours.leases()
+    assert ours.apply(changed(2, version=5, **change))
+    assert ours.leases() != before
+    assert ours.leases()[0] == before[0]
+
+
+def test_the_oldest_node_comes_first_and_names_decide_between_equals() -> None:
+    ours = table(
+        changed(3, created="2026-01-01T00:00:05Z"),
+        changed(1, created="2026-01-01T00:00:09Z"),
+        changed(4, created="2026-01-01T00:00:05Z"),
+        changed(2, created=None),
+    )
+    assert names(ours) == ["n3", "n4", "n1", "n2"], "one without an age is the youngest"
+
+
+def test_what_cannot_be_understood_is_told() -> None:
+    ours = table(changed(1, public_ip="x"), Unusable("n2", "bad"), Unusable("", "nameless"))
+    assert ours.refusals() == (
+        Refusal(
+            "n1", "Error turning node \"n1\" to lease: invalid IP address format: public-ip 'x'"
+        ),
+        Refusal("n2", "node n2: bad"),
+    )
+    assert ours.nameless == 1
+    assert ours.apply(changed(2, version=9))
+    assert [refusal.node for refusal in ours.refusals()] == ["n1"]
+    assert ours.apply(Unusable("n2", "bad", "10"))
+    assert not ours.apply(Unusable("n2", "bad", "11"))
+    assert names(ours) == []
+    assert ours.apply(Deleted("n2", "12"))
+    assert [refusal.node for refusal in ours.refusals()] == ["n1"]
+
+
+def test_old_news_changes_nothing() -> None:
+    ours = table(changed(1, version=10), version="20")
+    assert not ours.apply(changed(1, version=10, public_ip="192.168.9.9"))
+    assert not ours.apply(changed(2, version=15)), "deleted before the list, or it had been in it"
+    assert ours.apply(changed(2, version=25))
+    assert ours.apply(Deleted("n2", "30"))
+    assert not ours.apply(changed(2, version=25)), "a replay must not bring it back"
+    assert ours.apply(changed(2, version=31))
+    assert not ours.apply(Deleted("n2", "30"))
+    assert names(ours) == ["n1", "n2"]
+
+
+def test_a_list_is_right_even_if_it_goes_back_in_time() -> None:
+    ours = table(changed(1, version=100), changed(2, version=101), version="200")
+    assert ours.replace([changed(1, version=5)], version="6")
+    assert names(ours) == ["n1"]
+    assert ours.apply(changed(2, version=7))
+
+
+def test_the_same_list_again_changes_nothing() -> None:
+    ours = table(changed(1), changed(2))
+    assert not ours.replace([changed(2, version=8), changed(1, version=9)])
+    assert ours.replace([changed(1)])
+
+
+def test_versions_that_are_no_numbers_are_taken_as_they_come() -> None:
+    ours = table(changed(1))
+    first, second = changed(1, public_ip="192.168.9.1"), changed(1, public_ip="192.168.9.2")
+    assert ours.apply(Changed(first.node, "abc"))
+    assert ours.apply(Changed(second.node, "abb"))
+
+
+HISTORY = st.lists(
+    st.tuples(st.integers(1, 6), st.sampled_from(["change", "beat", "delete", "spoil"])),
+    max_size=40,
+)
+
+
+def play(history: list[tuple[int, str]]) -> tuple[list[Changed | Deleted | Unusable], Any]:
+    """Events of a cluster's history, and the table that a list at its end makes."""
+    events: list[Changed | Deleted | Unusable] = []
+    there: dict[int, Changed | Unusable] = {}
+    for version, (number, what) in enumerate(history, 1):
+        had = there.get(number)
+        match what:
+            case "beat" if isinstance(had, Changed):
+                event: Changed | Deleted | Unusable = Changed(had.node, str(version))
+            case "delete" if had is not None:
+                event = Deleted(f"n{number}", str(version))
+            case "spoil":
+                event = Unusable(f"n{number}", "spoilt", str(version))
+            case _:
+                event = changed(number, version=version, public_ip=f"192.168.7.{version}")
+        if isinstance(event, Deleted):
+            del there[number]
+        else:
+            there[number] = event
+        events.append(event)
+    return events, table(*there.values())
+
+
+@given(HISTORY)
+def test_event_by_event_is_the_same_as_a_list_at_the_end(history: list[tuple[int, str]]) -> None:
+    events, truth = play(history)
+    ours = table()
+    for event in events:
+        ours.apply(event)
+    assert (ours.leases(), ours.refusals()) == (truth.leases(), truth.refusals())
+
+
+@given(HISTORY, st.randoms(use_true_random=False))
+def test_replayed_and_shuffled_events_end_in_the_truth(
+    history: list[tuple[int, str]], dice: random.Random
+) -> None:
+    """All of a minute twice, and each object's in any order: the newest of each wins."""
+    events, truth = play(history)
+    twice = events * 2
+    dice.shuffle(twice)
+    ours = table()
+    for event in twice:
+        ours.apply(event)
+    assert (ours.leases(), ours.refusals()) == (truth.leases(), truth.refusals())
+
+
+@given(HISTORY, st.data())
+def test_a_list_in_the_midst_and_a_watch_from_it_end_in_the_truth(
+    history: list[tuple[int, str]], data: st.DataObject
+) -> None:
+    """Even if the watch sends again what was before the list."""
+    events, truth = play(history)
+    at = data.draw(st.integers(0, len(history)))
+    again = data.draw(st.integers(0, at))
+    _, listed = play(history[:at])
+    ours = table(
+        *(
+            Changed(known.node, "0")
+            for known in listed._known.values()  # what a list would say
+        ),
+        *(Unusable(name, reason, "0") for name, reason in listed._unusable.items()),
+        version=str(at),
+    )
+    for event in events[again:]:
+        ours.apply(event)
+    assert (ours.leases(), ours.refusals()) == (truth.leases(), truth.refusals())

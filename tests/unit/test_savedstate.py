@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The leases that outlive the agent, and files that only look like them."""
+
+import logging
+import os
+import stat
+import zlib
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fwd.model import Lease, OwnLease, Snapshot
+from fwd.node.savedstate import FILE_NAME, SavedState
+
+NETWORKS = {4: ip_network("10.244.0.0/16")}
+OWN = OwnLease("n1", ip_network("10.244.1.0/24"), public_ip=ip_address("192.168.0.1"))
+
+
+def lease(number: int) -> Lease:
+    return Lease(
+        node=f"n{number}",
+        subnet=IPv4Network((0x0AF40000 + (number << 8), 24)),
+        public_ip=IPv4Address(0xC0A80000 + number),
+        vtep_mac=b"\x02\0" + number.to_bytes(4),
+        vni=1,
+    )
+
+
+LEASES = (lease(2), lease(3))
+
+
+def saved(directory: Path, **changes: Any) -> SavedState:  # noqa: ANN401
+    given: dict[str, Any] = {"node": "n1", "networks": NETWORKS, "vni": 1} | changes
+    return SavedState(directory, **given)
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    saved(tmp_path).save(OWN, LEASES)
+    assert saved(tmp_path).load() == Snapshot(own=OWN, leases=LEASES)
+    assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
+    assert names(tmp_path) == {FILE_NAME}
+
+
+def test_both_families_and_what_an_operator_chose(tmp_path: Path) -> None:
+    own = OwnLease("n1", ip_network("10.244.1.0/24"), underlay_ip=ip_address("192.168.7.1"))
+    v6 = Lease("n2", ip_network("fd00::/64"), ip_address("fd01::2"), b"\x02\0\0\0\6\2", 1)
+    saved(tmp_path).save(own, (lease(2), v6))
+    assert saved(tmp_path).load() == Snapshot(own=own, leases=(lease(2), v6))
+
+
+def test_the_own_mac_is_not_in_it(tmp_path: Path) -> None:
+    """The device may know better: stock flannel may have been here in between."""
+    own = OwnLease("n1", ip_network("10.244.1.0/24"), vtep_mac=b"\x02\0\0\0\0\1")
+    saved(tmp_path).save(own, ())
+    found = saved(tmp_path).load()
+    assert found is not None
+    assert found.own.vtep_mac is None
+
+
+def test_a_node_that_does_not_know_its_name_yet_takes_the_files(tmp_path: Path) -> None:
+    saved(tmp_path).save(OWN, LEASES)
+    assert saved(tmp_path, node="").load() == Snapshot(own=OWN, leases=LEASES)
+
+
+def test_no_file_is_no_news(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert saved(tmp_path).load() is None
+    assert not caplog.records
+
+
+def test_an_unreadable_file_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    with caplog.at_level(logging.INFO):
+        assert saved(tmp_path).load() is None
+    assert "cannot read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"node": "n2"}, "it is of node n1, and this is n2"),
+        ({"networks": {4: ip_network("10.0.0.0/8")}}, "it is of network 10.244.0.0/16, this is 10"),
+        ({"vni": 2}, "it is of VNI 1, and this is 2"),
+    ],
+)
+def test_a_foreign_file_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], says: str
+) -> None:
+    saved(tmp_path).save(OWN, LEASES)
+    with caplog.at_level(logging.INFO):
+        assert saved(tmp_path, **changes).load() is None
+    assert says in caplog.text
+    assert names(tmp_path) == {FILE_NAME + ".set-aside"}
+    assert saved(tmp_path, **changes).load() is None
+    saved(tmp_path, **changes).save(OWN, LEASES)
+    assert len(names(tmp_path)) == 2
+
+
+def test_every_truncation_and_every_flipped_byte_is_found(tmp_path: Path) -> None:
+    saved(tmp_path).save(OWN, LEASES)
+    path = tmp_path / FILE_NAME
+    good = path.read_bytes()
+    for at in range(len(good)):
+        for bad in (good[:at], good[:at] + bytes([good[at] ^ 0x40]) + good[at + 1 :]):
+            path.write_bytes(bad)
+            assert saved(tmp_path).load() is None, at
+            assert not path.exists()
+    path.write_bytes(good)
+    assert saved(tmp_path).load() is not None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=100))
+def test_a_right_checksum_does_not_make_it_ours(tmp_path: Path, body: bytes) -> None:
+    content = b"fwd leases 1\n" + zlib.crc32(body).to_bytes(4) + body
+    (tmp_path / FILE_NAME).write_bytes(content)
+    assert saved(tmp_path).load() is None
+
+
+def test_the_same_is_not_written_twice(tmp_path: Path) -> None:
+    state = saved(tmp_path)
+    state.save(OWN, LEASES)
+    inode = (tmp_path / FILE_NAME).stat().st_ino
+    state.save(OWN, LEASES)
+    assert (tmp_path / FILE_NAME).stat().st_ino == inode
+    again = saved(tmp_path)
+    again.load()
+    again.save(OWN, LEASES)
+    assert (tmp_path / FILE_NAME).stat().st_ino == inode
+    again.save(OWN, LEASES[:1])
+    assert (tmp_path / FILE_NAME).stat().st_ino != inode
+
+
+def test_a_save_that_fails_leaves_the_file_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = saved(tmp_path)
+    state.save(OWN, LEASES)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        state.save(OWN, LEASES[:1])
+    assert names(tmp_path) == {FILE_NAME}
+    monkeypatch.undo()
+    found = saved(tmp_path).load()
+    assert found is not None
+    assert found.leases == LEASES
+    state.save(OWN, LEASES[:1])
