@@ -142,6 +142,7 @@ def describe_flags(flags: Iterable[Flag]) -> str:
     parts = []
     for flag in flags:
         value = "" if flag.is_switch else f" {flag.metavar}"
-        default = f" (default {flag.default})" if flag.default not in (None, False) else ""
+        shown = str(flag.default).lower() if flag.is_switch else flag.default
+        default = f" (default {shown})" if flag.default not in (None, False, "") else ""
         parts.append(f"  --{flag.name}{value}\n        {flag.help}{default} [{flag.variable}]\n")
     return "".join(parts)

@@ -93,6 +93,8 @@ class KubeSource:
         """What no waiting cures, as far as one can tell."""
         self._away: str | None = "not asked yet"
         self._away_since = time.monotonic()
+        self._unpublished = ""
+        """Why our Node does not say what it should, if it does not."""
         self._told_errors: set[str] = set()
         self._told_faults: tuple[str, ...] = ()
         self._news = asyncio.Event()
@@ -158,6 +160,8 @@ class KubeSource:
             standing, detail = "waiting", self._waiting
         else:
             standing, detail = "watching", f"{len(self._table)} nodes"
+        if self._unpublished:
+            detail += f"; this node is not published: {self._unpublished}"
         return SourceState(
             kind=f"kube {self._api.server}".strip(),
             standing=standing,
@@ -202,6 +206,8 @@ class KubeSource:
                 retry_after = error.retry_after if isinstance(error, Refused) else 0.0
                 self._onfailed(error, is_watch=is_watch)
             else:
+                if not is_watch:
+                    self._unpublished = ""
                 if ending is not Ending.QUIET:
                     self._told_errors.clear()
                     return
@@ -244,9 +250,13 @@ class KubeSource:
             if self._away is None:
                 self._away_since = time.monotonic()
             self._away = text
+        else:
+            self._unpublished = text
         if isinstance(error, ConfigError):
             self._fault = error
-            self._news.set()  # first() ends by it
+            self._news.set()
+            if self._node.lease is None and not self._watch.listed:
+                return  # first() ends by it, and so does the program, with this one line
         if text not in self._told_errors:
             self._told_errors.add(text)
             log.warning("api-server", error=text)

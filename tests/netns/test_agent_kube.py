@@ -60,6 +60,7 @@ def test_two_nodes_meet_through_the_api(nodes: tuple[KubeCluster, Agent, Agent])
     assert status["source"]["standing"] == "watching"
     assert status["source"]["leases-of"] == "source"
     assert status["refused"] == []
+    assert len(second.lines("vtep-mac")) == 1, "what it has published is no news to it"
     assert "FLANNEL_SUBNET=10.244.2.1/24" in (second.run_dir / "subnet.env").read_text()
     assert kube.server.verbs() <= FLANNEL_ROLE
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fwd.lab.apiserver.access import ANONYMOUS
 from fwd.lab.apiserver.faults import Answer, Cut, How
 from fwd.model import ConfigError, Lease
 from fwd.sources import kubenode
@@ -108,6 +109,19 @@ async def test_what_fails_is_tried_again_until_it_is_in(effect: Any) -> None:  #
         await settled(ours, server)
         assert not server.faults_left
         assert server.annotations("n1") == PUBLISHED | {"other.example/x": "1"}
+
+
+async def test_what_does_not_get_in_is_in_the_status() -> None:
+    async with serving(BARE) as server, member(server) as ours:
+        server.access.revoke("patch", "nodes/status", user=ANONYMOUS)
+        ours.announce()
+        await ours.until(
+            "told",
+            lambda: 'lacks the verb "patch" for "nodes/status"' in ours.source.state().detail,
+        )
+        assert ours.source.state().standing == "watching"
+        server.access.grant("patch", "nodes/status", user=ANONYMOUS)
+        await ours.until("published", lambda: "not published" not in ours.source.state().detail)
 
 
 @pytest.mark.parametrize(

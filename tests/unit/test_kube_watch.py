@@ -12,6 +12,7 @@ import pytest
 
 from fwd.lab.apiserver.watching import Timing
 from fwd.sources import kubeapi
+from fwd.sources.kubeapi import Patience
 from fwd.sources.kubewatch import Pace
 from tests.unit.kube_member import NODES, RETURN_SECONDS, agrees, event, member, settle, shake
 from tests.unit.kube_server import serving
@@ -53,14 +54,13 @@ async def test_heartbeats_make_no_snapshot() -> None:
 
 
 async def test_a_watch_that_ends_in_time_goes_on_without_a_list() -> None:
-    timing = Timing(second=0.05)
     async with (
-        serving(*NODES, timing=timing) as server,
-        member(server, pace=Pace(watch_seconds=(4, 6))) as ours,
+        serving(*NODES, timing=Timing(second=0.2)) as server,
+        member(server, pace=Pace(watch_seconds=(4, 6)), patience=Patience()) as ours,
     ):
-        for number in range(10, 20):
-            server.nodes.put(node_object(number))
-            await asyncio.sleep(0.1)
+        for number in range(50):
+            server.nodes.put(node_object(10 + number % 10, public_ip=f"192.168.7.{number}"))
+            await asyncio.sleep(0.05)
         await settle(ours, server)
         assert server.count("watch") > 2
         assert server.count("list") == 1

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fwd.model import FwdError
+from fwd.model import FwdError, Refusal
 from fwd.ops import log, status
+from fwd.ops.refusals import MOST_LINES, RefusalLog
 from fwd.ops.report import Reporter
 from fwd.ops.status import (
     DropStatus,
@@ -147,3 +148,27 @@ def test_people_see_what_is_not_zero() -> None:
     assert shown.endswith("in_too_short: no room")
     assert shown.count("in_too_short") == 1
     assert "fallen back   uso" in shown
+
+
+def test_a_refused_node_is_told_once_and_again_when_it_is_accepted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusals = RefusalLog()
+    bad = Refusal("n9", "node n9: VNI 7, but net-conf.json says 1")
+    with caplog.at_level(logging.INFO, "fwd"):
+        for _ in range(3):
+            refusals.tell([bad])
+        assert len(caplog.messages) == 1
+        assert "event=node-refused node=n9" in caplog.messages[0]
+        refusals.tell([])
+        assert caplog.messages[1:] == ["event=node-refused-no-more node=n9"]
+
+
+def test_five_thousand_refused_nodes_are_not_five_thousand_lines(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusals = RefusalLog()
+    with caplog.at_level(logging.INFO, "fwd"):
+        refusals.tell(Refusal(f"n{number}", "bad") for number in range(5000))
+        assert len(caplog.messages) == MOST_LINES + 1
+        assert "more=4980" in caplog.messages[-1]
