@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
+from tests.netns.names import own
+
 
 class Removable(Protocol):
     """What a test leaves behind unless it is removed."""
@@ -159,9 +161,9 @@ class Cluster:
 
     def build(self) -> None:
         for name in ("n1", "n2"):
-            _delete_leftover(f"ag-{name}")
-            setattr(self, name, self._keep(Namespace(f"ag-{name}")))
-        self.n1.ip("link", "add", "u1", "type", "veth", "peer", "name", "u2", "netns", "ag-n2")
+            setattr(self, name, self._keep(Namespace(own(f"ag-{name}"))))
+        peer = ("peer", "name", "u2", "netns", self.n2.name)
+        self.n1.ip("link", "add", "u1", "type", "veth", *peer)
         for number, node in enumerate((self.n1, self.n2), 1):
             node.ip("address", "add", f"192.168.50.{number}/24", "dev", f"u{number}")
             node.ip("link", "set", f"u{number}", "up")
@@ -219,10 +221,3 @@ def entry(name: str) -> dict[str, Any]:
         "public-ip": f"192.168.50.{number}",
         "backend-data": {"VNI": 1, "VtepMAC": f"02:00:00:00:00:0{number}"},
     }
-
-
-def _delete_leftover(name: str) -> None:
-    """Of a run that was killed."""
-    subprocess.run(
-        ["ip", "netns", "del", name], capture_output=True, timeout=WAIT_SECONDS, check=False
-    )

@@ -20,9 +20,10 @@ from fwd.node import cni, subnetfile
 from fwd.node.cni import Mode
 from tests.netns.cni_support import SEED, Pod, Runtime, host_port, require_plugins
 from tests.netns.lab_support import require
+from tests.netns.names import own
 from tests.netns.sockets import udp_in
 
-PREFIX: Final = "ct"
+PREFIX: Final = own("ct")
 HOST_PORT: Final = 20001
 OUTSIDE: Final = "192.168.50.254"
 """A host on the underlay that is no node: the switch."""

@@ -11,7 +11,7 @@ from tests.netns.agent_support import Agent, Cluster
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Namespaces ag-n1 and ag-n2, removed with all agents also after a failure."""
+    """Two namespaces, removed with all agents also after a failure."""
     made = Cluster(tmp_path)
     try:
         made.build()

@@ -121,7 +121,7 @@ class KubeCluster(Cluster):
 
     def build(self) -> None:
         super().build()
-        self.api = self._keep(ServerThread("ag-n1"))
+        self.api = self._keep(ServerThread(self.n1.name))
         for number in (1, 2):
             self.put(number, annotations={})
         self.put(3)

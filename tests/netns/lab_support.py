@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fwd.lab import agentproc, netns
+from tests.netns.names import own
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "import sys; from fwd.lab.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -102,7 +103,7 @@ class Lab:
 
 def own_lab(name: str) -> Iterator[Lab]:
     """A lab with a prefix that no other run of the tests has; removed in any case."""
-    lab = Lab(f"{name}{os.getpid()}")
+    lab = Lab(own(name))
     try:
         yield lab
     finally:

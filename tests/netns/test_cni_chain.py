@@ -31,11 +31,12 @@ from tests.netns.cni_support import (
     require_plugins,
     shown,
 )
+from tests.netns.names import own
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
-NODE, OUT = "ct-chain", "ct-chain-out"
-SANDBOXES = ("ct-chain-p1", "ct-chain-p2")
+NODE, OUT = own("ct-chain"), own("ct-chain-out")
+SANDBOXES = (own("ct-chain-p1"), own("ct-chain-p2"))
 ADDRESS = "192.168.51.1"
 ENV = SubnetEnv(
     networks={IPV4: ip_network("10.244.0.0/16"), IPV6: ip_network("fd00:10:244::/48")},

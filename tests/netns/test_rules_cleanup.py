@@ -11,6 +11,7 @@ import pytest
 
 from fwd.core import nftables
 from fwd.node.rules import keeper
+from tests.netns.names import own
 from tests.netns.rules_support import (
     BACK_ENDS,
     ENGINES,
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.netns
 @pytest.fixture
 def node() -> Iterator[Node]:
     """With others' rules of all kinds in it."""
-    with namespace("rt-node") as name:
+    with namespace(own("rt-node")) as name:
         node = Node(name)
         node.run("nft", "-f", "-", stdin=OTHERS_NFT)
         for back_end in BACK_ENDS:
@@ -52,7 +53,7 @@ def switch(node: Node, engine: str) -> None:
 
 def test_everything_tells_a_rule_from_what_touching_makes() -> None:
     """The measure itself."""
-    with namespace("rt-node") as name:
+    with namespace(own("rt-node")) as name:
         node = Node(name)
         nothing = node.everything()
         assert not any(nothing.values())
@@ -103,7 +104,7 @@ def test_a_cleanup_is_of_all_engines(node: Node) -> None:
 
 
 def test_a_cleanup_where_nothing_is_makes_no_table() -> None:
-    with namespace("rt-node") as name:
+    with namespace(own("rt-node")) as name:
         node = Node(name)
         assert clean_all(node) == []
         assert node.run("nft", "list", "ruleset") == ""

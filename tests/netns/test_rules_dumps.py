@@ -11,6 +11,7 @@ from fwd.model import IPV4
 from fwd.node.rules.iptables import Iptables
 from fwd.node.rules.keeper import choose_engine
 from fwd.node.rules.nftables import Nftables
+from tests.netns.names import own
 from tests.netns.rules_support import (
     BACK_ENDS,
     ENGINES,
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.netns
 
 @pytest.fixture
 def node() -> Iterator[Node]:
-    with namespace("rt-node") as name:
+    with namespace(own("rt-node")) as name:
         yield Node(name)
 
 

@@ -15,6 +15,7 @@ from fwd.core.rules import FAMILIES, Finding, Kind
 from fwd.model import IPV4, IPV6
 from fwd.node.rules import iptables as node_iptables
 from fwd.node.rules.programs import LockHeldError
+from tests.netns.names import own
 from tests.netns.rules_support import BACK_ENDS, Node, golden, namespace, restore
 from tests.unit.rules_model import BOTH, Table, disturbed, installed, rules_of, twin
 
@@ -25,7 +26,7 @@ COMMANDS = {IPV4: "iptables", IPV6: "ip6tables"}
 
 @pytest.fixture
 def node() -> Iterator[Node]:
-    with namespace("rt-node") as name:
+    with namespace(own("rt-node")) as name:
         yield Node(name)
 
 

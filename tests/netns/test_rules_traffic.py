@@ -22,6 +22,7 @@ from fwd.core import iptables, nftables
 from fwd.core.rules import Wanted
 from fwd.lab import netns, steps
 from fwd.model import IPV4, IPV6
+from tests.netns.names import own
 from tests.netns.rules_support import BACK_ENDS, ENGINES, Node, namespace, restore
 from tests.netns.sockets import call_in, open_in
 from tests.unit.rules_model import BOTH, CASES, rules_of
@@ -54,9 +55,9 @@ REPAIRS = 20
 def node() -> Iterator[Node]:
     """In the middle of its network."""
     with ExitStack() as stack:
-        made = Node(stack.enter_context(namespace("rt-node")))
+        made = Node(stack.enter_context(namespace(own("rt-node"))))
         for host in HOSTS[IPV4]:
-            stack.enter_context(namespace(f"rt-{host}"))
+            stack.enter_context(namespace(own(f"rt-{host}")))
         for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
             netns.apply(made.namespace, [steps.sysctl(key, 1)])
         for host in HOSTS[IPV4]:
@@ -65,7 +66,7 @@ def node() -> Iterator[Node]:
 
 
 def _connect(node: Node, host: str) -> None:
-    lines = [f"link add {host} type veth peer name eth0 netns rt-{host}"]
+    lines = [f"link add {host} type veth peer name eth0 netns {own(f'rt-{host}')}"]
     inside = ["link set lo up", "link set eth0 up"]
     for family, hosts in HOSTS.items():
         address, beside = hosts[host]
@@ -75,15 +76,15 @@ def _connect(node: Node, host: str) -> None:
         inside.append(f"route add default via {beside}")
     lines.append(f"link set {host} up")
     netns.apply(node.namespace, [steps.ip(line) for line in lines])
-    netns.apply(f"rt-{host}", [steps.ip(line) for line in inside])
+    netns.apply(own(f"rt-{host}"), [steps.ip(line) for line in inside])
 
 
 def seen(family: int, source: str, destination: str, *, port: int = PORT) -> str | None:
     """The address from which a datagram arrives, and to which an answer comes; None: none does."""
     hosts = HOSTS[family]
     with (
-        open_in(f"rt-{destination}", AF[family], socket.SOCK_DGRAM) as server,
-        open_in(f"rt-{source}", AF[family], socket.SOCK_DGRAM) as client,
+        open_in(own(f"rt-{destination}"), AF[family], socket.SOCK_DGRAM) as server,
+        open_in(own(f"rt-{source}"), AF[family], socket.SOCK_DGRAM) as client,
     ):
         server.settimeout(LIMIT)
         client.settimeout(LIMIT)
@@ -158,8 +159,8 @@ def test_a_flow_keeps_its_address_through_a_repair(node: Node, engine: str, fami
     kept.install()
     there = HOSTS[family]["out"][0]
     with (
-        open_in("rt-out", AF[family], socket.SOCK_DGRAM) as server,
-        open_in("rt-pod", AF[family], socket.SOCK_DGRAM) as client,
+        open_in(own("rt-out"), AF[family], socket.SOCK_DGRAM) as server,
+        open_in(own("rt-pod"), AF[family], socket.SOCK_DGRAM) as client,
     ):
         server.bind((there, PORT))
         client.sendto(b"1", (there, PORT))
@@ -184,8 +185,8 @@ def test_pods_are_forwarded_where_the_policy_is_to_drop(
     kept = node.keeper(engine, without)
     kept.install()
     with (
-        open_in("rt-far", AF[family], socket.SOCK_DGRAM) as server,
-        open_in("rt-pod", AF[family], socket.SOCK_DGRAM) as client,
+        open_in(own("rt-far"), AF[family], socket.SOCK_DGRAM) as server,
+        open_in(own("rt-pod"), AF[family], socket.SOCK_DGRAM) as client,
     ):
         server.bind((hosts["far"][0], PORT))
         server.settimeout(SILENCE)
@@ -209,7 +210,7 @@ def send_until(stop: threading.Event, family: int) -> int:
             stop.wait(0.0005)
         return count
 
-    return call_in("rt-pod", loop)
+    return call_in(own("rt-pod"), loop)
 
 
 def disturb(node: Node, engine: str, family: int) -> None:
@@ -233,7 +234,7 @@ def test_no_moment_of_a_repair_is_without_rules(node: Node, engine: str, family:
     stop = threading.Event()
     addresses: Counter[str] = Counter()
     with (
-        open_in("rt-out", AF[family], socket.SOCK_DGRAM) as server,
+        open_in(own("rt-out"), AF[family], socket.SOCK_DGRAM) as server,
         ThreadPoolExecutor(max_workers=1) as pool,
     ):
         server.bind((HOSTS[family]["out"][0], PORT))

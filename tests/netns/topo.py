@@ -20,8 +20,9 @@ from fwd.lab.topology import Node, Pod, Spec, Topology
 from fwd.ops import status
 from fwd.ops.status import Status
 from fwd.plane import CounterKind, counter_info
+from tests.netns.names import own
 
-PREFIX: Final = "dt"
+PREFIX: Final = own("dt")
 LIMIT: Final = 10.0  # seconds for anything that should happen at once
 _QUEUE: Final = 10_000  # packets
 

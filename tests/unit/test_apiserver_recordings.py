@@ -29,7 +29,8 @@ IGNORED_METADATA = ("managedFields", "uid", "creationTimestamp")
 FRAMING = {"patch-status-condition", "patch-status-spec-ignored"}
 
 SECOND = 0.1  # of the stand-in's, in seconds
-LATE = 0.8  # of a recorded second: jitter of the recorded server's bookmarks, of this machine
+EARLY = 0.8  # of a recorded second: jitter of the recorded server's bookmarks
+LATE = 50.0  # the same: a busy machine is late as long as it likes, but nothing waits for ever
 
 Json = dict[str, Any]
 
@@ -131,7 +132,7 @@ def check(recorded: Json, got: Json, *, framing: bool = True) -> None:
         comparable(line.get("line")) for line in recorded["lines"]
     ]
     for ours, theirs in zip(got["lines"], recorded["lines"], strict=True):
-        assert ours["t"] == pytest.approx(theirs["t"], abs=LATE)
+        assert theirs["t"] - EARLY <= ours["t"] <= theirs["t"] + LATE
 
 
 async def prepare(server: ApiServer, upto: list[str]) -> None:
