@@ -22,7 +22,7 @@ FLAGS := $(if $(filter default,$(origin CC)),,CC=$(CC)) CFLAGS=$(CFLAGS) \
 	FWD_SANITIZE=$(FWD_SANITIZE) FWD_WERROR=$(FWD_WERROR)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check asan tsan fuzz bench setup packages clean distclean FORCE
+.PHONY: help demo test check asan tsan fuzz counts bench setup packages clean distclean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,6 +51,9 @@ tsan: packages ## the C tests with ThreadSanitizer
 
 fuzz: packages ## each fuzz target for SECONDS
 	$(MAKE) -C tests/fuzz run SECONDS=$(SECONDS)
+
+counts: packages ## instructions a packet in the hot loop, against the recorded ones
+	$(MAKE) -C bench/micro counts
 
 bench: setup ## side by side with the kernel's vxlan device (root)
 	$(MAKE) -C bench run PYTHON=$(CURDIR)/$(VENV)/python

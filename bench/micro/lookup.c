@@ -11,11 +11,7 @@
  * random order that times the memory: 65,536 peers are 4 MiB of headers, more
  * than a second-level cache, whatever finds them.
  */
-#include "table.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "leases.h"
 #include "timing.h"
 
 enum {
@@ -26,53 +22,6 @@ enum {
 	ROUNDS = 400,
 };
 static const double limit = 1.5;
-
-/* splitmix64, as in the tests. */
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
-/* Lease i of 10.0.0.0/8 is 10.x.y.0/24, at underlay address 172.16.0.0 + i. */
-static struct table *build(uint32_t n)
-{
-	struct vx_settings settings = { .family = IPV4, .vni = 1,
-					.port = VXLAN_PORT };
-	struct vx_peer *peers = calloc(n, sizeof(*peers));
-	struct vx_route *routes = calloc(n, sizeof(*routes));
-	struct table *table = NULL;
-	int error = -1;
-
-	for (uint32_t i = 0; peers && routes && i < n; i++) {
-		be32 outer = htonl(0xac100000 + i);
-		be32 prefix = htonl(0x0a000000 + i * 256);
-
-		memcpy(peers[i].outer, &outer, sizeof(outer));
-		memcpy(peers[i].mac + 2, &outer, sizeof(outer));
-		memcpy(routes[i].prefix, &prefix, sizeof(prefix));
-		routes[i].length = 24;
-		routes[i].peer = i;
-	}
-	if (peers && routes)
-		table = table_build(&settings, peers, n, routes, n, &error);
-	if (!table) {
-		fprintf(stderr, "table of %u: %s\n", n, strerror(-error));
-		exit(2);
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		if (table_lookup(table, routes[i].prefix) != &table->peers[i]) {
-			fprintf(stderr, "lease %u of %u is not found\n", i, n);
-			exit(2);
-		}
-	}
-	free(peers);
-	free(routes);
-	return table;
-}
 
 struct trace {
 	const char *name;
@@ -101,9 +50,8 @@ static double time_one(const struct table *table, uint32_t leases,
 		uint64_t random = next_random(seed);
 
 		if (i % trace->run == 0)
-			addr = htonl(0x0a000000 +
-				     (uint32_t)(random % leases) * 256 +
-				     (random >> 56));
+			addr = lease_address((uint32_t)(random % leases),
+					     (uint8_t)(random >> 56));
 		memcpy(dst[i], &addr, sizeof(addr));
 	}
 	start = now_ns();
@@ -120,7 +68,11 @@ static double time_one(const struct table *table, uint32_t leases,
 int main(void)
 {
 	static const uint32_t sizes[2] = { FEW, MANY };
-	struct table *tables[2] = { build(FEW), build(MANY) };
+	static const struct vx_settings settings = {
+		.family = IPV4, .vni = 1, .port = VXLAN_PORT,
+	};
+	struct table *tables[2] = { leases_table(&settings, FEW),
+				    leases_table(&settings, MANY) };
 	uint64_t seed = 1;
 	bool passed;
 
