@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from fwd import config, flags
-from fwd.flags import HelpAsked, UsageError
+from fwd import config, flags, runflags
+from fwd.flags import HelpAsked, UsageError, VersionAsked
 from fwd.model import FwdError
 
 _USAGE = """\
@@ -37,16 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         problem = f"there is no command {name!r}" if name else "a command is missing"
         print(f"fwd: {problem}: run, status, lab or version (see fwd --help)", file=sys.stderr)
         return 2
+    return _finish(f"fwd {name}", command, words)
+
+
+def flanneld(argv: Sequence[str] | None = None) -> int:
+    """`fwd run` by flannel's name, which is what flannel's manifests call."""
+    return _finish("flanneld", _run, list(sys.argv[1:] if argv is None else argv))
+
+
+def _finish(program: str, command: Callable[[list[str]], int], words: list[str]) -> int:
+    """Runs a command; what ends it becomes one line and an exit code."""
     try:
         return command(words)
     except UsageError as error:
-        print(f"fwd {name}: {error} (see fwd {name} --help)", file=sys.stderr)
+        print(f"{program}: {error} (see {program} --help)", file=sys.stderr)
         return 2
     except FwdError as error:
-        print(f"fwd {name}: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"fwd {name}: {error.strerror or error}", file=sys.stderr)
+        print(f"{program}: {error.strerror or error}", file=sys.stderr)
         return 1
 
 
@@ -55,7 +65,10 @@ def _run(argv: list[str]) -> int:
         settings = config.run_config(argv, os.environ)
     except HelpAsked:
         print("usage: fwd run --kube-subnet-mgr | --static-leases FILE  [FLAGS]\n")
-        print(flags.describe_flags(config.RUN_FLAGS), end="")
+        print(flags.describe_flags(runflags.RUN_FLAGS), end="")
+        return 0
+    except VersionAsked:  # to stderr, as flannel does
+        print(config.version(), file=sys.stderr)
         return 0
     from fwd import agent  # noqa: PLC0415 - needs the C module, which the other commands do not
 

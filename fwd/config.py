@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What there is to set: flags and environment into settings, net-conf.json from its file."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,145 +9,67 @@ from msgspec import Struct, field
 from fwd.core.annotations import DEFAULT_PREFIX
 from fwd.core.netconf import NetConf, parse_netconf
 from fwd.core.text import parse_address
-from fwd.flags import Flag, boolean, number, one_of, parse_flags
-from fwd.model import Address, ConfigError
+from fwd.flags import Flag, VersionAsked, boolean, parse_flags
+from fwd.model import IPV4, IPV6, Address, ConfigError
+from fwd.runflags import ETCD_ENDPOINTS, RUN_DIR, RUN_FLAGS, WITHOUT_EFFECT
 
-OFFLOADS = ("vnet-hdr", "tso", "uso", "multi-queue", "udp-segment", "udp-gro")
-SOURCE_CHECKS = ("strict", "loose", "off")
-MAX_WORKERS = 64
-DEFAULT_RUN_DIR = Path("/run/flannel")
+MINUTES_OF_A_DAY = 1440
 
 
 class RunConfig(Struct, frozen=True, kw_only=True):
-    """Settings of `fwd run`."""
+    """Settings of `fwd run`: the flags of `runflags`, and what else the environment says."""
+
+    node_name: str = ""
+    pod: tuple[str, str] | None = None
+    """Namespace and name of the Pod that we are, for a node that was not told its name."""
+    net_config_path: Path
+    subnet_file: Path
+    run_dir: Path
 
     static_leases: Path | None = None
-    """One of two sources of leases; the other is Kubernetes."""
+    """One of three sources of leases; neither this nor kube_subnet_mgr is etcd, as in flannel."""
     kube_subnet_mgr: bool = False
     kube_api_url: str = ""
     kubeconfig_file: Path | None = None
     kube_annotation_prefix: str = DEFAULT_PREFIX
     set_node_network_unavailable: bool = True
-    pod: tuple[str, str] | None = None
-    """Namespace and name of the Pod that we are, for a node that was not told its name."""
-    node_name: str = ""
+    etcd_endpoints: tuple[str, ...] = ETCD_ENDPOINTS
+    etcd_prefix: str = "/coreos.com/network"
+    etcd_keyfile: str = ""
+    etcd_certfile: str = ""
+    etcd_cafile: str = ""
+    etcd_username: str = ""
+    etcd_password: str = ""
+    subnet_lease_renew_margin: int = 60
+    """Minutes, 1 to 1439."""
+
     iface: tuple[str, ...] = ()
+    iface_regex: tuple[str, ...] = ()
+    iface_can_reach: str = ""
     public_ip: Address | None = None
-    net_config_path: Path
-    subnet_file: Path
-    run_dir: Path
+    public_ipv6: Address | None = None
+
+    ip_masq: bool = False
+    ip_masq_fully_random_disable: bool = False
+    iptables_forward_rules: bool = True
+    iptables_resync: int = 5
+    """Seconds."""
+    ip_blackhole_route: bool = False
+    cni_conf: Path | None = None
+    cni_conf_dir: Path = Path("/etc/cni/net.d")
+    cni_mode: str = "render"
+    """Or "copy"."""
+
     workers: int
     source_check: str
     disable_offload: frozenset[str] = frozenset()
+
+    healthz_ip: str = "0.0.0.0"  # noqa: S104 - flannel's default
+    healthz_port: int = 0
+    """0 or less: no health server."""
     notes: tuple[str, ...] = field(default=())
     """What was wrong in the environment and is not in force."""
 
-
-def offload_names(text: str) -> frozenset[str]:
-    """A comma list of offloads."""
-    names = frozenset(text.split(","))
-    if not names <= set(OFFLOADS):
-        raise ValueError(f"must be a comma list of {', '.join(OFFLOADS)}")
-    return names
-
-
-RUN_DIR = Flag(
-    name="run-dir",
-    parse=Path,
-    default=DEFAULT_RUN_DIR,
-    metavar="DIR",
-    help="where the status socket, the lock and the node's MAC are kept",
-)
-
-RUN_FLAGS = (
-    Flag(
-        name="static-leases",
-        parse=Path,
-        metavar="FILE",
-        help="leases as JSON, read again when it changes",
-    ),
-    Flag(
-        name="kube-subnet-mgr",
-        parse=boolean,
-        default=False,
-        help="leases from the Kubernetes API",
-    ),
-    Flag(
-        name="kube-api-url",
-        default="",
-        metavar="URL",
-        help="API server, where a kubeconfig or the Pod's environment does not say",
-    ),
-    Flag(name="kubeconfig-file", parse=Path, metavar="FILE", help="how to reach the API server"),
-    Flag(
-        name="kube-annotation-prefix",
-        default=DEFAULT_PREFIX,
-        metavar="PREFIX",
-        help="of the Node annotations",
-    ),
-    Flag(
-        name="set-node-network-unavailable",
-        parse=boolean,
-        default=True,
-        help="set the Node's condition NetworkUnavailable to false when packets flow",
-    ),
-    Flag(
-        name="node-name",
-        env="NODE_NAME",
-        default="",
-        metavar="NAME",
-        help="this node's name in the leases; in Kubernetes POD_NAME and POD_NAMESPACE can "
-        "stand in for it",
-    ),
-    Flag(
-        name="iface",
-        metavar="IF",
-        repeat=True,
-        help="underlay interface by name or address; the first that exists is taken",
-    ),
-    Flag(
-        name="public-ip",
-        parse=parse_address,
-        metavar="IP",
-        help="underlay address of this node; without --iface it selects the interface",
-    ),
-    Flag(
-        name="net-config-path",
-        parse=Path,
-        default=Path("/etc/kube-flannel/net-conf.json"),
-        metavar="FILE",
-        help="flannel's net-conf.json",
-    ),
-    Flag(
-        name="subnet-file",
-        parse=Path,
-        default=Path("/run/flannel/subnet.env"),
-        metavar="FILE",
-        help="written for the CNI plugin",
-    ),
-    RUN_DIR,
-    Flag(
-        name="workers",
-        parse=number(1, MAX_WORKERS),
-        default=min(4, os.cpu_count() or 1),
-        metavar="N",
-        help="hot-loop threads",
-    ),
-    Flag(
-        name="source-check",
-        parse=one_of(*SOURCE_CHECKS),
-        default="strict",
-        metavar="MODE",
-        help="which inner sources a peer may use: strict (its own), loose (any), off (any sender)",
-    ),
-    Flag(
-        name="disable-offload",
-        parse=offload_names,
-        metavar="LIST",
-        repeat=True,
-        help=f"do without some of {', '.join(OFFLOADS)}",
-    ),
-)
 
 STATUS_FLAGS = (
     RUN_DIR,
@@ -157,26 +78,57 @@ STATUS_FLAGS = (
 
 
 def run_config(argv: Sequence[str], environ: Mapping[str, str]) -> RunConfig:
-    """Settings of `fwd run` from its arguments."""
+    """Settings of `fwd run` from its arguments.
+
+    Raises UsageError for a wrong command line, ConfigError for settings that cannot be.
+    """
     values, notes = parse_flags(argv, RUN_FLAGS, environ)
-    if values["kube_subnet_mgr"] and values["static_leases"] is not None:
-        raise ConfigError("two sources of leases: give --kube-subnet-mgr or --static-leases")
-    if values["kube_subnet_mgr"]:
-        values["pod"] = _pod(environ)
+    if values.pop("version"):
+        raise VersionAsked
+    for flag in WITHOUT_EFFECT:
+        del values[flag.key]
+    if not 1 <= values["subnet_lease_renew_margin"] < MINUTES_OF_A_DAY:
+        raise ConfigError("Invalid subnet-lease-renew-margin option, out of acceptable range")
+    for key in ("iface", "iface_regex"):
+        values[key] = tuple(text for text in values[key] if text)
+    values["public_ip"] = _public(values["public_ip"], family=IPV4)
+    values["public_ipv6"] = _public(values["public_ipv6"], family=IPV6)
+    values["disable_offload"] = frozenset().union(*values["disable_offload"])
+    values["pod"] = _pod(environ) if values["kube_subnet_mgr"] else None
+    config = RunConfig(**values, notes=tuple(notes))
+    _check_source(config, environ)
+    return config
+
+
+def _check_source(config: RunConfig, environ: Mapping[str, str]) -> None:
+    """One source of leases, and what it has to know of this node."""
+    if config.kube_subnet_mgr:
+        if config.static_leases is not None:
+            raise ConfigError("two sources of leases: give --kube-subnet-mgr or --static-leases")
         depth = environ.get("EVENT_QUEUE_DEPTH", "")
         if depth and not depth.removeprefix("-").isdecimal():
             raise ConfigError(f"env EVENT_QUEUE_DEPTH={depth} format error: it is no number")
-    elif values["static_leases"] is None:
-        raise ConfigError("no source of leases: give --kube-subnet-mgr or --static-leases FILE")
-    if not values["node_name"] and not values.get("pod"):
-        if values["kube_subnet_mgr"]:
+        if not config.node_name and config.pod is None:
             raise ConfigError(
                 "Failed to create SubnetManager: env variables POD_NAME and POD_NAMESPACE must be "
                 "set (or NODE_NAME)"
             )
+    elif config.static_leases is not None and not config.node_name:
         raise ConfigError("this node has no name: set NODE_NAME or give --node-name")
-    disabled = frozenset().union(*values.pop("disable_offload"))
-    return RunConfig(**values, disable_offload=disabled, notes=tuple(notes))
+
+
+def _public(text: str, *, family: int) -> Address | None:
+    """--public-ip or --public-ipv6, empty for none.  Raises ConfigError in flannel's words."""
+    if not text:
+        return None
+    try:
+        address = parse_address(text)
+    except ValueError:
+        address = None
+    if address is None or address.version != family:
+        kind = "IP" if family == IPV4 else "IPv6"
+        raise ConfigError(f"invalid public {kind} address: {text}")
+    return address
 
 
 def _pod(environ: Mapping[str, str]) -> tuple[str, str] | None:

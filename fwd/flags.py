@@ -3,15 +3,26 @@
 
 One table gives every flag its name, default, form and help; the name gives the environment
 variable.  Syntax is Go's flag package's, because the command lines in flannel's manifests are:
-`-x` and `--x` are equal, `--x=v` and `--x v` too.  Which flags there are is `config`'s.
+`-x` and `--x` are equal, `--x=v` and `--x v` too, and a switch takes its value after `=` only.
+
+One thing is not Go's: there the first word that is no flag ends the parsing, and flannel starts
+without whatever stands behind it.  Here it is an error, as an unknown flag is.  Which flags there
+are is `runflags`'.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from fwd.model import FwdError
+
+_DECIMAL = re.compile(r"[+-]?(0|[1-9](_?[0-9])*)", re.ASCII)
+_PREFIXED = re.compile(r"[+-]?0(x(_?[0-9a-f])+|b(_?[01])+|o(_?[0-7])+)", re.ASCII | re.IGNORECASE)
+_OCTAL = re.compile(r"[+-]?0(_?[0-7])+", re.ASCII)
 
 
 class UsageError(FwdError):
@@ -20,6 +31,10 @@ class UsageError(FwdError):
 
 class HelpAsked(Exception):  # noqa: N818 - not an error
     """-h or --help was given."""
+
+
+class VersionAsked(Exception):  # noqa: N818 - not an error
+    """--version was given."""
 
 
 class Flag(Struct, frozen=True):
@@ -31,7 +46,7 @@ class Flag(Struct, frozen=True):
     default: Any = None
     metavar: str = "X"
     env: str | None = None
-    """Overrides the usual FLANNELD_A_B_C for --a-b-c."""
+    """Overrides the usual FLANNELD_A_B_C for --a-b-c; empty: there is none."""
     repeat: bool = False
     """May be given several times; the value is a tuple."""
 
@@ -43,7 +58,7 @@ class Flag(Struct, frozen=True):
     @property
     def variable(self) -> str:
         """The environment variable that stands in for the flag."""
-        return self.env or "FLANNELD_" + self.key.upper()
+        return "FLANNELD_" + self.key.upper() if self.env is None else self.env
 
     @property
     def is_switch(self) -> bool:
@@ -72,14 +87,37 @@ def one_of(*names: str) -> Callable[[str], str]:
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
-    """A parser of decimal integers within bounds."""
+    """A parser of integers within bounds, in all the forms of Go's strconv.ParseInt."""
 
     def parse(text: str) -> int:
-        if text.isascii() and text.isdecimal() and low <= int(text) <= high:
-            return int(text)
-        raise ValueError(f"must be a number from {low} to {high}")
+        if _DECIMAL.fullmatch(text) or _PREFIXED.fullmatch(text):
+            value = int(text, 0)
+        elif _OCTAL.fullmatch(text):
+            value = int(text, 8)
+        else:
+            raise ValueError(f"must be a number from {low} to {high}")
+        if not low <= value <= high:
+            raise ValueError(f"must be a number from {low} to {high}")
+        return value
 
     return parse
+
+
+def some_path(text: str) -> Path:
+    """A path that must be there: empty would be the working directory."""
+    if not text:
+        raise ValueError("must be a path")
+    return Path(text)
+
+
+def optional_path(text: str) -> Path | None:
+    """Empty is none, as with flannel's text flags."""
+    return Path(text) if text else None
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """Split without trimming, as flannel does."""
+    return tuple(text.split(",")) if text else ()
 
 
 def parse_flags(
@@ -122,12 +160,15 @@ def _next_flag(words: list[str], table: Mapping[str, Flag]) -> tuple[Flag, str]:
     word = words.pop(0)
     name, equals, text = word.removeprefix("-").removeprefix("-").partition("=")
     if not word.startswith("-") or not name:
-        raise UsageError(f"{word!r} is not a flag")
+        hint = ": a switch takes its value as --x=false" if _is_boolean(word) else ""
+        raise UsageError(f"{word!r} is not a flag{hint}")
     if name in {"h", "help"}:
         raise HelpAsked
     flag = table.get(name)
     if flag is None:
-        raise UsageError(f"there is no flag {word.partition('=')[0]}")
+        near = get_close_matches(name, table, n=1)
+        hint = f", the nearest is --{near[0]}" if near else ""
+        raise UsageError(f"there is no flag {word.partition('=')[0]}{hint}")
     if equals:
         return flag, text
     if flag.is_switch:
@@ -137,12 +178,29 @@ def _next_flag(words: list[str], table: Mapping[str, Flag]) -> tuple[Flag, str]:
     return flag, words.pop(0)
 
 
+def _is_boolean(word: str) -> bool:
+    try:
+        boolean(word)
+    except ValueError:
+        return False
+    return True
+
+
 def describe_flags(flags: Iterable[Flag]) -> str:
     """The table for people, one flag a paragraph."""
     parts = []
     for flag in flags:
         value = "" if flag.is_switch else f" {flag.metavar}"
-        shown = str(flag.default).lower() if flag.is_switch else flag.default
-        default = f" (default {shown})" if flag.default not in (None, False, "") else ""
-        parts.append(f"  --{flag.name}{value}\n        {flag.help}{default} [{flag.variable}]\n")
+        default = f" (default {_shown(flag.default)})" if flag.default not in _NOTHING else ""
+        variable = f" [{flag.variable}]" if flag.variable else ""
+        parts.append(f"  --{flag.name}{value}\n        {flag.help}{default}{variable}\n")
     return "".join(parts)
+
+
+_NOTHING = (None, False, "")
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return str(default).lower() if isinstance(default, bool) else str(default)

@@ -3,6 +3,7 @@
 
 from fwd.config import RunConfig
 from fwd.core.netconf import NetConf
+from fwd.model import ConfigError
 from fwd.sources.base import LeaseSource
 from fwd.sources.static import StaticSource
 
@@ -11,6 +12,10 @@ def make_source(config: RunConfig, conf: NetConf) -> LeaseSource:
     """The source, not yet at work.  Raises ConfigError."""
     if config.static_leases is not None:
         return StaticSource(config.static_leases, node=config.node_name, vni=conf.backend.vni)
+    if not config.kube_subnet_mgr:
+        raise ConfigError(
+            "leases from etcd: this version cannot, give --kube-subnet-mgr or --static-leases FILE"
+        )
     # Late: aiohttp and what the official client needs are 9 MB that no other node has use for.
     from fwd.sources.kube import KubeSettings, KubeSource  # noqa: PLC0415
     from fwd.sources.kubeclient import ApiAccess  # noqa: PLC0415

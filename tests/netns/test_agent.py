@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fwd.config import OFFLOADS
+from fwd.runflags import OFFLOADS
 from tests.netns.agent_support import Agent, Cluster
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fwd.config import OFFLOADS
+from fwd.runflags import OFFLOADS
 from tests.netns import topo, traffic
 from tests.netns.topo import Counting, Net
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwd import cli, config, flags
+from fwd import cli, config, flags, runflags
 from fwd.config import run_config
 from fwd.flags import HelpAsked, UsageError
 from fwd.model import ConfigError
@@ -28,6 +28,8 @@ def test_the_defaults() -> None:
     assert settings.iface == ()
     assert settings.public_ip is None
     assert settings.disable_offload == frozenset()
+    assert settings.etcd_endpoints == ("http://127.0.0.1:4001", "http://127.0.0.1:2379")
+    assert (settings.cni_conf, settings.cni_conf_dir) == (None, Path("/etc/cni/net.d"))
     assert settings.notes == ()
 
 
@@ -50,13 +52,13 @@ def test_every_flag() -> None:
 
 @given(st.sampled_from(["-{}={}", "--{}={}"]), st.text(min_size=1))
 def test_a_value_after_the_equals_sign_is_taken_as_it_is(form: str, value: str) -> None:
-    values, _ = flags.parse_flags([form.format("node-name", value)], config.RUN_FLAGS, {})
+    values, _ = flags.parse_flags([form.format("node-name", value)], runflags.RUN_FLAGS, {})
     assert values["node_name"] == value
 
 
 @given(st.sampled_from(["-node-name", "--node-name"]), st.text())
 def test_a_value_may_be_the_next_word_whatever_it_looks_like(form: str, value: str) -> None:
-    values, _ = flags.parse_flags([form, value], config.RUN_FLAGS, {})
+    values, _ = flags.parse_flags([form, value], runflags.RUN_FLAGS, {})
     assert values["node_name"] == value
 
 
@@ -97,12 +99,16 @@ def test_a_bad_variable_is_noted_and_the_default_stays() -> None:
         (["--"], "'--' is not a flag"),
         (["---workers=1"], "there is no flag ---workers"),
         (["--nonsense=1"], "there is no flag --nonsense"),
+        (
+            ["--kube-subnet-mrg"],
+            "there is no flag --kube-subnet-mrg, the nearest is --kube-subnet-m",
+        ),
+        (["--ip-masq", "false"], "'false' is not a flag: a switch takes its value as --x=false"),
         (["--workers"], "--workers needs a value"),
         (["--workers=0"], "--workers 0: must be a number from 1 to 64"),
         (["--workers", "x"], "--workers x: must be a number from 1 to 64"),
         (["--source-check=no"], "--source-check no: must be one of strict, loose, off"),
         (["--disable-offload=tso,x"], "--disable-offload tso,x: must be a comma list of vnet-hdr"),
-        (["--public-ip=x"], "--public-ip x: 'x' is not an IP address"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(words: list[str], says: str) -> None:
@@ -112,8 +118,6 @@ def test_a_wrong_command_line_is_one_line(words: list[str], says: str) -> None:
 
 
 def test_what_is_missing_is_said_with_its_cure() -> None:
-    with pytest.raises(ConfigError, match="give --kube-subnet-mgr or --static-leases FILE"):
-        run_config(["--node-name=n1"], {})
     with pytest.raises(ConfigError, match="two sources of leases"):
         run_config(["--node-name=n1", "--kube-subnet-mgr", "--static-leases=x"], {})
     with pytest.raises(ConfigError, match="set NODE_NAME or give --node-name"):
@@ -157,10 +161,10 @@ def test_help_is_asked_anywhere(word: str) -> None:
 
 
 def test_help_names_every_flag_and_its_variable() -> None:
-    text = flags.describe_flags(config.RUN_FLAGS)
-    for flag in config.RUN_FLAGS:
+    text = flags.describe_flags(runflags.RUN_FLAGS)
+    for flag in runflags.RUN_FLAGS:
         assert re.search(rf"--{flag.name}\s", text)
-        assert f"[{flag.variable}]" in text
+        assert flag.name == "version" or f"[{flag.variable}]" in text
 
 
 def test_net_conf_that_cannot_be_used_names_its_path(tmp_path: Path) -> None:
@@ -178,7 +182,7 @@ def test_net_conf_that_cannot_be_used_names_its_path(tmp_path: Path) -> None:
         ([], 2, "fwd: a command is missing"),
         (["nonsense"], 2, "fwd: there is no command 'nonsense'"),
         (["run", "--nonsense"], 2, "fwd run: there is no flag --nonsense"),
-        (["run"], 1, "fwd run: no source of leases"),
+        (["run", "--public-ip=x"], 1, "fwd run: invalid public IP address: x"),
         (["run", *NEEDED, "--net-config-path=/none"], 1, "fwd run: failed to read net conf: /none"),
         (["status", "--run-dir=/none"], 1, "fwd status: no agent answers at /none/fwd.sock"),
     ],
@@ -197,6 +201,16 @@ def test_an_error_is_one_line_and_a_code(
 def test_help_is_no_error(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 0
     assert capfd.readouterr().out.startswith("usage: fwd ")
+
+
+def test_flanneld_is_fwd_run(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.flanneld(["--version"]) == cli.main(["run", "-version"]) == 0
+    shown = capfd.readouterr()
+    assert (shown.out, shown.err) == ("", 2 * f"{config.version()}\n")
+    assert cli.flanneld(["--ip-maske"]) == 2
+    assert capfd.readouterr().err == (
+        "flanneld: there is no flag --ip-maske, the nearest is --ip-masq (see flanneld --help)\n"
+    )
 
 
 def test_the_version(capfd: pytest.CaptureFixture[str]) -> None:

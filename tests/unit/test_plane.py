@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from fwd import config, plane
+from fwd import plane, runflags
 from fwd.node.station import wanted_offloads
 from fwd.ops.report import _SLOWER, drop_reasons
 from fwd.plane import ALL_OFFLOADS, CounterKind, Offload, PlaneSettings, counter_info
@@ -24,15 +24,15 @@ SETTINGS = PlaneSettings(
 
 
 def test_the_librarys_offloads_are_those_of_the_option() -> None:
-    assert set(ALL_OFFLOADS.names) == set(config.OFFLOADS)
-    for name in config.OFFLOADS:
+    assert set(ALL_OFFLOADS.names) == set(runflags.OFFLOADS)
+    for name in runflags.OFFLOADS:
         assert Offload.named(name).names == (name,)
     assert set(_SLOWER) == set(ALL_OFFLOADS), "each has a text for the log"
 
 
 def test_without_a_vnet_header_there_is_no_segmentation_either() -> None:
     assert wanted_offloads(()) == ALL_OFFLOADS
-    assert wanted_offloads({"uso"}).names == tuple(n for n in config.OFFLOADS if n != "uso")
+    assert wanted_offloads({"uso"}).names == tuple(n for n in runflags.OFFLOADS if n != "uso")
     assert not wanted_offloads({"vnet-hdr"}) & (Offload.TSO | Offload.USO | Offload.VNET_HDR)
 
 
