@@ -105,6 +105,12 @@ int vx_plane_commit(struct vx_plane *plane,
 		    const struct vx_peer *peers, uint32_t n_peers,
 		    const struct vx_route *routes, uint32_t n_routes);
 
+/*
+ * Another MTU of the TUN, in force with the next commit.  -EINVAL: out of
+ * bounds, and nothing has changed.
+ */
+int vx_plane_set_mtu(struct vx_plane *plane, uint32_t mtu);
+
 /* Offloads in force now: VX_UDP_SEGMENT goes when a device refuses it. */
 uint32_t vx_plane_offloads(const struct vx_plane *plane);
 

@@ -56,8 +56,7 @@ static enum counter take_ecn(const struct outer *outer, struct pkt *p)
 	return NO_DROP;
 }
 
-static void take_unfinished(const struct vx_settings *s, struct pkt *p,
-			    uint32_t gso_hint)
+static void take_unfinished(uint32_t mtu, struct pkt *p, uint32_t gso_hint)
 {
 	uint32_t dlen = p->len - p->payload;
 
@@ -70,8 +69,8 @@ static void take_unfinished(const struct vx_settings *s, struct pkt *p,
 		p->gso_size = gso_hint;
 	/* Longer than this node's MTU and not yet checksummed: segments of
 	 * the sender's path MTU, by rights ours (but see pathmtu.h). */
-	if (p->transport == PROTO_TCP && p->len > s->mtu && p->payload < s->mtu)
-		p->gso_size = s->mtu - p->payload;
+	if (p->transport == PROTO_TCP && p->len > mtu && p->payload < mtu)
+		p->gso_size = mtu - p->payload;
 }
 
 enum counter decap(const struct vx_settings *s, const struct table *t,
@@ -101,7 +100,7 @@ enum counter decap(const struct vx_settings *s, const struct table *t,
 	if (s->source_check == VX_SOURCE_STRICT &&
 	    !source_belongs(t, outer, p))
 		return DROP_IN_SPOOFED_SOURCE;
-	take_unfinished(s, p, gso_hint);
+	take_unfinished(t->mtu, p, gso_hint);
 	return take_ecn(outer, p);
 }
 

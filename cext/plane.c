@@ -38,6 +38,21 @@ int vx_plane_commit(struct vx_plane *plane,
 	return error;
 }
 
+static bool mtu_fits(uint32_t mtu)
+{
+	return mtu >= VX_MIN_MTU && mtu <= IP_MAX_LEN;
+}
+
+int vx_plane_set_mtu(struct vx_plane *plane, uint32_t mtu)
+{
+	if (!mtu_fits(mtu))
+		return -EINVAL;
+	/* Workers have their settings from here too, but the MTU they read
+	 * in the table. */
+	plane->settings.mtu = mtu;
+	return 0;
+}
+
 uint32_t vx_plane_retired(struct vx_plane *plane)
 {
 	return snapshot_reap(&plane->snapshot);
@@ -80,7 +95,7 @@ static int check(const struct vx_settings *s)
 		return -EAFNOSUPPORT;
 	if (s->workers < 1 || s->workers > VX_MAX_WORKERS || s->sources < 1 ||
 	    s->sources > VX_MAX_SOURCES || s->vni >= 1 << 24 ||
-	    s->mtu < VX_MIN_MTU || s->mtu > IP_MAX_LEN || s->port == 0)
+	    !mtu_fits(s->mtu) || s->port == 0)
 		return -EINVAL;
 	return 0;
 }

@@ -111,6 +111,7 @@ struct table *table_build(const struct vx_settings *settings,
 	if (!t)
 		return NULL;
 	t->family = settings->family;
+	t->mtu = settings->mtu;
 	t->n_peers = n_peers;
 	t->peers = aligned_alloc(_Alignof(struct peer), size);
 	if (t->peers) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One snapshot of who owns what: inner destination -> peer by longest prefix
- * match, outer source -> known or not.  Built whole by the control thread,
- * never written again.
+ * match, outer source -> known or not; and of the one setting that may change
+ * while packets flow, the MTU.  Built whole by the control thread, never
+ * written again.
  */
 #pragma once
 #include <netinet/in.h>
@@ -25,6 +26,7 @@ struct peer {
 
 struct table {
 	uint8_t family;
+	uint32_t mtu;			/* of the TUN at this commit */
 	uint32_t n_peers;
 	struct peer *peers;
 

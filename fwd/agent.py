@@ -136,12 +136,27 @@ class Agent:
                 case Trouble():
                     self._keep(event.text)
                 case Hint.LINKS:
+                    await self._follow_underlay()
                     await self._forwarder.look_after_links()
                 case Hint.TICK:
+                    if self._forwarder.underlay_trouble is not None:
+                        await self._follow_underlay()
                     await self._forwarder.look_after_tunnel()
                     self._report()
         except OSError as error:
             log.warning("failed", error=error.strerror or error)
+
+    async def _follow_underlay(self) -> None:
+        """Peers learn at once where this node is now."""
+        before = self._forwarder.station
+        try:
+            await self._forwarder.follow_underlay()
+        finally:
+            after = self._forwarder.station
+            if after.underlay.address != before.underlay.address:
+                self._source.reconnect()
+            if after.lease != before.lease:
+                self._source.announce(after.lease)
 
     async def _on_snapshot(self, snapshot: Snapshot) -> None:
         before = self._forwarder.station.lease

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 # cffi's objects are of no type that mypy knows; everything that leaves this module has one.
 from fwd._plane import ffi, lib
@@ -154,6 +155,11 @@ class Plane:
             len(plan.routes),
         )
         _check(done, f"commit {len(plan.routes)} routes", self.settings)
+
+    def set_mtu(self, mtu: int) -> None:
+        """Another MTU of the TUN, bytes; it is in force with the next commit."""
+        _check(lib.vx_plane_set_mtu(self._handle, mtu), f"set the MTU to {mtu}", self.settings)
+        self.settings = replace(self.settings, mtu=mtu)
 
     def counters(self) -> dict[str, int]:
         """All counters by name, summed over the workers."""

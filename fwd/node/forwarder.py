@@ -22,7 +22,7 @@ from fwd.core.netconf import NetConf
 from fwd.core.plan import make_plan
 from fwd.model import FwdError, Lease, OwnLease, Plan
 from fwd.node.rundir import RunDir
-from fwd.node.station import Station, find_station, remember
+from fwd.node.station import Station, find_station, follow_underlay, remember
 from fwd.node.tunnel import Health, Tunnel
 from fwd.ops import log
 
@@ -38,6 +38,10 @@ class Forwarder:
         self._run_dir = run_dir
         self._all_or_nothing = all_or_nothing
         self._backoff = Backoff()
+        self._leases: tuple[Lease, ...] = ()
+        """The last ones in force, with those that were refused."""
+        self.underlay_trouble: str | None = None
+        """Why the underlay cannot be followed now, if it cannot."""
         # Set by begin(), before anything else is called.
         self.own: OwnLease
         """This node's lease as its source said it, with the MAC that it has here."""
@@ -52,7 +56,9 @@ class Forwarder:
         """
         station = await self._find_station(own)
         book = self._new_book(station)
+        leases = tuple(leases)
         book.replace(leases)
+        self._leases = leases
         self.own, self.station, self.book = _settled(own, station), station, book
         self._tell_station("underlay")
         self.tunnel = Tunnel(station.layout, station.settings)
@@ -71,7 +77,9 @@ class Forwarder:
             station = await self._find_station(own)
             if station.lease != self.station.lease:
                 book = self._new_book(station)
+        leases = tuple(leases)
         delta = book.replace(leases)
+        self._leases = leases
         before = self.station
         self.own, self.station, self.book = _settled(own, station), station, book
         if station != before:
@@ -92,10 +100,36 @@ class Forwarder:
         station = self.station
         if (station.layout, station.settings) == (before.layout, before.settings):
             self.tunnel.commit(self._plan())
+        elif _at_mtu_of(before, station) == before:
+            self.tunnel.plan = self._plan()
+            await self.tunnel.resize(station.layout, station.settings)
         else:
             self.tunnel.reshape(station.layout, station.settings, self._plan())
             await self._reopen()
         self._remember()
+
+    async def follow_underlay(self) -> None:
+        """The underlay's address or MTU may be another one: moves there, once it can be used.
+
+        A new MTU disturbs no packet.  A new address means new sockets; device and leases stay.
+        """
+        before = self.station
+        try:
+            station = await follow_underlay(before, self.own, self._config, self._conf)
+            if station == before:
+                self.underlay_trouble = None
+                return
+            book = self._new_book(station)
+            book.replace(self._leases)
+        except (FwdError, OSError) as error:
+            if self.underlay_trouble != (text := reason(error)):
+                log.warning("underlay-lost", error=text, kept=before.underlay.address)
+            self.underlay_trouble = text
+            return
+        self.underlay_trouble = None
+        self.station, self.book = station, book
+        self._tell_station("underlay-changed")
+        await self._move(before)
 
     async def look_after_links(self) -> None:
         """Links changed: repairs the device, or makes it anew."""
@@ -161,6 +195,7 @@ class Forwarder:
             public_ip=lease.public_ip,
             interface=underlay.name,
             address=underlay.address,
+            mtu=underlay.mtu,
         )
         if self._config.public_ip not in (None, lease.public_ip):
             log.warning(
@@ -168,6 +203,16 @@ class Forwarder:
                 text=f"--public-ip is {self._config.public_ip}, but peers send to "
                 f"{lease.public_ip}, as the own lease says",
             )
+
+
+def _at_mtu_of(other: Station, station: Station) -> Station:
+    """A station, were it not for its MTU."""
+    return replace(
+        station,
+        underlay=replace(station.underlay, mtu=other.underlay.mtu),
+        layout=replace(station.layout, mtu=other.layout.mtu),
+        settings=replace(station.settings, mtu=other.settings.mtu),
+    )
 
 
 def _settled(own: OwnLease, station: Station) -> OwnLease:

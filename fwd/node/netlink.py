@@ -6,13 +6,14 @@ called again at any time.  They block for some milliseconds; the agent calls the
 because pyroute2's asyncio classes cannot live in uvloop's loop (it takes no netlink sockets as
 datagram endpoints).  Being told of changes is `node.linkwatch`'s.
 
-Which device and which addresses is decided elsewhere (`core.netconf`, `node.tunnel`).
+Which device and which addresses is decided elsewhere (`core.netconf`, `node.tunnel`), and which
+interface carries the outer packets in `node.underlay`.
 """
 
 import errno
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any
@@ -21,12 +22,12 @@ from msgspec import Struct
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fwd.model import IPV4, IPV6, Address, ConfigError, Network
+from fwd.model import IPV4, IPV6, Address, Network
 
 _AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
 _MAIN_TABLE = 254
 _IFF_UP = 1
-_IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x20, 0x80
+_IFA_F_TEMPORARY, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x20, 0x80
 _SCOPE_GLOBAL, _SCOPE_LINK = 0, 253
 _RTPROT_BOOT = 3
 _ADDR_GEN_NONE = 1
@@ -34,13 +35,16 @@ _TYPE_TUN = 1
 """IFF_TUN; 2 is IFF_TAP."""
 
 
-class Underlay(Struct, frozen=True):
-    """The interface that carries outer packets, and this node's address on it."""
+class InterfaceAddress(Struct, frozen=True, kw_only=True):
+    """One address as the kernel shows it."""
 
-    name: str
     index: int
-    mtu: int
+    """Of its interface."""
     address: Address
+    is_global: bool
+    is_permanent: bool
+    is_temporary: bool
+    """RFC 8981: made up for privacy and soon another one."""
 
 
 class Device(Struct, frozen=True):
@@ -81,82 +85,26 @@ def _netlink(doing: str) -> Iterator[Any]:
         raise OSError(error.code, f"cannot {doing}: {hint}") from error
 
 
-def find_underlay(
-    interfaces: Sequence[str],
-    *,
-    public_ip: Address | None,
-    lease_ip: Address | None,
-    family: int = IPV4,
-) -> Underlay:
-    """The interface for outer packets (flannel spec 10.2).
-
-    The first of `interfaces` (names or addresses) that exists; else the one that owns public_ip;
-    else the one that owns lease_ip, where there is one; else that of the default route.
-    """
-    with _netlink("look at the interfaces") as ipr:
-        addresses = _addresses(ipr, family)
-        if interfaces:
-            return _first_given(ipr, interfaces, addresses, family)
-        if public_ip is not None:
-            index = _owner(addresses, public_ip)
-            if index is None:
-                raise ConfigError(
-                    "Failed to find any valid interface to use: error looking up interface "
-                    f"{public_ip}: no interface with given IP found (behind NAT give --iface too)"
-                )
-            return _underlay(ipr, index, public_ip)
-        index = _owner(addresses, lease_ip)
-        if index is not None and lease_ip is not None:
-            return _underlay(ipr, index, lease_ip)
-        index = _default_route(ipr, family)
-        return _underlay(ipr, index, _best_address(ipr, addresses, index, family))
+def find_addresses(family: int, *, index: int = 0) -> list[InterfaceAddress]:
+    """Addresses of one interface, or of all; the kernel's order, deprecated ones left out."""
+    only = {"index": index} if index else {}
+    with _netlink("look at the addresses") as ipr:
+        return [
+            InterfaceAddress(
+                index=message["index"],
+                address=_text_address(message),
+                is_global=message["scope"] < _SCOPE_LINK,
+                is_permanent=bool(_flags(message) & _IFA_F_PERMANENT),
+                is_temporary=family == IPV6 and bool(_flags(message) & _IFA_F_TEMPORARY),
+            )
+            for message in ipr.get_addr(family=_AF[family], **only)
+            if not _flags(message) & _IFA_F_DEPRECATED
+        ]
 
 
-def _addresses(ipr: Any, family: int) -> list[Any]:  # noqa: ANN401 - pyroute2 has no types
-    return list(ipr.get_addr(family=_AF[family]))
-
-
-def _text_address(message: Any) -> Address:  # noqa: ANN401
+def _text_address(message: Any) -> Address:  # noqa: ANN401 - pyroute2 has no types
     """IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS then the other one."""
     return ip_address(message.get("local") or message.get("address"))
-
-
-def _owner(addresses: list[Any], wanted: Address | None) -> int | None:
-    return next((int(m["index"]) for m in addresses if _text_address(m) == wanted), None)
-
-
-def _first_given(
-    ipr: Any,  # noqa: ANN401
-    interfaces: Sequence[str],
-    addresses: list[Any],
-    family: int,
-) -> Underlay:
-    for given in interfaces:
-        with suppress(ValueError):
-            address = ip_address(given)
-            index = _owner(addresses, address)
-            if index is not None:
-                return _underlay(ipr, index, address)
-        for index in ipr.link_lookup(ifname=given):
-            return _underlay(ipr, index, _best_address(ipr, addresses, index, family))
-    raise ConfigError(
-        "Failed to find interface to use that matches the interfaces and/or regexes provided: "
-        + ", ".join(interfaces)
-    )
-
-
-def _best_address(ipr: Any, addresses: list[Any], index: int, family: int) -> Address:  # noqa: ANN401
-    """Global before link-local, permanent before dynamic, the kernel's order within these."""
-    own = [message for message in addresses if message["index"] == index]
-    usable = [message for message in own if not _flags(message) & _IFA_F_DEPRECATED]
-    if not usable:
-        name = ipr.get_links(index)[0].get("ifname")
-        raise ConfigError(f"failed to find IPv{family} address for interface {name}")
-    best = min(
-        usable,
-        key=lambda m: (m["scope"] >= _SCOPE_LINK, not _flags(m) & _IFA_F_PERMANENT),
-    )
-    return _text_address(best)
 
 
 def _flags(message: Any) -> int:  # noqa: ANN401
@@ -164,35 +112,38 @@ def _flags(message: Any) -> int:  # noqa: ANN401
     return int(message.get("flags") or 0)
 
 
-def _default_route(ipr: Any, family: int) -> int:  # noqa: ANN401
-    for route in ipr.get_default_routes(family=_AF[family], table=_MAIN_TABLE):
-        hops = route.get("multipath") or [{"oif": route.get("oif")}]
-        for hop in hops:
-            if hop.get("oif"):
-                return int(hop["oif"])
-        raise ConfigError("found default route but could not determine interface: give --iface")
-    raise ConfigError("unable to find default route: give --iface or --public-ip")
+def default_route(family: int) -> tuple[int, ...]:
+    """Interfaces of the first default route of the main table, which may name none; () for none.
+
+    A hop without an interface is number 0.
+    """
+    with _netlink("look at the routes") as ipr:
+        for route in ipr.get_default_routes(family=_AF[family], table=_MAIN_TABLE):
+            hops = route.get("multipath") or [{"oif": route.get("oif")}]
+            return tuple(hop.get("oif") or 0 for hop in hops)
+    return ()
 
 
-def _underlay(ipr: Any, index: int, address: Address) -> Underlay:  # noqa: ANN401
-    link = ipr.get_links(index)[0]
-    name, mtu = link.get("ifname"), link.get("mtu")
-    if not mtu:
-        raise ConfigError(f"failed to determine MTU for {name} interface")
-    return Underlay(name=name, index=index, mtu=mtu, address=address)
+def route_to(address: Address) -> tuple[int, Address | None]:
+    """Interface and source address by which the kernel would send there.  OSError: by none."""
+    with _netlink(f"find a route to {address}") as ipr:
+        route = ipr.route("get", dst=str(address), family=_AF[address.version])[0]
+        source = route.get("prefsrc")
+        return int(route.get("oif")), ip_address(source) if source else None
 
 
-def find_device(name: str) -> Device | None:
-    """The link of this name, if there is one."""
-    with _netlink(f"look at {name}") as ipr:
-        link = _link(ipr, name)
+def find_device(which: str | int) -> Device | None:
+    """The link of this name or number, if there is one."""
+    with _netlink(f"look at {which}") as ipr:
+        link = _link(ipr, which)
         return None if link is None else _device(link)
 
 
-def _link(ipr: Any, name: str) -> Any:  # noqa: ANN401
-    """One link, asked for by name: a dump would decode every Pod's veth."""
+def _link(ipr: Any, which: str | int) -> Any:  # noqa: ANN401
+    """One link, asked for by itself: a dump would decode every Pod's veth."""
+    key = {"ifname": which} if isinstance(which, str) else {"index": which}
     try:
-        return ipr.link("get", ifname=name)[0]
+        return ipr.link("get", **key)[0]
     except NetlinkError as error:
         if error.code == errno.ENODEV:
             return None

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fwd.config import RunConfig
 from fwd.core.identity import MacMemory, choose_mac
 from fwd.core.netconf import NetConf
 from fwd.core.text import format_mac
-from fwd.model import ConfigError, Lease, OwnLease
-from fwd.node import netlink, subnetfile
+from fwd.model import IPV4, Address, ConfigError, Lease, OwnLease
+from fwd.node import netlink, subnetfile, underlay
 from fwd.node.rundir import RunDir
 from fwd.ops import log
 from fwd.plane import ALL_OFFLOADS, Offload, PlaneSettings, SourceCheck
@@ -26,47 +27,75 @@ class Station(Struct, frozen=True):
     """All that follows from the own lease and the machine: when it changes, the tunnel is new."""
 
     lease: Lease
-    underlay: netlink.Underlay
+    underlay: underlay.Underlay
     layout: netlink.Layout
     settings: PlaneSettings
 
 
 async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir: RunDir) -> Station:
     """Where this node stands; looks, and notes the MAC.  Raises FwdError or OSError."""
-    backend = conf.backend
     family = own.subnet.version
-    network = conf.networks.get(family)
-    if network is None:
+    if family not in conf.networks:
         raise ConfigError(
             f"node {own.node}: subnet {own.subnet}: IPv{family} is not enabled in net-conf.json"
         )
-    chosen = own.underlay_ip or config.public_ip
-    underlay = await asyncio.to_thread(
-        netlink.find_underlay,
-        config.iface,
-        public_ip=chosen,
+    selected = await asyncio.to_thread(underlay.choose, _selection(own, config))
+    mac = await _settle_mac(own, conf.backend.device(family), run_dir)
+    return _station(replace(own, vtep_mac=mac), selected, config, conf)
+
+
+async def follow_underlay(
+    station: Station, own: OwnLease, config: RunConfig, conf: NetConf
+) -> Station:
+    """The same station where the underlay is now.  Raises ConfigError while that is nowhere."""
+    now = await asyncio.to_thread(underlay.follow, station.underlay, _selection(own, config))
+    if now == station.underlay:
+        return station
+    return _station(replace(own, vtep_mac=station.lease.vtep_mac), now, config, conf)
+
+
+def _selection(own: OwnLease, config: RunConfig) -> underlay.Selection:
+    return underlay.Selection(
+        family=own.subnet.version,
+        interfaces=config.iface,
+        patterns=config.iface_regex,
+        can_reach=config.iface_can_reach,
+        public_ip=_public_ip(own, config),
         lease_ip=own.public_ip,
-        family=family,
     )
-    device = backend.device(family)
-    lease = Lease(
-        node=own.node,
-        subnet=own.subnet,
-        public_ip=own.public_ip or chosen or underlay.address,
-        vtep_mac=await _settle_mac(own, device, run_dir),
-        vni=backend.vni,
-    )
-    mtu = backend.device_mtu(family, underlay.mtu)
-    address = own.subnet.network_address
+
+
+def _public_ip(own: OwnLease, config: RunConfig) -> Address | None:
+    """The operator's word: the Node's annotation before the flag."""
+    given = config.public_ip if own.subnet.version == IPV4 else config.public_ipv6
+    return own.underlay_ip or given
+
+
+def _station(own: OwnLease, link: underlay.Underlay, config: RunConfig, conf: NetConf) -> Station:
+    """What follows from the own lease, its MAC settled, and the underlay."""
+    assert own.vtep_mac is not None
+    backend, family = conf.backend, own.subnet.version
+    device, mtu = backend.device(family), backend.device_mtu(family, link.mtu)
     return Station(
-        lease=lease,
-        underlay=underlay,
-        layout=netlink.Layout(device=device, address=address, network=network, mtu=mtu),
+        lease=Lease(
+            node=own.node,
+            subnet=own.subnet,
+            public_ip=own.public_ip or _public_ip(own, config) or link.address,
+            vtep_mac=own.vtep_mac,
+            vni=backend.vni,
+        ),
+        underlay=link,
+        layout=netlink.Layout(
+            device=device,
+            address=own.subnet.network_address,
+            network=conf.networks[family],
+            mtu=mtu,
+        ),
         settings=PlaneSettings(
             device=device,
             family=family,
-            mac=lease.vtep_mac,
-            local=underlay.address,
+            mac=own.vtep_mac,
+            local=link.address,
             vni=backend.vni,
             port=backend.port,
             mtu=mtu,

@@ -9,6 +9,7 @@ the one that the plane reads from, everything is made anew and the plan is commi
 import asyncio
 import errno
 from collections import Counter
+from contextlib import suppress
 from enum import Enum
 
 from fwd.model import Plan
@@ -94,6 +95,17 @@ class Tunnel:
         if self.plane is not None:
             self.plane.commit(self.plan)
         self.behind = False
+
+    async def resize(self, layout: netlink.Layout, settings: PlaneSettings) -> None:
+        """Another MTU, while packets flow.  Raises OSError if the plane cannot take it yet."""
+        self.layout, self.settings = layout, settings
+        if self.plane is not None:
+            self.plane.set_mtu(settings.mtu)
+            self.recommit()
+            with suppress(
+                OSError
+            ):  # check() finds what is lacking then, or that the device is lost
+                await asyncio.to_thread(netlink.apply, layout)
 
     def reshape(self, layout: netlink.Layout, settings: PlaneSettings, plan: Plan) -> None:
         """Closes, and makes all the next open()'s business."""

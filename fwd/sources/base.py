@@ -47,6 +47,9 @@ class LeaseSource(Protocol):
         Returns at once; a source that cannot publish now does it when it can.
         """
 
+    def reconnect(self) -> None:
+        """This node has another address: what is connected from the old one hears nothing more."""
+
     def ready(self) -> None:
         """The data path stands: Pods may be placed on this node."""
 

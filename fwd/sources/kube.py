@@ -146,6 +146,10 @@ class KubeSource:
         """Annotates this Node with the lease, and again whenever somebody undoes that."""
         self._node.announce(lease)
 
+    def reconnect(self) -> None:
+        """Without this a watch would end by its silence only, and a patch by its time limit."""
+        self._api.reconnect()
+
     def ready(self) -> None:
         """Tells the Node that its network is up, unless told to leave that."""
         if self._settings.set_node_network_unavailable:

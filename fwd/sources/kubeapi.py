@@ -78,6 +78,8 @@ class KubeApi:
         self._configuration: Any = None
         self._transport: Any = None
         self._has_stale_transport = False
+        self._answers: set[aiohttp.ClientResponse] = set()
+        """That are being read."""
         self.server = ""
         """The URL; empty before open()."""
 
@@ -93,6 +95,12 @@ class KubeApi:
         self._has_stale_transport = False
         if transport is not None:
             await transport.close()
+
+    def reconnect(self) -> None:
+        """Breaks off what is being read; the next request begins with a new connection."""
+        self._has_stale_transport = True
+        for answer in tuple(self._answers):
+            answer.close()
 
     async def pod(self, namespace: str, name: str) -> bytes:
         """A Pod."""
@@ -154,6 +162,7 @@ class KubeApi:
                 response = await self._send(method, target, body=body, read=read)
             if response.status != 200:
                 raise await _refusal(response, doing)
+            self._answers.add(response)
             yield response
         except aiohttp.SocketTimeoutError as error:
             raise Silent(f"cannot {doing}: {self.server} is silent") from error
@@ -166,6 +175,7 @@ class KubeApi:
             raise Unreachable(f"cannot {doing}: {_line(error)}") from error
         finally:
             if response is not None:
+                self._answers.discard(response)
                 response.release()  # to the pool if it was read to its end, else closed
 
     async def _send(

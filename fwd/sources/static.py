@@ -158,8 +158,11 @@ class StaticSource:
     def announce(self, lease: Lease) -> None:
         """Peers have their own file."""
 
+    def reconnect(self) -> None:
+        """A file is not connected to."""
+
     def ready(self) -> None:
-        """As above."""
+        """Peers have their own file."""
 
     def state(self) -> SourceState:
         """Which file."""

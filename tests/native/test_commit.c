@@ -5,6 +5,7 @@
  * FWD_TEST_COMMITS: how many; `make commits` has 10,000 of each
  * flavour.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,8 @@ static void check_counters(struct vx_plane *plane)
 static void commit(struct vx_plane *plane, uint32_t round)
 {
 	change(round);
+	CHECK_EQ(vx_plane_set_mtu(plane, VX_MIN_MTU - 1), -EINVAL);
+	CHECK_EQ(vx_plane_set_mtu(plane, 1400 + round % 64), 0);
 	/* A few leases leave and come back. */
 	CHECK_EQ(vx_plane_commit(plane, peers, LEASES, routes,
 				 LEASES - round % 64), 0);

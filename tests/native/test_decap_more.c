@@ -122,6 +122,25 @@ TEST(tcp_of_kernel_peers)
 	each_family(kernel_tcp);
 }
 
+/* Another MTU comes with another table, never in the middle of one. */
+TEST(mtu_is_the_tables)
+{
+	struct frame f = frame_new(IPV4);
+	uint32_t header;
+	struct pkt p;
+
+	f.spec.proto = PROTO_TCP;
+	header = spec_header(&f.spec);
+	f.settings.mtu = 1000;
+	p = undone(&f, PROTO_TCP, 3000, 0, true);
+	CHECK_EQ(p.gso_size, FRAME_MTU - header);
+	table_free(f.table);
+	frame_table(&f);
+	p = undone(&f, PROTO_TCP, 3000, 0, true);
+	CHECK_EQ(p.gso_size, 1000 - header);
+	frame_free(&f);
+}
+
 /* Headers longer than the MTU leave nothing to segment with. */
 TEST(tcp_with_absurd_headers)
 {

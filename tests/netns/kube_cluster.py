@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
 _ECHO = """
-import socket
-listener = socket.create_server(("10.244.2.0", 5001))
+import socket, sys
+listener = socket.create_server((sys.argv[1], 5001))
 connection, _ = listener.accept()
 while data := connection.recv(65536):
     connection.sendall(data)
 """
 _ASK = """
 import select, socket, sys, time
-connection = socket.create_connection(("10.244.2.0", 5001), timeout=10)
+connection = socket.create_connection((sys.argv[1], 5001), timeout=10)
 longest, count = 0.0, 0
 print("flows", flush=True)
 while not select.select([sys.stdin], [], [], 0.01)[0]:
@@ -85,12 +85,12 @@ class ServerThread:
 
 
 class Flow:
-    """TCP from n1 to n2 that asks and is answered, a hundred times a second."""
+    """TCP between two nodes that asks and is answered, a hundred times a second."""
 
-    def __init__(self, n1: Namespace, n2: Namespace) -> None:
-        self._echo = _python(n2, _ECHO)
-        wait_for("the echo", lambda: "5001" in n2.run("ss", "-ltn").stdout)
-        self._ask = _python(n1, _ASK)
+    def __init__(self, asker: Namespace, echoer: Namespace, address: str) -> None:
+        self._echo = _python(echoer, _ECHO, address)
+        wait_for("the echo", lambda: "5001" in echoer.run("ss", "-ltn").stdout)
+        self._ask = _python(asker, _ASK, address)
         assert self._ask.stdout is not None
         assert self._ask.stdout.readline() == b"flows\n"
 
@@ -108,9 +108,9 @@ class Flow:
             process.communicate(timeout=WAIT_SECONDS)
 
 
-def _python(namespace: Namespace, program: str) -> "subprocess.Popen[bytes]":
+def _python(namespace: Namespace, program: str, *words: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        ["ip", "netns", "exec", namespace.name, sys.executable, "-c", program],
+        ["ip", "netns", "exec", namespace.name, sys.executable, "-c", program, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -168,8 +168,9 @@ class KubeCluster(Cluster):
         new.write_text(token)
         new.rename(self.directory / "token")
 
-    def flow(self) -> Flow:
-        return self._keep(Flow(self.n1, self.n2))
+    def flow(self, to: str = "n2") -> Flow:
+        """From n1 through the tunnel."""
+        return self._keep(Flow(self.n1, getattr(self, to), f"10.244.{to[1:]}.0"))
 
     def third_is(self, agent: Agent, address: str) -> bool:
         """Whether an agent has n3 at this address."""

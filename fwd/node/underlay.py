@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which interface carries the outer packets, and what becomes of it later (flannel spec 10.2).
+
+Choosing goes by flannel's order and in its words: --iface, --iface-regex, --iface-can-reach;
+without these --public-ip as the address of the interface, and else the default route.
+
+Following goes further than flannel, which looks once.  The interface that was chosen is kept for as
+long as it exists, and its address for as long as it is there; when it is gone, the best of the
+interface's others follows it.  Whoever chose by an address wants that one: there is nothing to
+follow, only to wait for.  An interface without a usable address is waited for too, and no other is
+taken in its place: a default route that moves away for a second must not move the node.
+"""
+
+import re
+import socket
+import warnings
+from contextlib import suppress
+
+from msgspec import Struct
+
+from fwd.core.text import parse_address
+from fwd.model import IPV4, Address, ConfigError
+from fwd.node import netlink
+from fwd.ops import log
+
+_POSIX_CLASS = re.compile(r"\[:\^?\w+:\]")
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """What the operator said about the underlay, for one family."""
+
+    family: int
+    interfaces: tuple[str, ...] = ()
+    """Names or addresses."""
+    patterns: tuple[str, ...] = ()
+    can_reach: str = ""
+    public_ip: Address | None = None
+    lease_ip: Address | None = None
+    """Where peers send by the own lease, which selects an interface where nothing else does."""
+
+
+class Underlay(Struct, frozen=True):
+    """The interface that carries outer packets, and this node's address on it."""
+
+    name: str
+    index: int
+    mtu: int
+    address: Address
+    is_fixed: bool = False
+    """Chosen by its address: no other one will do."""
+
+
+class Miss(ConfigError):  # noqa: N818 - read as "raise Miss"
+    """This way leads to no interface; the next one may."""
+
+
+def choose(selection: Selection) -> Underlay:
+    """The interface for outer packets.  Raises ConfigError in flannel's words."""
+    family, given = selection.family, selection.public_ip
+    if selection.interfaces or selection.patterns or selection.can_reach:
+        return _first_match(selection)
+    try:
+        if given is not None:
+            return _owner(given, f"behind NAT give --iface too: error looking up interface {given}")
+        if selection.lease_ip is not None:
+            with suppress(Miss):  # behind NAT
+                return _owner(selection.lease_ip, "the own lease")
+        return _best(_of_default_route(family), family)
+    except Miss as miss:
+        raise ConfigError(f"Failed to find any valid interface to use: {miss}") from miss
+
+
+def follow(before: Underlay, selection: Selection) -> Underlay:
+    """Where the underlay is now.  ConfigError while there is nothing that can be used."""
+    device = netlink.find_device(before.index) or netlink.find_device(before.name)
+    if device is None:
+        return choose(selection)
+    addresses = netlink.find_addresses(selection.family, index=device.index)
+    if before.address in {one.address for one in addresses}:
+        return _underlay(device.index, before.address, is_fixed=before.is_fixed)
+    if before.is_fixed:
+        raise Miss(f"{before.address} is gone from {device.name}, and it was asked for")
+    return _best(device.index, selection.family)
+
+
+def _first_match(selection: Selection) -> Underlay:
+    family = selection.family
+    ways = (
+        *((_given, text) for text in selection.interfaces),
+        *((_matching, text) for text in selection.patterns),
+        *((_towards, text) for text in (selection.can_reach,) if text),
+    )
+    misses: list[str] = []
+    for look, text in ways:
+        try:
+            found = _at_public_ip(look(text, family), selection)
+        except Miss as miss:
+            misses.append(str(miss))
+            continue
+        for missed in misses:
+            log.info("interface-missed", error=missed)
+        return found
+    raise ConfigError(
+        "Failed to find interface to use that matches the interfaces and/or regexes provided: "
+        + "; ".join(misses)
+    )
+
+
+def _given(text: str, family: int) -> Underlay:
+    """--iface: an address, else a name."""
+    try:
+        address = parse_address(text)
+    except ValueError:
+        device = netlink.find_device(text) if text in _names().values() else None
+        if device is None:
+            raise Miss(f"error looking up interface {text}: no such network interface") from None
+        return _best(device.index, family)
+    return _owner(address, f"error looking up interface {text}")
+
+
+def _matching(text: str, family: int) -> Underlay:
+    """--iface-regex: searched in all addresses, then in all names, in the kernel's order."""
+    pattern = _compiled(text)
+    addresses = netlink.find_addresses(family)
+    names = _names()
+    for index in names:
+        for one in addresses:
+            if one.index == index and pattern.search(str(one.address)):
+                return _underlay(index, one.address)
+    for index, name in names.items():
+        if pattern.search(name):
+            return _best(index, family)
+    found = (
+        f"{name}:{','.join(str(one.address) for one in addresses if one.index == index)}"
+        for index, name in names.items()
+    )
+    raise Miss(
+        f"could not match pattern {text} to any of the available network interfaces "
+        f"({', '.join(found)})"
+    )
+
+
+def _compiled(text: str) -> re.Pattern[str]:
+    """Go's syntax as far as Python's is the same; what is not must not mean something else."""
+    failed = f"could not compile the IP address regex '{text}'"
+    if _POSIX_CLASS.search(text):
+        raise Miss(f"{failed}: classes like [:digit:] are unknown here, write \\d or 0-9")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return re.compile(text)
+    except (re.error, FutureWarning, DeprecationWarning) as error:
+        raise Miss(f"{failed}: {error}") from error
+
+
+def _towards(text: str, family: int) -> Underlay:
+    """--iface-can-reach: the interface and the source address of the route there."""
+    try:
+        target = parse_address(text)
+        index, source = netlink.route_to(target)
+    except (ValueError, OSError) as error:
+        raise Miss(f"error looking up the interface that can reach {text}: {error}") from error
+    if target.version != family:
+        raise Miss(f"--iface-can-reach {text} is not an IPv{family} address")
+    return _underlay(index, source) if source else _best(index, family)
+
+
+def _owner(address: Address, failed: str) -> Underlay:
+    for one in netlink.find_addresses(address.version):
+        if one.address == address:
+            return _underlay(one.index, address, is_fixed=True)
+    raise Miss(f"{failed}: no interface with given IP found")
+
+
+def _of_default_route(family: int) -> int:
+    hops = netlink.default_route(family)
+    if not hops:
+        kind = "" if family == IPV4 else " v6"
+        raise Miss(f"unable to find default{kind} route: give --iface or --public-ip")
+    index = next((hop for hop in hops if hop), 0)
+    if not index:
+        raise Miss("found default route but could not determine interface: give --iface")
+    return index
+
+
+def _best(index: int, family: int) -> Underlay:
+    """Global before link-local, permanent before dynamic, lasting before temporary."""
+    own = netlink.find_addresses(family, index=index)
+    if not own:
+        name = _names().get(index, index)
+        raise Miss(f"failed to find IPv{family} address for interface {name}")
+    best = min(own, key=lambda one: (not one.is_global, not one.is_permanent, one.is_temporary))
+    return _underlay(index, best.address)
+
+
+def _at_public_ip(found: Underlay, selection: Selection) -> Underlay:
+    """Peers send to --public-ip: where the interface has it, that is where we must receive."""
+    wanted = selection.public_ip
+    own = netlink.find_addresses(selection.family, index=found.index)
+    if wanted == found.address or wanted not in {one.address for one in own}:
+        return found
+    assert wanted is not None
+    return _underlay(found.index, wanted, is_fixed=True)
+
+
+def _underlay(index: int, address: Address, *, is_fixed: bool = False) -> Underlay:
+    device = netlink.find_device(index)
+    if device is None:
+        raise Miss(f"interface {index} is gone")
+    if not device.mtu:
+        raise Miss(f"failed to determine MTU for {device.name} interface")
+    return Underlay(
+        name=device.name, index=index, mtu=device.mtu, address=address, is_fixed=is_fixed
+    )
+
+
+def _names() -> dict[int, str]:
+    """Interfaces by number, in the kernel's order."""
+    return dict(socket.if_nameindex())
