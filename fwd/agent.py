@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import uvloop
 
-from fwd.config import RunConfig, load_netconf
+from fwd.config import RunConfig, load_netconf, shown
 from fwd.core.netconf import NetConf
 from fwd.model import IPV6, ConfigError, FwdError, Refusal, Snapshot, Trouble
 from fwd.node.forwarder import Forwarder, reason
@@ -28,10 +28,12 @@ from fwd.node.rundir import RunDir
 from fwd.node.savedstate import SavedState
 from fwd.ops import log
 from fwd.ops.gather import gather
+from fwd.ops.health import Health
 from fwd.ops.refusals import RefusalLog
 from fwd.ops.report import Reporter
 from fwd.ops.signals import until_signal
 from fwd.ops.status import Status, StatusServer
+from fwd.ops.systemd import notify_ready
 from fwd.sources.base import LeaseSource
 from fwd.sources.choice import make_source
 
@@ -51,12 +53,19 @@ class Agent:
     """A node that forwards, from its first leases to its end."""
 
     def __init__(
-        self, config: RunConfig, conf: NetConf, *, source: LeaseSource, run_dir: RunDir
+        self,
+        config: RunConfig,
+        conf: NetConf,
+        *,
+        source: LeaseSource,
+        run_dir: RunDir,
+        health: Health,
     ) -> None:
         self._config = config
         self._conf = conf
         self._source = source
         self._run_dir = run_dir
+        self._health = health
         self._events: asyncio.Queue[Snapshot | Trouble | Hint] = asyncio.Queue(maxsize=16)
         self._forwarder = Forwarder(config, conf, run_dir, all_or_nothing=source.all_or_nothing)
         self._saved = _saved_state(config, conf, run_dir)
@@ -82,6 +91,8 @@ class Agent:
             self._tell_forwarding(leases_of="saved state" if begun else "source")
             self._source.announce(self._forwarder.station.lease)
             self._source.ready()
+            self._health.set_ready()
+            notify_ready()
             self._report()
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._feed_source())
@@ -252,6 +263,7 @@ async def run(config: RunConfig) -> NoReturn:
         raise ConfigError(
             f"{config.net_config_path}: EnableIPv6: this version carries IPv4 only, set it to false"
         )
+    log.info("settings", **shown(config))
     for note in config.notes:
         log.warning("environment-ignored", error=note)
     for key in conf.backend.ignored():
@@ -259,7 +271,9 @@ async def run(config: RunConfig) -> NoReturn:
     run_dir = RunDir.open(config.run_dir)
     try:
         source = make_source(config, conf)
-        await Agent(config, conf, source=source, run_dir=run_dir).run()
+        health = Health()
+        async with health.served(config.healthz_ip, config.healthz_port):
+            await Agent(config, conf, source=source, run_dir=run_dir, health=health).run()
     finally:
         run_dir.close()
 

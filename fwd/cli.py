@@ -64,7 +64,7 @@ def _run(argv: list[str]) -> int:
     try:
         settings = config.run_config(argv, os.environ)
     except HelpAsked:
-        print("usage: fwd run --kube-subnet-mgr | --static-leases FILE  [FLAGS]\n")
+        print("usage: fwd run [FLAGS]   (or: flanneld [FLAGS])\n")
         print(flags.describe_flags(runflags.RUN_FLAGS), end="")
         return 0
     except VersionAsked:  # to stderr, as flannel does

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What there is to set: flags and environment into settings, net-conf.json from its file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -98,6 +99,23 @@ def run_config(argv: Sequence[str], environ: Mapping[str, str]) -> RunConfig:
     config = RunConfig(**values, notes=tuple(notes))
     _check_source(config, environ)
     return config
+
+
+def shown(config: RunConfig) -> dict[str, object]:
+    """The settings for the log.  Secrets are left out, wherever somebody wrote them."""
+    fields: dict[str, object] = {}
+    for name in config.__struct_fields__:
+        value = getattr(config, name)
+        if name in _NOT_SHOWN:
+            continue
+        if isinstance(value, tuple | frozenset):
+            value = ",".join(sorted(value) if isinstance(value, frozenset) else value)
+        fields[name] = _USER_IN_URL.sub("//***@", str("" if value is None else value))
+    return fields
+
+
+_NOT_SHOWN = {"etcd_password", "notes"}
+_USER_IN_URL = re.compile(r"//[^/@\s,]*@")
 
 
 def _check_source(config: RunConfig, environ: Mapping[str, str]) -> None:
