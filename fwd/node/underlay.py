@@ -61,10 +61,10 @@ def choose(selection: Selection) -> Underlay:
         return _first_match(selection)
     try:
         if given is not None:
-            return _owner(given, f"behind NAT give --iface too: error looking up interface {given}")
+            return _owner(given, hint=" (behind NAT give --iface too)")
         if selection.lease_ip is not None:
             with suppress(Miss):  # behind NAT
-                return _owner(selection.lease_ip, "the own lease")
+                return _owner(selection.lease_ip)
         return _best(_of_default_route(family), family)
     except Miss as miss:
         raise ConfigError(f"Failed to find any valid interface to use: {miss}") from miss
@@ -115,7 +115,7 @@ def _given(text: str, family: int) -> Underlay:
         if device is None:
             raise Miss(f"error looking up interface {text}: no such network interface") from None
         return _best(device.index, family)
-    return _owner(address, f"error looking up interface {text}")
+    return _owner(address)
 
 
 def _matching(text: str, family: int) -> Underlay:
@@ -131,8 +131,9 @@ def _matching(text: str, family: int) -> Underlay:
         if pattern.search(name):
             return _best(index, family)
     found = (
-        f"{name}:{','.join(str(one.address) for one in addresses if one.index == index)}"
+        f"{name}:{','.join(own)}"
         for index, name in names.items()
+        if (own := [str(one.address) for one in addresses if one.index == index])
     )
     raise Miss(
         f"could not match pattern {text} to any of the available network interfaces "
@@ -165,11 +166,11 @@ def _towards(text: str, family: int) -> Underlay:
     return _underlay(index, source) if source else _best(index, family)
 
 
-def _owner(address: Address, failed: str) -> Underlay:
+def _owner(address: Address, *, hint: str = "") -> Underlay:
     for one in netlink.find_addresses(address.version):
         if one.address == address:
             return _underlay(one.index, address, is_fixed=True)
-    raise Miss(f"{failed}: no interface with given IP found")
+    raise Miss(f"error looking up interface {address}: no interface with given IP found{hint}")
 
 
 def _of_default_route(family: int) -> int:

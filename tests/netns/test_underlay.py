@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which interface is chosen, by each of the operator's ways, and what is said when none is.
+
+One namespace with real devices; the choice runs in a thread that has moved there.  Following is
+tests/netns/test_agent_underlay.py's.
+"""
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from fwd.model import IPV4, IPV6, ConfigError
+from fwd.node import underlay
+from fwd.node.underlay import Selection, Underlay
+from tests.netns.agent_support import Namespace
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+NAME = "ag-choice"
+_CLONE_NEWNET = 0x40000000
+NONE = "Failed to find any valid interface to use: "
+NOT_FOUND = "Failed to find interface to use that matches the interfaces and/or regexes provided: "
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[Namespace]:
+    made = Namespace(NAME)
+    try:
+        for name, mtu in (("e0", 1500), ("e1", 1400), ("e2", 1300)):
+            made.ip("link", "add", name, "type", "bridge")
+            made.ip("link", "set", name, "mtu", str(mtu), "up")
+        for address, device in (
+            ("192.168.7.1/24", "e0"),
+            ("192.168.7.9/24", "e0"),
+            ("10.1.0.1/24", "e1"),
+            ("2001:db8:1::1/64", "e0"),
+        ):
+            made.ip(
+                "address",
+                "add",
+                address,
+                "dev",
+                device,
+                "nodad" if ":" in address else "noprefixroute",
+            )
+        made.ip("address", "add", "169.254.1.1/16", "dev", "e1", "scope", "link")
+        made.ip("route", "add", "192.168.7.0/24", "dev", "e0")
+        made.ip("route", "add", "10.9.0.0/16", "dev", "e0", "src", "192.168.7.9")
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def default_route(there: Namespace) -> Iterator[None]:
+    there.ip("route", "add", "default", "dev", "e1")
+    yield
+    there.ip("route", "del", "default")
+
+
+def choose(*, family: int = IPV4, **given: Any) -> Underlay:  # noqa: ANN401
+    """In the namespace."""
+    for name in ("public_ip", "lease_ip"):
+        if name in given:
+            given[name] = ip_address(given[name])
+    return inside(lambda: underlay.choose(Selection(family=family, **given)))
+
+
+def inside(work: Callable[[], Underlay]) -> Underlay:
+    results: list[Underlay | Exception] = []
+
+    def moved() -> None:
+        handle = os.open(f"/run/netns/{NAME}", os.O_RDONLY)
+        assert ctypes.CDLL(None, use_errno=True).setns(handle, _CLONE_NEWNET) == 0
+        os.close(handle)
+        try:
+            results.append(work())
+        except ConfigError as error:
+            results.append(error)
+
+    thread = threading.Thread(target=moved)
+    thread.start()
+    thread.join(10)
+    (result,) = results
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "address"),
+    [
+        ({"interfaces": ("e0",)}, "e0", "192.168.7.1"),
+        ({"interfaces": ("e1",)}, "e1", "10.1.0.1"),
+        ({"interfaces": ("192.168.7.9",)}, "e0", "192.168.7.9"),
+        ({"interfaces": ("none", "e2", "10.1.0.7", "e1", "e0")}, "e1", "10.1.0.1"),
+        ({"interfaces": ("e0",), "public_ip": "192.168.7.9"}, "e0", "192.168.7.9"),
+        ({"interfaces": ("e0",), "public_ip": "203.0.113.1"}, "e0", "192.168.7.1"),
+        ({"patterns": (r"^10\.1\.",)}, "e1", "10.1.0.1"),
+        ({"patterns": (r"7\.9$",)}, "e0", "192.168.7.9"),
+        ({"patterns": ("(", "[[:digit:]]", "^e[12]$")}, "e1", "10.1.0.1"),
+        ({"patterns": ("e",), "interfaces": ("e1",)}, "e1", "10.1.0.1"),
+        ({"can_reach": "192.168.7.77"}, "e0", "192.168.7.1"),
+        ({"can_reach": "10.9.1.1"}, "e0", "192.168.7.9"),
+        ({"can_reach": "10.9.1.1", "interfaces": ("none",)}, "e0", "192.168.7.9"),
+        ({"public_ip": "192.168.7.9"}, "e0", "192.168.7.9"),
+        ({"public_ip": "10.1.0.1", "lease_ip": "192.168.7.1"}, "e1", "10.1.0.1"),
+        ({"lease_ip": "192.168.7.9"}, "e0", "192.168.7.9"),
+        ({"interfaces": ("e0",), "family": IPV6}, "e0", "2001:db8:1::1"),
+        ({"interfaces": ("2001:db8:1:0::1",), "family": IPV6}, "e0", "2001:db8:1::1"),
+    ],
+)
+@pytest.mark.usefixtures("there")
+def test_choice(given: dict[str, Any], name: str, address: str) -> None:
+    chosen = choose(**given)
+    assert (chosen.name, str(chosen.address)) == (name, address)
+    assert chosen.mtu == {"e0": 1500, "e1": 1400}[name]
+
+
+@pytest.mark.usefixtures("default_route")
+def test_the_default_route_where_nothing_is_said() -> None:
+    chosen = choose()
+    assert (chosen.name, str(chosen.address), chosen.is_fixed) == ("e1", "10.1.0.1", False)
+    assert choose(lease_ip="203.0.113.1").name == "e1"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, NONE + "unable to find default route: "),
+        ({"family": IPV6}, NONE + "unable to find default v6 route: "),
+        (
+            {"public_ip": "203.0.113.1"},
+            NONE + "error looking up interface 203.0.113.1: no interface with given IP found",
+        ),
+        ({"interfaces": ("none",)}, NOT_FOUND + "error looking up interface none: no such"),
+        ({"interfaces": ("e2",)}, NOT_FOUND + "failed to find IPv4 address for interface e2"),
+        (
+            {"interfaces": ("10.0.0.7",)},
+            NOT_FOUND + "error looking up interface 10.0.0.7: no interface with given IP found",
+        ),
+        ({"patterns": ("(",)}, NOT_FOUND + "could not compile the IP address regex '(': "),
+        (
+            {"patterns": ("[[:alpha:]]",)},
+            NOT_FOUND + "could not compile the IP address regex '[[:alpha:]]': classes like",
+        ),
+        (
+            {"patterns": ("^172",)},
+            NOT_FOUND + "could not match pattern ^172 to any of the available network interfaces ("
+            "lo:127.0.0.1, e0:192.168.7.1,192.168.7.9, e1:169.254.1.1,10.1.0.1)",
+        ),
+        ({"can_reach": "x"}, NOT_FOUND + "error looking up the interface that can reach x: "),
+        ({"can_reach": "8.8.8.8"}, NOT_FOUND + "error looking up the interface that can reach 8"),
+    ],
+)
+@pytest.mark.usefixtures("there")
+def test_what_is_said_when_there_is_none(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        choose(**given)
+    assert str(raised.value).startswith(says)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_hop_without_an_interface(there: Namespace) -> None:
+    there.ip("route", "add", "unreachable", "default")
+    try:
+        with pytest.raises(ConfigError, match="default route"):
+            choose()
+    finally:
+        there.ip("route", "del", "unreachable", "default")
