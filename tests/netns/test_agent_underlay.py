@@ -13,6 +13,7 @@ import pytest
 from fwd.lab.apiserver.access import TOKEN
 from tests.netns.agent_support import Agent, Namespace, wait_for
 from tests.netns.kube_cluster import KubeCluster
+from tests.netns.names import own
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -28,8 +29,9 @@ class Triangle(KubeCluster):
 
     def build(self) -> None:
         super().build()
-        self.n3 = self._keep(Namespace("ag-n3"))
-        self.n1.ip("link", "add", "x1", "type", "veth", "peer", "name", "u3", "netns", "ag-n3")
+        self.n3 = self._keep(Namespace(own("ag-n3")))
+        peer = ("peer", "name", "u3", "netns", self.n3.name)
+        self.n1.ip("link", "add", "x1", "type", "veth", *peer)
         for node, device, number in ((self.n1, "x1", 1), (self.n3, "u3", 3)):
             node.ip("address", "add", f"192.168.51.{number}/24", "dev", device)
             node.ip("link", "set", device, "up")
@@ -138,7 +140,8 @@ def test_a_second_address_changes_nothing_until_the_first_one_goes(kube: Triangl
 def test_an_interface_that_is_made_anew_is_found_again(kube: Triangle) -> None:
     kube.n2.ip("link", "del", "u2")
     kube.agents["n2"].says("underlay-lost")
-    kube.n1.ip("link", "add", "u1", "type", "veth", "peer", "name", "u2", "netns", "ag-n2")
+    peer = ("peer", "name", "u2", "netns", kube.n2.name)
+    kube.n1.ip("link", "add", "u1", "type", "veth", *peer)
     for number, node in enumerate((kube.n1, kube.n2), 1):
         node.ip("address", "add", f"192.168.50.{number}{number}/24", "dev", f"u{number}")
         node.ip("address", "add", f"192.168.50.{number}/24", "dev", f"u{number}")

@@ -18,10 +18,11 @@ from fwd.model import IPV4, IPV6, ConfigError
 from fwd.node import underlay
 from fwd.node.underlay import Selection, Underlay
 from tests.netns.agent_support import Namespace
+from tests.netns.names import own
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
-NAME = "ag-choice"
+NAME = own("ag-choice")
 _CLONE_NEWNET = 0x40000000
 NONE = "Failed to find any valid interface to use: "
 NOT_FOUND = "Failed to find interface to use that matches the interfaces and/or regexes provided: "
