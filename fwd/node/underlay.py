@@ -113,7 +113,9 @@ def _given(text: str, family: int) -> Underlay:
     except ValueError:
         device = netlink.find_device(text) if text in _names().values() else None
         if device is None:
-            raise Miss(f"error looking up interface {text}: no such network interface") from None
+            raise Miss(
+                f"error looking up interface {text}: route ip+net: no such network interface"
+            ) from None
         return _best(device.index, family)
     return _owner(address)
 
@@ -136,7 +138,7 @@ def _matching(text: str, family: int) -> Underlay:
         if (own := [str(one.address) for one in addresses if one.index == index])
     )
     raise Miss(
-        f"could not match pattern {text} to any of the available network interfaces "
+        f"Could not match pattern {text} to any of the available network interfaces "
         f"({', '.join(found)})"
     )
 
@@ -160,9 +162,11 @@ def _towards(text: str, family: int) -> Underlay:
         target = parse_address(text)
         index, source = netlink.route_to(target)
     except (ValueError, OSError) as error:
-        raise Miss(f"error looking up the interface that can reach {text}: {error}") from error
+        raise Miss(f"failed to get ifcanreach based interface: {text}: {error}") from error
     if target.version != family:
-        raise Miss(f"--iface-can-reach {text} is not an IPv{family} address")
+        raise Miss(
+            f"failed to get ifcanreach based interface: {text} is not an IPv{family} address"
+        )
     return _underlay(index, source) if source else _best(index, family)
 
 
@@ -170,17 +174,23 @@ def _owner(address: Address, *, hint: str = "") -> Underlay:
     for one in netlink.find_addresses(address.version):
         if one.address == address:
             return _underlay(one.index, address, is_fixed=True)
-    raise Miss(f"error looking up interface {address}: no interface with given IP found{hint}")
+    kind = "" if address.version == IPV4 else "v6 "
+    raise Miss(
+        f"error looking up {kind}interface {address}: no interface with given IP found{hint}"
+    )
 
 
 def _of_default_route(family: int) -> int:
     hops = netlink.default_route(family)
+    kind = "" if family == IPV4 else " v6"
+    failed = f"failed to get default{kind} interface"
     if not hops:
-        kind = "" if family == IPV4 else " v6"
-        raise Miss(f"unable to find default{kind} route: give --iface or --public-ip")
+        raise Miss(f"{failed}: unable to find default{kind} route (give --iface or --public-ip)")
     index = next((hop for hop in hops if hop), 0)
     if not index:
-        raise Miss("found default route but could not determine interface: give --iface")
+        raise Miss(
+            f"{failed}: found default route but could not determine interface (give --iface)"
+        )
     return index
 
 

@@ -133,13 +133,19 @@ def test_the_default_route_where_nothing_is_said() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({}, NONE + "unable to find default route: "),
-        ({"family": IPV6}, NONE + "unable to find default v6 route: "),
+        ({}, NONE + "failed to get default interface: unable to find default route "),
+        (
+            {"family": IPV6},
+            NONE + "failed to get default v6 interface: unable to find default v6 route",
+        ),
         (
             {"public_ip": "203.0.113.1"},
             NONE + "error looking up interface 203.0.113.1: no interface with given IP found",
         ),
-        ({"interfaces": ("none",)}, NOT_FOUND + "error looking up interface none: no such"),
+        (
+            {"interfaces": ("none",)},
+            NOT_FOUND + "error looking up interface none: route ip+net: no such",
+        ),
         ({"interfaces": ("e2",)}, NOT_FOUND + "failed to find IPv4 address for interface e2"),
         (
             {"interfaces": ("10.0.0.7",)},
@@ -152,11 +158,11 @@ def test_the_default_route_where_nothing_is_said() -> None:
         ),
         (
             {"patterns": ("^172",)},
-            NOT_FOUND + "could not match pattern ^172 to any of the available network interfaces ("
+            NOT_FOUND + "Could not match pattern ^172 to any of the available network interfaces ("
             "lo:127.0.0.1, e0:192.168.7.1,192.168.7.9, e1:169.254.1.1,10.1.0.1)",
         ),
-        ({"can_reach": "x"}, NOT_FOUND + "error looking up the interface that can reach x: "),
-        ({"can_reach": "8.8.8.8"}, NOT_FOUND + "error looking up the interface that can reach 8"),
+        ({"can_reach": "x"}, NOT_FOUND + "failed to get ifcanreach based interface: x: "),
+        ({"can_reach": "8.8.8.8"}, NOT_FOUND + "failed to get ifcanreach based interface: 8"),
     ],
 )
 @pytest.mark.usefixtures("there")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands around a start: probes, systemd, the settings in the log, `flanneld`'s exit codes."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fwd.lab.apiserver.access import TOKEN
+from tests.netns.agent_support import Cluster, Namespace, wait_for
+from tests.netns.kube_cluster import KubeCluster
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+HEALTH = ("--healthz-ip=127.0.0.1", "--healthz-port=8081")
+_ASK = """
+import sys, urllib.request, urllib.error
+try:
+    print(urllib.request.urlopen("http://127.0.0.1:8081/" + sys.argv[1], timeout=5).read().decode())
+except urllib.error.HTTPError as error:
+    with error: print(error.code, error.read().decode())
+except OSError as error: print(error)
+"""
+
+
+@pytest.fixture
+def kube(tmp_path: Path) -> Iterator[KubeCluster]:
+    made = KubeCluster(tmp_path)
+    made.set_token(TOKEN)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.remove()
+
+
+def probe(node: Namespace, path: str) -> str:
+    return node.run(sys.executable, "-c", _ASK, path).stdout.strip()
+
+
+def test_an_agent_that_waits_lives_but_is_not_ready(kube: KubeCluster) -> None:
+    kube.put(1, cidr="", annotations={})
+    agent = kube.start("n1", *HEALTH)
+    agent.says("waiting")
+    assert probe(kube.n1, "healthz") == "flanneld is running"
+    assert probe(kube.n1, "readyz") == "503 flanneld is not ready yet"
+    kube.put(1, annotations={})
+    agent.says("forwarding")
+    wait_for("ready", lambda: probe(kube.n1, "readyz") == "flanneld is ready")
+
+
+def test_a_port_of_somebody_else_is_one_line(cluster: Cluster) -> None:
+    cluster.started("n1", *HEALTH)
+    second = cluster.start("n1", *HEALTH, "--run-dir", str(cluster.directory / "second"))
+    assert second.ended() == 1
+    assert second.log.splitlines()[-1].startswith(
+        "fwd run: cannot serve /healthz on 127.0.0.1 port 8081: "
+    )
+
+
+def test_the_settings_are_one_line_without_secrets(cluster: Cluster) -> None:
+    secrets = ("--etcd-password=hush", "--etcd-endpoints=http://me:hush@a:1,http://b:2", "-v=9")
+    agent = cluster.started("n1", *secrets)
+    (line,) = agent.lines("settings")
+    assert "etcd-endpoints=http://***@a:1,http://b:2" in line.replace('"', "")
+    assert f"static-leases={cluster.leases}" in line
+    assert "ip-masq=False" in line
+    assert "hush" not in agent.log
+
+
+def test_systemd_hears_of_it_when_packets_flow(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    path = cluster.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(10)
+        listener.bind(str(path))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        agent = cluster.start("n1")
+        assert listener.recv(100) == b"READY=1"
+    assert agent.lines("forwarding")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--version"], 0, ""),
+        (["-iface-can-raech=1"], 2, "flanneld: there is no flag -iface-can-raech, the nearest is "),
+        (["--public-ipv6=1.2.3.4"], 1, "flanneld: invalid public IPv6 address: 1.2.3.4\n"),
+        (["--subnet-lease-renew-margin=0"], 1, "flanneld: Invalid subnet-lease-renew-margin opt"),
+        (["--kube-subnet-mgr"], 1, "flanneld: Failed to create SubnetManager: env variables POD_"),
+    ],
+)
+def test_the_program_flanneld(words: list[str], code: int, says: str) -> None:
+    program = Path(sys.executable).with_name("flanneld")
+    done = subprocess.run(
+        [program, *words], capture_output=True, text=True, timeout=20, check=False, env={}
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == 1
