@@ -235,7 +235,7 @@ class Agent:
         return gather(
             self._forwarder,
             source_check=self._config.source_check,
-            trouble=self._trouble,
+            trouble=self._trouble or self._forwarder.underlay_trouble,
             source=self._source.state(),
             refused=self._refused,
         )

@@ -77,7 +77,7 @@ def follow(before: Underlay, selection: Selection) -> Underlay:
         return choose(selection)
     addresses = netlink.find_addresses(selection.family, index=device.index)
     if before.address in {one.address for one in addresses}:
-        return _underlay(device.index, before.address, is_fixed=before.is_fixed)
+        return _on(device, before.address, is_fixed=before.is_fixed)
     if before.is_fixed:
         raise Miss(f"{before.address} is gone from {device.name}, and it was asked for")
     return _best(device.index, selection.family)
@@ -218,10 +218,18 @@ def _underlay(index: int, address: Address, *, is_fixed: bool = False) -> Underl
     device = netlink.find_device(index)
     if device is None:
         raise Miss(f"interface {index} is gone")
+    return _on(device, address, is_fixed=is_fixed)
+
+
+def _on(device: netlink.Device, address: Address, *, is_fixed: bool) -> Underlay:
     if not device.mtu:
         raise Miss(f"failed to determine MTU for {device.name} interface")
     return Underlay(
-        name=device.name, index=index, mtu=device.mtu, address=address, is_fixed=is_fixed
+        name=device.name,
+        index=device.index,
+        mtu=device.mtu,
+        address=address,
+        is_fixed=is_fixed,
     )
 
 

@@ -81,7 +81,7 @@ class Status(Struct, frozen=True, rename="kebab"):
     source_check: str
     forwarding: bool
     trouble: str | None
-    """Why the source's last word is not in force, if it is not."""
+    """Why the source's last word is not in force, or where the underlay went, if so."""
     source: SourceStatus
     refused: tuple[RefusalStatus, ...]
     workers: int

@@ -70,13 +70,13 @@ def test_flows_survive_a_new_address_and_a_new_mtu(kube: Triangle) -> None:
     moved, other = kube.flow("n2"), kube.flow("n3")
     kube.n2.ip("address", "del", "192.168.50.2/24", "dev", "u2")
     kube.n2.ip("address", "add", "192.168.50.22/24", "dev", "u2")
-    assert "address=192.168.50.22" in kube.agents["n2"].says("underlay-changed")
     wait_for("published", lambda: kube.published("n2")[PUBLIC_IP] == "192.168.50.22", LEARN_SECONDS)
     wait_for(
         "a peer knows",
         lambda: "192.168.50.22" in str(kube.agents["n1"].status()["leases"]),
         LEARN_SECONDS,
     )
+    assert "address=192.168.50.22" in kube.agents["n2"].says("underlay-changed")
     for name, device in (("n1", "u1"), ("n2", "u2")):
         getattr(kube, name).ip("link", "set", device, "mtu", "1400")
     wait_for("MTU", lambda: kube.mtu("n1") == kube.mtu("n2") == 1350)
@@ -119,11 +119,13 @@ def test_an_address_that_vanishes_is_waited_for(kube: Triangle) -> None:
     agent = kube.agents["n2"]
     kube.n2.ip("address", "del", "192.168.50.2/24", "dev", "u2")
     line = agent.says("underlay-lost")
+    assert agent.status()["trouble"] == "failed to find IPv4 address for interface u2"
     assert 'error="failed to find IPv4 address for interface u2" kept=192.168.50.2' in line
     kube.n2.ip("address", "add", "192.168.50.2/24", "dev", "u2")
     wait_for("packets", lambda: kube.n2.pings("10.244.1.0"))
     assert len(agent.lines("underlay-lost")) == 1
     assert not agent.lines("underlay-changed")
+    wait_for("no trouble", lambda: agent.status()["trouble"] is None)
 
 
 def test_a_second_address_changes_nothing_until_the_first_one_goes(kube: Triangle) -> None:
