@@ -4,11 +4,12 @@
 Choosing goes by flannel's order and in its words: --iface, --iface-regex, --iface-can-reach;
 without these --public-ip as the address of the interface, and else the default route.
 
-Following goes further than flannel, which looks once.  The interface that was chosen is kept for as
-long as it exists, and its address for as long as it is there; when it is gone, the best of the
-interface's others follows it.  Whoever chose by an address wants that one: there is nothing to
-follow, only to wait for.  An interface without a usable address is waited for too, and no other is
-taken in its place: a default route that moves away for a second must not move the node.
+Following goes further than flannel, which looks once.  The address is kept for as long as it is on
+this node, also when it moves to a bridge or a bond; when it is gone, the best one of its interface
+follows it, and only an interface that is gone too is chosen anew.  Whoever chose by an address
+wants that one: there is nothing to follow, only to wait for.  An interface without a usable address
+is waited for too, and no other is taken in its place: a default route that moves away for a second
+must not move the node.
 """
 
 import re
@@ -72,15 +73,15 @@ def choose(selection: Selection) -> Underlay:
 
 def follow(before: Underlay, selection: Selection) -> Underlay:
     """Where the underlay is now.  ConfigError while there is nothing that can be used."""
-    device = netlink.find_device(before.index) or netlink.find_device(before.name)
-    if device is None:
-        return choose(selection)
-    addresses = netlink.find_addresses(selection.family, index=device.index)
-    if before.address in {one.address for one in addresses}:
-        return _on(device, before.address, is_fixed=before.is_fixed)
+    addresses = netlink.find_addresses(selection.family)
+    holders = [one.index for one in addresses if one.address == before.address]
+    if holders:
+        index = before.index if before.index in holders else holders[0]
+        return _underlay(index, before.address, is_fixed=before.is_fixed)
     if before.is_fixed:
-        raise Miss(f"{before.address} is gone from {device.name}, and it was asked for")
-    return _best(device.index, selection.family)
+        raise Miss(f"{before.address} is gone from {before.name}, and it was asked for")
+    device = netlink.find_device(before.index) or netlink.find_device(before.name)
+    return choose(selection) if device is None else _best(device.index, selection.family)
 
 
 def _first_match(selection: Selection) -> Underlay:
@@ -218,18 +219,10 @@ def _underlay(index: int, address: Address, *, is_fixed: bool = False) -> Underl
     device = netlink.find_device(index)
     if device is None:
         raise Miss(f"interface {index} is gone")
-    return _on(device, address, is_fixed=is_fixed)
-
-
-def _on(device: netlink.Device, address: Address, *, is_fixed: bool) -> Underlay:
     if not device.mtu:
         raise Miss(f"failed to determine MTU for {device.name} interface")
     return Underlay(
-        name=device.name,
-        index=device.index,
-        mtu=device.mtu,
-        address=address,
-        is_fixed=is_fixed,
+        name=device.name, index=index, mtu=device.mtu, address=address, is_fixed=is_fixed
     )
 
 

@@ -11,15 +11,18 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fwd.lab.apiserver.access import TOKEN
 from tests.netns.agent_support import WAIT_SECONDS, Agent, Cluster, Namespace, wait_for
 from tests.unit.kube_server import Server
 from tests.unit.kube_support import mac, node_object
 
 T = TypeVar("T")
+Kind = TypeVar("Kind", bound="KubeCluster")
 
 _CLONE_NEWNET = 0x40000000
 _ECHO = """
@@ -182,4 +185,15 @@ class KubeCluster(Cluster):
         return self.api.do(lambda server: server.annotations(name))
 
 
-__all__ = ["Flow", "KubeCluster", "mac"]
+@contextmanager
+def running(made: Kind) -> Iterator[Kind]:
+    """A cluster, built, for as long as the context lasts."""
+    made.set_token(TOKEN)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.remove()
+
+
+__all__ = ["Flow", "KubeCluster", "mac", "running"]

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from fwd.lab.apiserver.access import FLANNEL, FLANNEL_ROLE, TOKEN
+from fwd.lab.apiserver.access import FLANNEL, FLANNEL_ROLE
 from fwd.lab.apiserver.faults import Answer, Cut, Expire, How
 from tests.netns.agent_support import Agent, wait_for
-from tests.netns.kube_cluster import KubeCluster
+from tests.netns.kube_cluster import KubeCluster, running
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -29,13 +29,8 @@ P = "flannel.alpha.coreos.com/"
 
 @pytest.fixture
 def kube(tmp_path: Path) -> Iterator[KubeCluster]:
-    made = KubeCluster(tmp_path)
-    made.set_token(TOKEN)
-    try:
-        made.build()
+    with running(KubeCluster(tmp_path)) as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture
@@ -161,7 +156,8 @@ def test_a_start_without_the_api_server_forwards_by_what_was_saved(
     nodes: tuple[KubeCluster, Agent, Agent],
 ) -> None:
     kube, first, _ = nodes
-    wait_for("the saved state", (first.run_dir / "leases.saved").exists)
+    saved = first.run_dir / "leases.saved"
+    wait_for("the saved state", lambda: saved.exists() and b"n2" in saved.read_bytes())
     mac = first.status()["vtep-mac"]
     kube.api.wait(kube.server.stop())
     first.stop(signal.SIGKILL)

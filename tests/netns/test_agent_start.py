@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fwd.lab.apiserver.access import TOKEN
 from tests.netns.agent_support import Cluster, Namespace, wait_for
-from tests.netns.kube_cluster import KubeCluster
+from tests.netns.kube_cluster import KubeCluster, running
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -28,13 +27,8 @@ except OSError as error: print(error)
 
 @pytest.fixture
 def kube(tmp_path: Path) -> Iterator[KubeCluster]:
-    made = KubeCluster(tmp_path)
-    made.set_token(TOKEN)
-    try:
-        made.build()
+    with running(KubeCluster(tmp_path)) as made:
         yield made
-    finally:
-        made.remove()
 
 
 def probe(node: Namespace, path: str) -> str:

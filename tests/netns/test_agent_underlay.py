@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fwd.lab.apiserver.access import TOKEN
 from tests.netns.agent_support import Agent, Namespace, wait_for
-from tests.netns.kube_cluster import KubeCluster
+from tests.netns.kube_cluster import KubeCluster, running
 from tests.netns.names import own
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -57,13 +56,8 @@ class Triangle(KubeCluster):
 
 @pytest.fixture
 def kube(tmp_path: Path) -> Iterator[Triangle]:
-    made = Triangle(tmp_path)
-    made.set_token(TOKEN)
-    try:
-        made.build()
+    with running(Triangle(tmp_path)) as made:
         yield made
-    finally:
-        made.remove()
 
 
 def test_flows_survive_a_new_address_and_a_new_mtu(kube: Triangle) -> None:
@@ -137,6 +131,19 @@ def test_a_second_address_changes_nothing_until_the_first_one_goes(kube: Triangl
     kube.n2.ip("address", "del", "192.168.50.2/24", "dev", "u2")
     assert "address=192.168.50.22" in agent.says("underlay-changed", times=2)
     wait_for("packets", lambda: kube.n1.pings("10.244.2.0"))
+
+
+def test_an_address_that_moves_to_a_bridge_is_followed(kube: Triangle) -> None:
+    agent = kube.agents["n2"]
+    kube.n2.ip("link", "add", "br0", "type", "bridge")
+    kube.n2.ip("link", "set", "u2", "master", "br0")
+    kube.n2.ip("link", "set", "br0", "mtu", "1480", "up")
+    kube.n2.ip("address", "del", "192.168.50.2/24", "dev", "u2")
+    agent.says("underlay-lost")
+    kube.n2.ip("address", "add", "192.168.50.2/24", "dev", "br0")
+    assert "interface=br0 address=192.168.50.2 mtu=1480" in agent.says("underlay-changed")
+    wait_for("packets", lambda: kube.n1.pings("10.244.2.0"))
+    assert kube.mtu("n2") == 1430
 
 
 def test_an_interface_that_is_made_anew_is_found_again(kube: Triangle) -> None:
