@@ -110,6 +110,8 @@ def shown(config: RunConfig) -> dict[str, object]:
             continue
         if isinstance(value, tuple | frozenset):
             value = ",".join(sorted(value) if isinstance(value, frozenset) else value)
+        elif isinstance(value, bool):
+            value = str(value).lower()
         fields[name] = _USER_IN_URL.sub("//***@", str("" if value is None else value))
     return fields
 

@@ -19,6 +19,7 @@ HEAD_LIMIT = 8192
 REQUEST_SECONDS = 5.0
 """From connection to answer sent.  kubelet waits for one second unless told otherwise."""
 MOST_CONNECTIONS = 32
+HIGHEST_PORT = 65535
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (/[!-~]*) HTTP/1\.[01]")
 
 
@@ -42,14 +43,17 @@ class Health:
         if port <= 0:
             yield
             return
+        if port > HIGHEST_PORT:  # uvloop would take the low 16 bits
+            raise ConfigError(
+                f"cannot serve /healthz on port {port}: {HIGHEST_PORT} is the highest"
+            )
         try:
             server = await asyncio.start_server(
                 self._on_connection, host or None, port, limit=HEAD_LIMIT
             )
-        except (OSError, OverflowError) as error:
-            text = (isinstance(error, OSError) and error.strerror) or error
+        except OSError as error:
             raise ConfigError(
-                f"cannot serve /healthz on {host or '*'} port {port}: {text}: "
+                f"cannot serve /healthz on {host or '*'} port {port}: {error.strerror or error}: "
                 "give another --healthz-ip or --healthz-port"
             ) from error
         try:

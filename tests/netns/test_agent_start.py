@@ -61,7 +61,7 @@ def test_the_settings_are_one_line_without_secrets(cluster: Cluster) -> None:
     (line,) = agent.lines("settings")
     assert "etcd-endpoints=http://***@a:1,http://b:2" in line.replace('"', "")
     assert f"static-leases={cluster.leases}" in line
-    assert "ip-masq=False" in line
+    assert "ip-masq=false" in line
     assert "hush" not in agent.log
 
 

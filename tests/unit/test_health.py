@@ -116,7 +116,7 @@ async def test_a_port_that_is_taken_is_one_line() -> None:
         with pytest.raises(ConfigError, match=f"cannot serve /healthz on 127.0.0.1 port {port}: "):
             async with Health().served("127.0.0.1", port):
                 pass
-    with pytest.raises(ConfigError, match="port 65536: "):
+    with pytest.raises(ConfigError, match="on port 65536: 65535 is the highest"):
         async with Health().served("127.0.0.1", 65536):
             pass
 
