@@ -3,8 +3,8 @@
  * What one packet costs in the hot loop itself, without the kernel: both
  * directions as they ship, on packets that come from memory (wire_stub.h).
  *
- *   path                   ns a packet of every case, at 3, 5,000, 65,536 leases
- *   path CASE LEASES TURNS that case for so many turns, and nothing else: for
+ *   path                   ns a packet of every case by number of leases
+ *   path CASE LEASES TURNS that case, for so many turns, and nothing else: for
  *                          counts.py, which lets callgrind count instructions
  *
  * Packets go to and come from random peers; a turn is one batch.
