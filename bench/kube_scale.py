@@ -29,10 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fwd.lab import clusternodes
-from fwd.lab.apiserver import ApiServer
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.apiserver.control import churn
 from fwd.lab.apiserver.credentials import write_kubeconfig
+from fwd.lab.apiserver.server import ApiServer
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NAMESPACE: Final = "fwdbench-kube"

@@ -5,7 +5,11 @@ The lab knows the agent only as a program: it writes the agent's files, starts `
 namespace and reads its log and its status socket, as an operator would.
 
 Reading order: ``topology`` (what there is to be, pure), ``underlay`` / ``nodes`` / ``kernelnode``
-(the same as lines of ``ip -batch``, pure), ``netns`` (says them to the kernel), ``agentproc`` and
-``fwdnode`` (processes), ``state`` (what is written down), ``lab`` (up, down), ``survey`` (status),
-``probes`` and ``matrix`` (the measurements), ``report`` (how they look), ``cli``.
+(the same as lines of ``ip -batch``, pure), ``netns`` (says them to the kernel), ``clusternodes``
+and ``nodeobject`` (Nodes of an API server, pure), ``agentproc`` and ``service`` (processes),
+``fwdnode``, ``kernelagent`` and ``controlplane`` (which ones there are; the last one runs
+``apiserver``), ``state`` (what is written down), ``meeting`` (whether nodes know each other),
+``building``, ``lab`` (up, down), ``membership`` (join, leave), ``survey`` (status), ``probes`` and
+``matrix`` (the measurements between Pods), ``flow``, ``watchman`` and ``episode`` (those while a
+node joins and leaves), ``report`` (how they look), ``which`` and ``cli``.
 """

@@ -6,6 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
+from fwd.lab.topology import Source
+
 
 def parse(argv: Sequence[str]) -> Namespace:
     """Read the words after ``fwd lab``; argparse says what is wrong and raises ``SystemExit``."""
@@ -19,6 +21,13 @@ def parse(argv: Sequence[str]) -> Namespace:
     up = _command(commands, "up", "build a lab; again: start again what has ended")
     _shape(up)
 
+    join = _command(commands, "join", "a node joins the lab that is up")
+    join.add_argument("node", metavar="NODE", nargs="?", help="such as n7 (default: a free one)")
+    _option(join, "kernel", action="store_true", help="with the kernel's vxlan device")
+
+    leave = _command(commands, "leave", "a node is deleted from the lab that is up")
+    leave.add_argument("node", metavar="NODE", help="such as n4")
+
     test = _command(commands, "test", "ping, TCP and UDP between all Pods and nodes")
     _measuring(test)
 
@@ -31,7 +40,9 @@ def parse(argv: Sequence[str]) -> Namespace:
 
     _command(commands, "down", "remove the lab, whatever is left of it")
 
-    demo = _command(commands, "demo", "build a lab, test it, remove it")
+    demo = _command(
+        commands, "demo", "build a lab, test it, let a node join and leave, remove it all"
+    )
     _shape(demo)
     _measuring(demo)
     return parser.parse_args(argv)
@@ -63,6 +74,13 @@ def _shape(parser: ArgumentParser) -> None:
     )
     _option(parser, "pods", default=1, help="Pods on each node (default 1)", **number)
     _option(parser, "mtu", default=1500, help="underlay MTU (default 1500)", **number)
+    _option(
+        parser,
+        "source",
+        choices=[source.value for source in Source],
+        default=Source.KUBE.value,
+        help="of leases: an API server's stand-in, or a file (default kube)",
+    )
     _option(
         parser,
         "run-arg",

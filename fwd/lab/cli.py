@@ -5,24 +5,38 @@ Exit codes: 0 fine; 1 it failed, with one line; 2 wrong usage; 128 + n ended by 
 of ``exec`` the command's own.
 """
 
+import contextlib
 import os
 import shutil
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from fwd.lab import child, lab, matrix, netns, report, signals, state, survey, topology
+from fwd.lab import (
+    child,
+    episode,
+    lab,
+    matrix,
+    membership,
+    netns,
+    report,
+    signals,
+    state,
+    survey,
+    topology,
+    which,
+)
 from fwd.lab.arguments import parse
+from fwd.lab.episode import Episode
 from fwd.lab.errors import Interrupted, LabError
-from fwd.lab.matrix import Measured, Pair
-from fwd.lab.state import State, StateDir
-from fwd.lab.topology import Spec, Topology
+from fwd.lab.matrix import Matrix, Measured, Pair
+from fwd.lab.state import StateDir
+from fwd.lab.topology import Source, Topology
 
 DEMO_PREFIX: Final = "fwddemo"  # of its own, so that a demo leaves a lab that is up alone
 _WIDTH: Final = 110  # of tables that go into a file or a pipe
@@ -49,29 +63,59 @@ def main(argv: list[str]) -> int:
 
 
 def _up(arguments: Namespace) -> int:
-    child.require("ip", "bridge")
-    wanted = _plan(arguments, default=state.DEFAULT_PREFIX)
-    directory = _directory(arguments, wanted.spec.prefix)
+    child.require("ip", "bridge", "openssl")
+    wanted = which.plan(arguments, default=state.DEFAULT_PREFIX)
+    directory = which.directory(arguments, wanted.spec.prefix)
     began = time.monotonic()
     with directory.locked():
-        changed = _build(wanted, directory)
-    took = f" ({time.monotonic() - began:.1f} s)" if changed else ""
-    print(f"{_sentence(wanted)} {'is' if changed else 'was already'} up{took}")
+        there = _build(wanted, directory)
+        if there is None:
+            print(f"{_sentence(topology.plan(directory.state().spec))} was already up")
+        else:
+            print(f"{_sentence(there)} is up ({time.monotonic() - began:.1f} s)")
+    return 0
+
+
+def _join(arguments: Namespace) -> int:
+    child.require("ip", "bridge")
+    _, _, directory = which.find(arguments)
+    kind = topology.NodeKind.KERNEL if arguments.kernel else topology.NodeKind.FWD
+    began = time.monotonic()
+    with directory.locked():
+        after, node = membership.join(
+            directory.state(), name=arguments.node, kind=kind, state_dir=directory
+        )
+    addresses = (
+        f"{pod.name} {plan.pod(node.index, pod.index).ip}"
+        for pod in node.pods
+        for plan in after.plans
+    )
+    pods = ", ".join(addresses)
+    print(f"{node.name} ({kind.value}) joined: {pods} ({time.monotonic() - began:.1f} s)")
+    return 0
+
+
+def _leave(arguments: Namespace) -> int:
+    child.require("ip", "bridge")
+    _, _, directory = which.find(arguments)
+    with directory.locked():
+        membership.leave(directory.state(), name=arguments.node, state_dir=directory)
+    print(f"{arguments.node} left")
     return 0
 
 
 def _test(arguments: Namespace) -> int:
     child.require("ip", "iperf3", "ping")
-    running, _, directory = _find(arguments)
+    running, _, directory = which.find(arguments)
     with directory.locked():
-        return _measure(running, arguments)
+        return _tell(_measure(running, arguments), None, as_json=arguments.json)
 
 
 def _demo(arguments: Namespace) -> int:
-    child.require("ip", "bridge", "iperf3", "ping")
-    wanted = _plan(arguments, default=DEMO_PREFIX)
+    child.require("ip", "bridge", "iperf3", "openssl", "ping")
+    wanted = which.plan(arguments, default=DEMO_PREFIX)
     prefix = wanted.spec.prefix
-    directory = _directory(arguments, prefix)
+    directory = which.directory(arguments, prefix)
     with directory.locked():
         # The demo's own prefix is nobody else's: whatever is there was left by a demo.
         if prefix != DEMO_PREFIX and (directory.load() is not None or netns.existing(prefix)):
@@ -79,7 +123,9 @@ def _demo(arguments: Namespace) -> int:
         try:
             lab.remove(prefix, directory)
             _build(wanted, directory)
-            return _measure(wanted, arguments)
+            measured = _measure(wanted, arguments)
+            changed = _change(wanted, directory)
+            return _tell(measured, changed, as_json=arguments.json)
         finally:
             with signals.shielded():
                 lab.remove(prefix, directory)
@@ -87,7 +133,7 @@ def _demo(arguments: Namespace) -> int:
 
 def _status(arguments: Namespace) -> int:
     child.require("ip")
-    running, known, directory = _find(arguments)
+    running, known, directory = which.find(arguments)
     found = survey.status(running, known, state_dir=directory)
     if arguments.json:
         print(report.dumps(report.status_document(found)))
@@ -98,7 +144,7 @@ def _status(arguments: Namespace) -> int:
 
 def _exec(arguments: Namespace) -> int:
     child.require("ip")
-    running, _, _ = _find(arguments)
+    running, _, _ = which.find(arguments)
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     namespace = running.namespace_of(arguments.where)
     if namespace is None:
@@ -122,7 +168,7 @@ def _exec(arguments: Namespace) -> int:
 
 def _down(arguments: Namespace) -> int:
     child.require("ip")
-    prefix, directory = _whose(arguments)
+    prefix, directory = which.whose(arguments)
     if prefix is None:
         if directory.root.exists():
             raise LabError(f"{directory.root} does not say whose it is: give --prefix too")
@@ -140,6 +186,8 @@ def _down(arguments: Namespace) -> int:
 
 _COMMANDS: Final[dict[str, Callable[[Namespace], int]]] = {
     "up": _up,
+    "join": _join,
+    "leave": _leave,
     "test": _test,
     "status": _status,
     "exec": _exec,
@@ -148,70 +196,47 @@ _COMMANDS: Final[dict[str, Callable[[Namespace], int]]] = {
 }
 
 
-def _plan(arguments: Namespace, *, default: str) -> Topology:
-    spec = Spec(
-        prefix=arguments.prefix or default,
-        nodes=topology.node_specs(fwd=arguments.nodes, kernel=arguments.kernel_nodes),
-        pods=arguments.pods,
-        mtu=arguments.mtu,
-        run_args=tuple(arguments.run_arg),
-    )
-    try:
-        return topology.plan(spec)
-    except ValueError as error:
-        raise LabError(str(error)) from error
+def _build(wanted: Topology, directory: StateDir) -> Topology | None:
+    with _spinning("lab: starting") as say:
+        return lab.up(wanted, directory, say=say)
 
 
-def _directory(arguments: Namespace, prefix: str) -> StateDir:
-    if arguments.state_dir is None:
-        return state.default(prefix)
-    return StateDir(Path(arguments.state_dir).absolute())
-
-
-def _whose(arguments: Namespace) -> tuple[str | None, StateDir]:
-    """The prefix and the directory that a command means; None when the directory does not tell.
-
-    A prefix is not guessed for a directory that was named: the guess would be another lab's.
-    """
-    directory = _directory(arguments, arguments.prefix or state.DEFAULT_PREFIX)
-    known = directory.load()
-    if isinstance(known, State):
-        if arguments.prefix not in (None, known.spec.prefix):
-            raise LabError(f"{directory.root} belongs to lab {known.spec.prefix}")
-        return known.spec.prefix, directory
-    if arguments.prefix is None and arguments.state_dir is not None:
-        return None, directory
-    return arguments.prefix or state.DEFAULT_PREFIX, directory
-
-
-def _find(arguments: Namespace) -> tuple[Topology, State, StateDir]:
-    """The lab that is up."""
-    _, directory = _whose(arguments)
-    known = directory.load()
-    if known is None:
-        raise LabError("no lab is up: run `fwd lab up`")
-    if not isinstance(known, State):
-        raise LabError(f"{directory.root}/lab.json is damaged: run `fwd lab down`, then up")
-    return topology.plan(known.spec), known, directory
-
-
-def _build(wanted: Topology, directory: StateDir) -> bool:
+@contextlib.contextmanager
+def _spinning(what: str) -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True)
-    with console.status("lab: starting") as spinner:
-        return lab.up(wanted, directory, say=lambda what: spinner.update(f"lab: {what}"))
+    with console.status(what) as spinner:
+        yield lambda words: spinner.update(f"lab: {words}")
 
 
-def _measure(running: Topology, arguments: Namespace) -> int:
+def _change(running: Topology, directory: StateDir) -> Episode | None:
+    """A node comes and goes, where there is an API server to tell of it and TCP to be disturbed."""
+    if running.spec.source is not Source.KUBE or len(running.nodes) < 2:
+        return None
+    with _spinning("lab: TCP flows") as say:
+        kind = topology.NodeKind.FWD
+        return episode.play(running, kind=kind, state_dir=directory, say=say)
+
+
+def _measure(running: Topology, arguments: Namespace) -> Matrix:
     began = time.monotonic()
     results = _with_progress(running, seconds=arguments.seconds, limit=arguments.time_limit)
-    seconds = time.monotonic() - began
-    if arguments.json:
-        print(report.dumps(report.matrix_document(results, seconds=seconds)))
-    else:
+    measured = Matrix(results, time.monotonic() - began)
+    if not arguments.json:
         console = _stdout()
         console.print(report.matrix_table(results))
-        console.print(report.matrix_summary(results, seconds=seconds), highlight=False)
-    return 0 if report.passed(results) else 1
+        console.print(report.matrix_summary(measured), highlight=False)
+    return measured
+
+
+def _tell(measured: Matrix, changed: Episode | None, *, as_json: bool) -> int:
+    """What is still to be said, and the exit code."""
+    if as_json:
+        print(report.dumps(report.document(measured, changed)))
+    elif changed is not None:
+        for line in report.episode_lines(changed):
+            _stdout().print(line, highlight=False, soft_wrap=True)
+    well = measured.well and not (changed and changed.problems)
+    return 0 if well else 1
 
 
 def _with_progress(running: Topology, *, seconds: int, limit: float | None) -> list[Measured]:

@@ -8,7 +8,7 @@ past to find the few fields that it needs.  The same index gives the same Node, 
 import functools
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any, Final
 
@@ -17,6 +17,11 @@ from msgspec import Struct
 Object = dict[str, Any]
 
 PREFIX: Final = "flannel.alpha.coreos.com"
+# Which annotations a family has: the backend's data and the address.
+FAMILY_MARKS: Final = {
+    4: (f"{PREFIX}/backend-data", f"{PREFIX}/public-ip"),
+    6: (f"{PREFIX}/backend-v6-data", f"{PREFIX}/public-ipv6"),
+}
 LIMIT: Final = 1 << 16  # so many /24 are in the cluster network
 
 _CLUSTER: Final = IPv4Network("10.0.0.0/8")
@@ -68,14 +73,20 @@ def vtep_mac(index: int) -> str:
     return "0e:00:" + ":".join(f"{byte:02x}" for byte in index.to_bytes(4, "big"))
 
 
-def annotations(*, ip: str, mac: str) -> dict[str, str]:
-    """What flannel writes to a Node (flannel spec 3.3), in its exact text form."""
-    return {
-        f"{PREFIX}/backend-data": f'{{"VNI":1,"VtepMAC":"{mac}"}}',
-        f"{PREFIX}/backend-type": "vxlan",
-        f"{PREFIX}/kube-subnet-manager": "true",
-        f"{PREFIX}/public-ip": ip,
-    }
+def annotations(*, mac: str, ip: str = "", ip6: str = "") -> dict[str, str]:
+    """What flannel writes to a Node (flannel spec 3.3), in its exact text form.
+
+    Args:
+        mac: VtepMAC, lower case; of a node with both families the same for both.
+        ip: its IPv4 address; empty without this family.
+        ip6: its IPv6 address, likewise.
+    """
+    marks = {f"{PREFIX}/backend-type": "vxlan", f"{PREFIX}/kube-subnet-manager": "true"}
+    for family, address in ((4, ip), (6, ip6)):
+        data, where = FAMILY_MARKS[family]
+        if address:
+            marks[data], marks[where] = f'{{"VNI":1,"VtepMAC":"{mac}"}}', address
+    return marks
 
 
 def node(index: int, options: Options | None = None) -> Object:
@@ -88,19 +99,39 @@ def node(index: int, options: Options | None = None) -> Object:
     assert 0 <= index < LIMIT
     options = options or Options()
     address = str(public_ip(index))
-    marks = {"node.alpha.kubernetes.io/ttl": "0"}
-    if options.registered:
-        marks |= annotations(ip=address, mac=vtep_mac(index))
+    cidrs = _cidrs(index, dual=options.dual) if options.assigned else ()
+    marks = annotations(ip=address, mac=vtep_mac(index)) if options.registered else {}
+    return made(name(index), seed=index, addresses=(address,), cidrs=cidrs, marks=marks)
+
+
+def made(
+    name: str,
+    *,
+    seed: int,
+    addresses: Sequence[str],
+    cidrs: Sequence[str],
+    marks: Mapping[str, str],
+) -> Object:
+    """A Node of this name as a kubelet makes it, about 10 kB as JSON.
+
+    Args:
+        name: of the Node.
+        seed: what sets it apart from others: its machine's id, its images, its zone.
+        addresses: InternalIPs.
+        cidrs: podCIDRs; none before the controller manager has come to it.
+        marks: annotations besides a kubelet's own.
+    """
+    pods = {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)} if cidrs else {}
     return {
         "metadata": {
-            "name": name(index),
+            "name": name,
             "creationTimestamp": _BORN,
-            "labels": _labels(index),
-            "annotations": marks,
+            "labels": _labels(name, seed),
+            "annotations": {"node.alpha.kubernetes.io/ttl": "0", **marks},
             "managedFields": _managed_fields(),
         },
-        "spec": _spec(index, options),
-        "status": _status(index, address),
+        "spec": {**pods, "providerID": f"aws:///i-{seed:017x}"},
+        "status": _status(name, seed, addresses),
     }
 
 
@@ -162,30 +193,28 @@ def _digest(chance: random.Random) -> str:
     return f"sha256:{chance.getrandbits(256):064x}"
 
 
-def _labels(index: int) -> dict[str, str]:
+def _labels(name: str, seed: int) -> dict[str, str]:
     return {
         "beta.kubernetes.io/arch": "amd64",
         "beta.kubernetes.io/os": "linux",
         "kubernetes.io/arch": "amd64",
-        "kubernetes.io/hostname": name(index),
+        "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",
         "node.kubernetes.io/instance-type": "m5.xlarge",
         "topology.kubernetes.io/region": "eu-central-1",
-        "topology.kubernetes.io/zone": f"eu-central-1{'abc'[index % 3]}",
+        "topology.kubernetes.io/zone": f"eu-central-1{'abc'[seed % 3]}",
     }
 
 
-def _spec(index: int, options: Options) -> Object:
-    if not options.assigned:
-        return {"providerID": f"aws:///i-{index:017x}"}
-    cidrs = [str(pod_cidr(index))]
-    if options.dual:
-        base = int(_CLUSTER6.network_address)
-        cidrs.append(str(IPv6Network((base + (index << 64), 64))))
-    return {"podCIDR": cidrs[0], "podCIDRs": cidrs, "providerID": f"aws:///i-{index:017x}"}
+def _cidrs(index: int, *, dual: bool) -> tuple[str, ...]:
+    first = str(pod_cidr(index))
+    if not dual:
+        return (first,)
+    base = int(_CLUSTER6.network_address)
+    return (first, str(IPv6Network((base + (index << 64), 64))))
 
 
-def _status(index: int, address: str) -> Object:
+def _status(name: str, seed: int, addresses: Sequence[str]) -> Object:
     room = {
         "cpu": "4",
         "ephemeral-storage": "83873772Ki",
@@ -194,14 +223,14 @@ def _status(index: int, address: str) -> Object:
         "memory": "16069004Ki",
         "pods": "110",
     }
-    identity = f"{index:032x}"
+    identity = f"{seed:032x}"
     return {
         "capacity": room,
         "allocatable": room | {"cpu": "3920m", "memory": "15052172Ki"},
         "conditions": conditions(_BORN),
         "addresses": [
-            {"type": "InternalIP", "address": address},
-            {"type": "Hostname", "address": name(index)},
+            *({"type": "InternalIP", "address": address} for address in addresses),
+            {"type": "Hostname", "address": name},
         ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
         "nodeInfo": {
@@ -216,7 +245,7 @@ def _status(index: int, address: str) -> Object:
             "operatingSystem": "linux",
             "architecture": "amd64",
         },
-        "images": images(index % _PULLS),
+        "images": images(seed % _PULLS),
     }
 
 
@@ -234,7 +263,7 @@ def _managed_fields() -> list[Object]:
 
     heartbeat: Object = {"f:lastHeartbeatTime": {}, "f:message": {}, "f:reason": {}, "f:status": {}}
     told = {f'k:{{"type":"{kind}"}}': heartbeat for kind, *_ in _CONDITIONS}
-    labels: Object = {f"f:{label}": {} for label in _labels(0)}
+    labels: Object = {f"f:{label}": {} for label in _labels("", 0)}
     status = {"f:conditions": told, "f:images": {}, "f:nodeInfo": {"f:bootID": {}}}
     return [
         entry("kubelet", {"f:metadata": {"f:labels": {".": {}, **labels}}}),

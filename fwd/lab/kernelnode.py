@@ -3,18 +3,39 @@
 
 Written against the flannel spec 5.1 (the device) and 5.3 (a peer's lease).  The kernel is the
 foreign peer against which fwd is tested, so nothing here may be easier on fwd than flannel is.
+Which peers there are: the ``Topology`` with static leases, else ``kernelagent``, by the Nodes.
 """
 
 from collections.abc import Iterable
 
+from msgspec import Struct
+
 from fwd.lab.steps import Step, bridge, ip, sysctl
-from fwd.lab.topology import PORT, VNI, FamilyPlan, Node, Topology
+from fwd.lab.topology import PORT, VNI, FamilyPlan, IPAddress, IPNetwork, Node, Topology
 from fwd.lab.underlay import UPLINK
 
 
 def device(plan: FamilyPlan) -> str:
     """Name of the VXLAN device of a family."""
-    return f"flannel.{VNI}" if plan.family == 4 else f"flannel-v6.{VNI}"
+    return _device(plan.family)
+
+
+class Peer(Struct, frozen=True):
+    """A lease of another node, in one family."""
+
+    subnet: IPNetwork
+    public_ip: IPAddress
+    mac: str
+
+    @property
+    def vtep(self) -> IPAddress:
+        """Address of its VXLAN device."""
+        return self.subnet.network_address
+
+    @property
+    def device(self) -> str:
+        """Name of our device for its family."""
+        return _device(self.subnet.version)
 
 
 def vtep(topology: Topology, node: Node) -> list[Step]:
@@ -37,7 +58,16 @@ def vtep(topology: Topology, node: Node) -> list[Step]:
     return steps
 
 
-def add_peers(topology: Topology, peers: Iterable[Node]) -> list[Step]:
+def of_topology(topology: Topology, nodes: Iterable[Node]) -> list[Peer]:
+    """The leases of these nodes, as the plan has them."""
+    return [
+        Peer(plan.subnet(node.index), plan.node(node.index).ip, node.mac)
+        for plan in topology.plans
+        for node in nodes
+    ]
+
+
+def add_peers(peers: Iterable[Peer]) -> list[Step]:
     """What each peer's lease adds, in the node's namespace (5.3).
 
     flannel does the three for one lease after another; here all leases' first come before all
@@ -45,21 +75,30 @@ def add_peers(topology: Topology, peers: Iterable[Node]) -> list[Step]:
     lease the order is flannel's: neighbour, FDB, route.
     """
     peers = tuple(peers)
-    neighbours, fdb, routes = [], [], []
-    for plan in topology.plans:
-        name = device(plan)
-        for peer in peers:
-            address = plan.vtep(peer.index)
-            neighbours.append(
-                ip(f"neigh replace {address} lladdr {peer.mac} nud permanent dev {name}")
-            )
-            fdb.append(
-                bridge(
-                    f"fdb replace {peer.mac} dev {name}"
-                    f" dst {plan.node(peer.index).ip} self permanent"
-                )
-            )
-            routes.append(
-                ip(f"route replace {plan.subnet(peer.index)} via {address} dev {name} onlink")
-            )
-    return [*neighbours, *fdb, *routes]
+    return [
+        *(
+            ip(f"neigh replace {peer.vtep} lladdr {peer.mac} nud permanent dev {peer.device}")
+            for peer in peers
+        ),
+        *(
+            bridge(f"fdb replace {peer.mac} dev {peer.device} dst {peer.public_ip} self permanent")
+            for peer in peers
+        ),
+        *(
+            ip(f"route replace {peer.subnet} via {peer.vtep} dev {peer.device} onlink")
+            for peer in peers
+        ),
+    ]
+
+
+def remove_peer(peer: Peer) -> list[Step]:
+    """What undoes a lease; flannel does each step whatever became of the one before (5.3)."""
+    return [
+        ip(f"neigh del {peer.vtep} dev {peer.device}"),
+        bridge(f"fdb del {peer.mac} dev {peer.device} dst {peer.public_ip} self"),
+        ip(f"route del {peer.subnet} via {peer.vtep} dev {peer.device} onlink"),
+    ]
+
+
+def _device(family: int) -> str:
+    return f"flannel.{VNI}" if family == 4 else f"flannel-v6.{VNI}"

@@ -10,38 +10,24 @@ Theory of operation.  ``lab.json`` is written before the first namespace is made
     damaged       any               removes, builds                     removes them
     building      any               removes, builds                     removes them
     up            all               starts the agents that are gone     removes them
+    up, no API    all               removes, builds: the API server had the Nodes in its memory
     up            some are missing  removes, builds                     removes them
 
 ``up`` that fails or is interrupted while it builds does what ``down`` does.  The caller holds the
 directory's lock (``StateDir.locked``) around each function here.
 """
 
-import time
 from collections.abc import Callable
-from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from fwd.lab import agentproc, fwdnode, kernelnode, netns, nodes, signals, underlay
+from fwd.lab import agentproc, building, controlplane, netns, signals, topology
 from fwd.lab.errors import LabError
-from fwd.lab.fwdnode import Agent
 from fwd.lab.state import Phase, State, StateDir
-from fwd.lab.topology import Node, NodeKind, Topology
+from fwd.lab.topology import Spec, Topology
 
 Say = Callable[[str], None]
-
-# A process may fork while its namespace is emptied; three rounds see off all but a fork bomb.
-_ROUNDS: Final = 3
-
-_LINK_LIMIT: Final = 10.0  # seconds
-
-
-class DataPlane(Protocol):
-    """Gives a node, wired and otherwise complete, its way to the other nodes' Pods."""
-
-    def __call__(self, topology: Topology, node: Node, *, state_dir: StateDir) -> Agent | None:
-        """Set it up; the agent to wait for, if it is one."""
 
 
 class Removed(Struct, frozen=True):
@@ -51,47 +37,45 @@ class Removed(Struct, frozen=True):
     namespaces: int
 
 
-def up(topology: Topology, state_dir: StateDir, *, say: Say) -> bool:
+def up(wanted: Topology, state_dir: StateDir, *, say: Say) -> Topology | None:
     """Build a lab, or bring back what is missing of it.
 
     Args:
-        topology: what there is to be.
+        wanted: what there is to be.
         state_dir: where its files go.
         say: told each stage, in a few words.
 
     Returns:
-        Whether anything had to be done.
+        What there is now, which differs from what is wanted by nodes that joined or left since it
+        was built; None if nothing had to be done.
 
     Raises:
         LabError: it cannot be built; nothing of it is left.
     """
-    prefix = topology.spec.prefix
+    prefix = wanted.spec.prefix
     if foreign := state_dir.foreign(prefix):
         raise LabError(f"{state_dir.root} holds {foreign[0]}, which is not the lab's: use another")
     left = netns.existing(prefix)
     state = state_dir.load()
     if isinstance(state, State) and state.phase is Phase.UP:
-        if state.spec != topology.spec:
-            differs = ", ".join(
-                name
-                for name in state.spec.__struct_fields__
-                if getattr(state.spec, name) != getattr(topology.spec, name)
-            )
+        if state.asked != wanted.spec:
+            differs = ", ".join(_differences(state.asked, wanted.spec))
             raise LabError(f"this lab is up with other {differs}: run `fwd lab down` first")
-        if set(left) == set(topology.namespaces):
-            return _revive(topology, state, state_dir=state_dir, say=say)
+        there = topology.plan(state.spec)
+        if set(left) == set(there.namespaces) and _has_api(state):
+            return there if _revive(there, state, state_dir=state_dir, say=say) else None
     elif state is None and left:
         raise LabError(f"namespace {left[0]} is there already: run `fwd lab down` first")
     try:
         if state is not None:
             say("removing what a failed lab has left")
             remove(prefix, state_dir)
-        _build(topology, state_dir, say=say)
+        _build(wanted, state_dir, say=say)
     except BaseException:
         with signals.shielded():
             remove(prefix, state_dir)
         raise
-    return True
+    return wanted
 
 
 def remove(prefix: str, state_dir: StateDir) -> Removed:
@@ -103,88 +87,44 @@ def remove(prefix: str, state_dir: StateDir) -> Removed:
     namespaces = netns.existing(prefix)
     state = state_dir.load()
     agents = state.agents.values() if isinstance(state, State) else ()
-    processes = {process for process in agents if agentproc.alive(process)}
-    paths = [netns.path(name) for name in namespaces]
-    stopped = set()
-    for _ in range(_ROUNDS):
-        processes |= set(agentproc.inside(paths))
-        if not processes:
-            break
-        agentproc.stop(processes)
-        stopped |= processes
-        processes = set()
-    if namespaces:
-        netns.delete(namespaces)
+    stopped = building.dismantle(namespaces, agents=agents)
     state_dir.clear(prefix)
-    return Removed(len(stopped), len(namespaces))
+    return Removed(stopped, len(namespaces))
 
 
-def _build(topology: Topology, state_dir: StateDir, *, say: Say) -> None:
-    state = State(topology.spec, Phase.BUILDING)
+def _build(wanted: Topology, state_dir: StateDir, *, say: Say) -> None:
+    state = State(wanted.spec, Phase.BUILDING)
     state_dir.save(state)
     say("namespaces and links")
-    netns.create(topology.namespaces)
-    netns.apply(topology.switch, underlay.switch(topology))
-    for node in topology.nodes:
-        _wire(topology, node)
-    fwdnode.write_config(topology, state_dir)
+    netns.create(wanted.namespaces)
+    building.switch(wanted)
+    state = building.control_plane(wanted, state=state, state_dir=state_dir)
+    for node in wanted.nodes:
+        building.wire(wanted, node)
     say("data planes")
-    _start(topology, topology.nodes, state=state, state_dir=state_dir)
-
-
-def _wire(topology: Topology, node: Node) -> None:
-    """All of a node but its data plane."""
-    netns.apply(node.namespace, nodes.host(topology))
-    netns.apply(topology.switch, underlay.plug(topology, node))
-    attach = [step for pod in node.pods for step in nodes.attach(topology, pod)]
-    netns.apply(
-        node.namespace,
-        [*underlay.uplink(topology, node), *nodes.bridge(topology, node), *attach],
-    )
-    for pod in node.pods:
-        netns.apply(pod.namespace, nodes.pod(topology, pod))
-
-
-def _start(
-    topology: Topology, chosen: tuple[Node, ...], *, state: State, state_dir: StateDir
-) -> None:
-    """Give nodes their data planes, all at once, and wait until each forwards."""
-    agents = []
-    for node in chosen:
-        agent = _DATA_PLANES[node.kind](topology, node, state_dir=state_dir)
-        if agent:
-            agents.append(agent)
-            known = state.agents | {node.name: agent.process}
-            state = msgspec.structs.replace(state, agents=known)
-            state_dir.save(state)
-    deadline = time.monotonic() + fwdnode.START_LIMIT
-    for agent in agents:
-        agent.await_forwarding(deadline)
-    netns.await_links(topology.namespaces, limit=_LINK_LIMIT)
+    state = building.data_planes(wanted, wanted.nodes, state=state, state_dir=state_dir)
     state_dir.save(msgspec.structs.replace(state, phase=Phase.UP))
 
 
-def _revive(topology: Topology, state: State, *, state_dir: StateDir, say: Say) -> bool:
+def _has_api(state: State) -> bool:
+    """Whether the API server runs, if there is to be one."""
+    process = state.agents.get(controlplane.NAME)
+    return process is None or agentproc.alive(process)
+
+
+def _revive(there: Topology, state: State, *, state_dir: StateDir, say: Say) -> bool:
     """Start again the agents that have ended."""
     dead = tuple(
         node
-        for node in topology.nodes
+        for node in there.nodes
         if (process := state.agents.get(node.name)) and not agentproc.alive(process)
     )
     if dead:
         say("starting again " + ", ".join(node.name for node in dead))
-        fwdnode.write_config(topology, state_dir)
-        _start(topology, dead, state=state, state_dir=state_dir)
+        building.data_planes(there, dead, state=state, state_dir=state_dir)
     return bool(dead)
 
 
-def _kernel(topology: Topology, node: Node, *, state_dir: StateDir) -> None:  # noqa: ARG001
-    steps = kernelnode.vtep(topology, node)
-    peers = kernelnode.add_peers(topology, topology.peers(node))
-    netns.apply(node.namespace, [*steps, *peers])
-
-
-_DATA_PLANES: Final[dict[NodeKind, DataPlane]] = {
-    NodeKind.FWD: fwdnode.start,
-    NodeKind.KERNEL: _kernel,
-}
+def _differences(one: Spec, other: Spec) -> list[str]:
+    names = one.__struct_fields__
+    return [name for name in names if getattr(one, name) != getattr(other, name)]

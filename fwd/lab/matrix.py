@@ -57,6 +57,18 @@ class Measured(Struct, frozen=True):
         return tuple(_problems(self))
 
 
+class Matrix(Struct, frozen=True):
+    """All pairs, and how many seconds they took together."""
+
+    pairs: list[Measured]
+    seconds: float
+
+    @property
+    def well(self) -> bool:
+        """Whether there was something to measure and all of it is fine."""
+        return bool(self.pairs) and not any(measured.problems for measured in self.pairs)
+
+
 def pairs(topology: Topology) -> Iterator[Pair]:
     """All ordered pairs of Pods on different nodes, then each node with the others' Pods."""
     pods = [

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How results look: rich tables for people, JSON for machines.  Measures and decides nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -9,7 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from fwd.lab.matrix import End, Measured
+from fwd.lab.episode import LIMIT, Episode
+from fwd.lab.matrix import End, Matrix, Measured
 from fwd.lab.probes import Stream
 from fwd.lab.state import Phase
 from fwd.lab.survey import LabStatus, LinkStatus, NodeStatus, PodStatus
@@ -48,40 +49,62 @@ def matrix_table(results: Sequence[Measured]) -> Table:
     return table
 
 
-def matrix_summary(results: Sequence[Measured], *, seconds: float) -> str:
+def matrix_summary(matrix: Matrix) -> str:
     """One line: how many pairs are fine."""
+    results = matrix.pairs
     if not results:
         return "nothing to measure: a pair needs two nodes"
     bad = sum(1 for measured in results if measured.problems)
     verdict = f"{bad} of {len(results)} pairs fail" if bad else f"all {len(results)} pairs are fine"
-    return f"{verdict} ({seconds:.0f} s)"
+    return f"{verdict} ({matrix.seconds:.0f} s)"
 
 
-def matrix_document(results: Sequence[Measured], *, seconds: float) -> dict[str, Any]:
-    """The same for machines; units are in the names."""
-    return {
-        "ok": passed(results),
-        "seconds": round(seconds, 1),
+def document(matrix: Matrix, episode: Episode | None) -> dict[str, Any]:
+    """A test, or a demo, for machines; units are in the names."""
+    found: dict[str, Any] = {
+        "ok": matrix.well and not (episode and episode.problems),
+        "seconds": round(matrix.seconds, 1),
         "pairs": [
             msgspec.to_builtins(measured)
             | {
                 "loss_percent": None if measured.ping is None else measured.ping.loss_percent,
                 "problems": list(measured.problems),
             }
-            for measured in results
+            for measured in matrix.pairs
         ],
     }
+    if episode is not None:
+        found["episode"] = msgspec.to_builtins(episode) | {"problems": list(episode.problems)}
+    return found
 
 
-def passed(results: Sequence[Measured]) -> bool:
-    """Whether there was something to measure and all of it is fine."""
-    return bool(results) and not any(measured.problems for measured in results)
+def episode_lines(episode: Episode) -> Iterator[Text]:
+    """What came of a node that joined and left, each line with its time."""
+    new, (one, other) = f"{episode.joined} ({_PLANES[episode.kind]})", episode.between
+    yield Text(f"{new} joined and left while TCP flowed between {one} and {other}")
+    for observer, seconds in episode.reachable.items():
+        yield _took(f"annotations written to first reply at {observer}", seconds)
+    for observer, seconds in episode.gone.items():
+        yield _took(f'node deleted to "unreachable" at {observer}', seconds)
+    flow = episode.flow
+    what = "TCP: longest wait for an answer" + (f" of {flow.answers}" if flow else "")
+    yield _took(what, None if flow is None else flow.longest)
+    problems = "; ".join(episode.problems)
+    yield Text(problems, style="red") if problems else Text("TCP never stopped; all in time")
+
+
+def _took(what: str, seconds: float | None) -> Text:
+    late = seconds is None or seconds > LIMIT
+    time = "never" if seconds is None else f"{seconds * 1000:.0f} ms"
+    return Text(f"  {what:<48} {time:>8}", style="red" if late else "")
 
 
 def status_table(status: LabStatus) -> Table:
     """One row for each node."""
     half = ", half-built" if status.phase is Phase.BUILDING else ""
     title = f"Lab {status.prefix}{half}, underlay MTU {status.mtu}"
+    if status.api is not None:
+        title += f", API server {status.api.url}{'' if status.api.alive else ' ENDED'}"
     table = _table(title)
     for column in ("node", "data plane", "address", "links", "agent", "Pods"):
         table.add_column(column)
@@ -151,6 +174,8 @@ def _agent(node: NodeStatus) -> Text:
         return Text("-") if node.kind is NodeKind.KERNEL else Text("never started", style="red")
     if not node.agent.alive:
         return Text(f"pid {node.agent.pid} ended", style="red")
+    if node.kind is NodeKind.KERNEL:
+        return Text(f"pid {node.agent.pid}, programs the kernel")
     if node.agent.said is None:
         return Text(f"pid {node.agent.pid}, gives no status", style="red")
     if not node.agent.forwards:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab's directory: what was asked for, which agents run, their files; and who may change it.
 
-``lab.json`` holds the ``Spec``, from which all else follows, and the agents' processes.  It is
+``lab.json`` holds the ``Spec``, from which all else follows, and the processes.  It is
 written before anything is built, so that a lab whose ``up`` was killed is known to be half-built.
 Losing it loses nothing that ``down`` needs: namespaces are known by their names, processes by
 the namespace they are in, and files by the few names that the lab ever writes.
@@ -27,7 +27,7 @@ from fwd.lab.topology import Spec
 
 DEFAULT_PREFIX: Final = "fwdlab"
 _DEFAULT: Final = Path("/run/fwd-lab")
-_FILES: Final = ("lab.json", "leases.json", "net-conf.json")
+_FILES: Final = ("lab.json", "leases.json", "net-conf.json", "api")
 _LOCK_PATIENCE: Final = 5.0  # seconds: a status or a small up next door is soon done
 _MAX_PATH: Final = 60  # an AF_UNIX address has room for 107 bytes; the agent's socket is below this
 
@@ -46,11 +46,23 @@ class Damaged(enum.Enum):
 
 
 class State(Struct, frozen=True):
-    """The content of ``lab.json``; ``agents`` by node name."""
+    """The content of ``lab.json``.
+
+    Attributes:
+        spec: what there is now.
+        agents: by node name, and the API server by its own.
+        built_as: what ``up`` was asked for, if nodes have joined or left since.
+    """
 
     spec: Spec
     phase: Phase
     agents: dict[str, Process] = {}
+    built_as: Spec | None = None
+
+    @property
+    def asked(self) -> Spec:
+        """What ``up`` was asked for."""
+        return self.built_as or self.spec
 
 
 class StateDir(Struct, frozen=True):
@@ -68,9 +80,42 @@ class StateDir(Struct, frozen=True):
         """flannel's ``net-conf.json``, one file for all agents."""
         return self.root / "net-conf.json"
 
+    @property
+    def api(self) -> Path:
+        """The API server's own directory."""
+        return self.root / "api"
+
+    @property
+    def api_socket(self) -> Path:
+        """Where the API server takes commands."""
+        return self.api / "control"
+
+    @property
+    def token(self) -> Path:
+        """The agents' bearer token."""
+        return self.api / "token"
+
+    @property
+    def authority(self) -> Path:
+        """The API server's certificate, which is its own authority."""
+        return self.api / "ca.crt"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """How agents get in, one file for all."""
+        return self.api / "kubeconfig"
+
     def of_node(self, namespace: str) -> Path:
         """A node's own directory: the agent's run directory, and its log."""
         return self.root / namespace
+
+    def agent_socket(self, namespace: str) -> Path:
+        """Where a node's agent tells its status."""
+        return self.of_node(namespace) / "fwd.sock"
+
+    def forget(self, namespace: str) -> None:
+        """Remove a node's own directory."""
+        shutil.rmtree(self.of_node(namespace), ignore_errors=True)
 
     def log(self, namespace: str) -> Path:
         """What a node's agent has written to stdout and stderr."""
@@ -84,6 +129,21 @@ class StateDir(Struct, frozen=True):
             return None
         except (msgspec.DecodeError, UnicodeDecodeError, OSError):
             return Damaged.DAMAGED
+
+    def state(self) -> State:
+        """What is written down of a lab that is up.
+
+        Raises:
+            LabError: there is none, or it is half-built.
+        """
+        found = self.load()
+        if found is None:
+            raise LabError("no lab is up: run `fwd lab up`")
+        if isinstance(found, Damaged):
+            raise LabError(f"{self.root}/lab.json is damaged: run `fwd lab down`, then up")
+        if found.phase is not Phase.UP:
+            raise LabError("this lab is half-built: run `fwd lab up`")
+        return found
 
     def save(self, state: State) -> None:
         """Write ``lab.json`` whole."""
@@ -123,6 +183,14 @@ class StateDir(Struct, frozen=True):
         try:
             self.root.mkdir(mode=0o755, exist_ok=True)
             fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except FileExistsError as error:
+            if self.root.is_dir() or not os.path.lexists(
+                self.root
+            ):  # its holder removed it just now
+                return None
+            raise LabError(
+                f"cannot use {self.root} as state directory: {error.strerror}"
+            ) from error
         except FileNotFoundError as missing:
             if self.root.parent.is_dir():  # it was there, and its holder has just removed it
                 return None

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from fwd.lab import agentproc, netns
+from fwd.lab import agentproc, controlplane, netns
 from fwd.lab.errors import LabError
 from fwd.lab.kernelnode import device
 from fwd.lab.nodes import CNI, POD_LINK
 from fwd.lab.state import Phase, State, StateDir
-from fwd.lab.topology import Node, NodeKind, Pod, Topology
+from fwd.lab.topology import Node, NodeKind, Pod, Source, Topology
 from fwd.lab.underlay import UPLINK
 
 _LIMIT: Final = 2.0  # seconds for an agent to answer: it has the document ready
@@ -53,7 +53,7 @@ class PodStatus(Struct, frozen=True):
 
 
 class NodeStatus(Struct, frozen=True):
-    """A node; ``agent`` is None where the kernel is the data plane."""
+    """A node; ``agent`` is None where none was started, as on a kernel node with static leases."""
 
     name: str
     kind: NodeKind
@@ -66,22 +66,34 @@ class NodeStatus(Struct, frozen=True):
     def well(self) -> bool:
         """Every link is up, and the agent, where there is to be one, forwards."""
         links = (*self.links, *(pod.link for pod in self.pods))
-        forwards = self.kind is NodeKind.KERNEL or (self.agent is not None and self.agent.forwards)
+        if self.kind is NodeKind.KERNEL:  # it forwards by itself; its agent has nothing to say
+            forwards = self.agent is None or self.agent.alive
+        else:
+            forwards = self.agent is not None and self.agent.forwards
         return forwards and all(link.up for link in links)
 
 
+class ApiStatus(Struct, frozen=True):
+    """The API server's stand-in; ``url`` is reachable from the nodes."""
+
+    url: str
+    alive: bool
+
+
 class LabStatus(Struct, frozen=True):
-    """A lab; ``phase`` is how far ``up`` came."""
+    """A lab; ``phase`` is how far ``up`` came, ``api`` the API server, where there is to be one."""
 
     prefix: str
     phase: Phase
     mtu: int
     nodes: tuple[NodeStatus, ...]
+    api: ApiStatus | None = None
 
     @property
     def well(self) -> bool:
         """Whether it is built and every node is well."""
-        return self.phase is Phase.UP and all(node.well for node in self.nodes)
+        has_api = self.api is None or self.api.alive
+        return self.phase is Phase.UP and has_api and all(node.well for node in self.nodes)
 
 
 def status(topology: Topology, state: State, *, state_dir: StateDir) -> LabStatus:
@@ -91,6 +103,7 @@ def status(topology: Topology, state: State, *, state_dir: StateDir) -> LabStatu
         phase=state.phase,
         mtu=topology.spec.mtu,
         nodes=tuple(_node(topology, node, state, state_dir) for node in topology.nodes),
+        api=_api(topology, state),
     )
 
 
@@ -115,7 +128,9 @@ def _node(topology: Topology, node: Node, state: State, state_dir: StateDir) -> 
     process = state.agents.get(node.name)
     agent = None
     if process:
-        said = ask(state_dir.of_node(node.namespace) / "fwd.sock")
+        said = None
+        if node.kind is NodeKind.FWD:
+            said = ask(state_dir.agent_socket(node.namespace))
         agent = AgentStatus(process.pid, agentproc.alive(process), said)
     return NodeStatus(
         name=node.name,
@@ -125,6 +140,14 @@ def _node(topology: Topology, node: Node, state: State, state_dir: StateDir) -> 
         agent=agent,
         pods=tuple(_pod(topology, pod) for pod in node.pods),
     )
+
+
+def _api(topology: Topology, state: State) -> ApiStatus | None:
+    if topology.spec.source is not Source.KUBE:
+        return None
+    process = state.agents.get(controlplane.NAME)
+    alive = process is not None and agentproc.alive(process)
+    return ApiStatus(controlplane.url(topology), alive)
 
 
 def _pod(topology: Topology, pod: Pod) -> PodStatus:

@@ -5,8 +5,8 @@ Pure: no sockets, no files, no clock.  Who turns it into commands: ``underlay``,
 ``kernelnode``; who writes the ``Spec`` down, so that a later command finds the same lab: ``state``.
 
 A family is a value (``FamilyPlan``), so two of them make a dual-stack lab and no function has a
-twin.  A node is named by its index; the indexes need not be contiguous, so nodes may join and
-leave while the addresses of the others stay.
+twin.  A node is named by its index; the indexes need not be contiguous: nodes join (``with_node``)
+and leave (``without_node``) while the addresses of the others stay.
 """
 
 import enum
@@ -25,6 +25,7 @@ from ipaddress import (
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -42,6 +43,9 @@ MAX_PODS: Final = 200
 MIN_MTU: Final = 1280 + OVERHEAD  # Pods must be able to speak IPv6 (RFC 8200, 5)
 MAX_MTU: Final = 65535  # the largest a veth takes
 
+_API_INDEX: Final = 254  # the last octet of the API server's address: no node's
+API_PORT: Final = 6443
+
 _PREFIX = re.compile(r"[a-z][a-z0-9]{0,15}")
 
 
@@ -50,6 +54,13 @@ class NodeKind(enum.Enum):
 
     FWD = "fwd"
     KERNEL = "kernel"
+
+
+class Source(enum.Enum):
+    """Where agents have the leases from."""
+
+    KUBE = "kube"  # Nodes of the API server's stand-in
+    STATIC = "static"  # a file that all of them read
 
 
 class NodeSpec(Struct, frozen=True):
@@ -67,6 +78,7 @@ class Spec(Struct, frozen=True):
         mtu: of the underlay, in bytes of IP packet; Pods get ``mtu - OVERHEAD``.
         families: 4, 6 or both, in this order.
         run_args: passed on to each ``fwd run``.
+        source: where agents have the leases from.
     """
 
     prefix: str
@@ -75,6 +87,7 @@ class Spec(Struct, frozen=True):
     mtu: int = 1500
     families: tuple[int, ...] = (4,)
     run_args: tuple[str, ...] = ()
+    source: Source = Source.STATIC
 
 
 class FamilyPlan(Struct, frozen=True):
@@ -92,6 +105,11 @@ class FamilyPlan(Struct, frozen=True):
     def node(self, index: int) -> IPInterface:
         """Node's underlay address, with the underlay's prefix length."""
         return ip_interface(f"{self.underlay[index]}/{self.underlay.prefixlen}")
+
+    @property
+    def api(self) -> IPInterface:
+        """The API server's underlay address, on the switch itself."""
+        return self.node(_API_INDEX)
 
     def subnet(self, index: int) -> IPNetwork:
         """Node's Pod subnet: what Kubernetes calls ``spec.podCIDR``."""
@@ -133,6 +151,7 @@ class Node(Struct, frozen=True):
 
     Attributes:
         mac: VtepMAC, text, lower case: the inner destination of what peers send to this node.
+            Of a node that runs fwd only with static leases: otherwise fwd chooses its own.
     """
 
     index: int
@@ -141,6 +160,11 @@ class Node(Struct, frozen=True):
     namespace: str
     mac: str
     pods: tuple[Pod, ...]
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Its own and its Pods'."""
+        return (self.namespace, *(pod.namespace for pod in self.pods))
 
 
 class Topology(Struct, frozen=True):
@@ -157,6 +181,11 @@ class Topology(Struct, frozen=True):
         return self.spec.mtu - OVERHEAD
 
     @property
+    def api_address(self) -> tuple[str, int]:
+        """Where the API server listens; agents come by the first family."""
+        return str(self.plans[0].api.ip), API_PORT
+
+    @property
     def pods(self) -> Iterator[Pod]:
         """All Pods, node by node."""
         return (pod for node in self.nodes for pod in node.pods)
@@ -164,12 +193,16 @@ class Topology(Struct, frozen=True):
     @property
     def namespaces(self) -> tuple[str, ...]:
         """Every namespace of the lab, the switch first."""
-        nodes = (node.namespace for node in self.nodes)
-        return (self.switch, *nodes, *(pod.namespace for pod in self.pods))
+        nodes = (name for node in self.nodes for name in node.namespaces)
+        return (self.switch, *nodes)
 
     def peers(self, node: Node) -> tuple[Node, ...]:
         """All the other nodes."""
         return tuple(peer for peer in self.nodes if peer.index != node.index)
+
+    def node(self, name: str) -> Node | None:
+        """The node of this name."""
+        return next((node for node in self.nodes if node.name == name), None)
 
     def namespace_of(self, name: str) -> str | None:
         """Namespace of a node, a Pod or ``switch`` by its short name; None if there is none."""
@@ -198,6 +231,30 @@ def node_specs(*, fwd: int, kernel: int) -> tuple[NodeSpec, ...]:
     """Nodes 1..fwd run fwd, the ``kernel`` nodes after them have the kernel's vxlan device."""
     kinds = [NodeKind.FWD] * fwd + [NodeKind.KERNEL] * kernel
     return tuple(NodeSpec(index, kind) for index, kind in enumerate(kinds, start=1))
+
+
+def with_node(spec: Spec, name: str | None, kind: NodeKind) -> Spec:
+    """The spec with one node more; without a name it has the lowest index that is free.
+
+    Raises:
+        ValueError: the name is none of a node, or there is such a node already.
+    """
+    taken = {node.index for node in spec.nodes}
+    if name is None:
+        index = next(number for number in range(1, MAX_INDEX + 2) if number not in taken)
+    elif match := re.fullmatch(r"n([1-9]\d{0,3})", name):
+        index = int(match[1])
+    else:
+        raise ValueError(f"{name!r} is no name of a node: give n and its index, such as n7")
+    if index in taken:
+        raise ValueError(f"there is a node n{index} already")
+    nodes = sorted([*spec.nodes, NodeSpec(index, kind)], key=lambda node: node.index)
+    return replace(spec, nodes=tuple(nodes))
+
+
+def without_node(spec: Spec, name: str) -> Spec:
+    """The spec without a node."""
+    return replace(spec, nodes=tuple(node for node in spec.nodes if f"n{node.index}" != name))
 
 
 def owns(prefix: str, namespace: str) -> bool:

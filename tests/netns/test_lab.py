@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab with real namespaces: what it builds, and that it leaves nothing however it ends.
 
-Excluded: how well fwd forwards (its own tests use the lab or their own devices).
+Excluded: how well fwd forwards (its own tests use the lab or their own devices), nodes that learn
+of each other from the API server (test_lab_members).
 """
 
 import json
@@ -19,7 +20,7 @@ from tests.netns.lab_support import Lab, own_lab, require, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
-KERNEL = ("--nodes", "0", "--kernel-nodes")
+KERNEL = ("--source", "static", "--nodes", "0", "--kernel-nodes")
 
 
 @pytest.fixture

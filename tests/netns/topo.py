@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from fwd.lab import agentproc, fwdnode, lab, netns, state, steps, topology
+from fwd.lab import agentproc, fwdnode, lab, netns, service, state, steps, topology
 from fwd.lab.agentproc import Process
 from fwd.lab.state import State, StateDir
 from fwd.lab.topology import Node, Pod, Spec, Topology
@@ -87,9 +87,9 @@ class Net:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in (env or {}).items():
                 patch.setenv(name, value)
-            agent = fwdnode.start(plan, node, state_dir=self._state_dir)
+            agent = service.start(fwdnode.program(plan, node, state_dir=self._state_dir))
         self._agents[node.name] = agent.process
-        agent.await_forwarding(time.monotonic() + fwdnode.START_LIMIT)
+        agent.await_ready(time.monotonic() + service.START_LIMIT)
         self._deepen(index)
 
     def _deepen(self, index: int) -> None:

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fwd.lab.apiserver import ApiServer, Timing
 from fwd.lab.apiserver.access import ANONYMOUS, FLANNEL_ROLE
 from fwd.lab.apiserver.faults import Fault
+from fwd.lab.apiserver.server import ApiServer
+from fwd.lab.apiserver.watching import Timing
 from tests.unit.kube_support import PREFIX
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from fwd.lab import clusternodes
-from fwd.lab.apiserver import ApiServer, Stop, Timing
 from fwd.lab.apiserver.access import TOKEN
-from fwd.lab.apiserver.faults import Answer, Cut, Delay, Expire, Fault, How, Unit
+from fwd.lab.apiserver.faults import Answer, Cut, Delay, Expire, Fault, How, Stop, Unit
+from fwd.lab.apiserver.server import ApiServer
+from fwd.lab.apiserver.watching import Timing
 from fwd.lab.apiserver.wire import Connection
 
 LIMIT = 5.0  # seconds: everything here takes milliseconds

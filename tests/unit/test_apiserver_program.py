@@ -19,11 +19,13 @@ import msgspec
 import pytest
 
 from fwd.lab import clusternodes
-from fwd.lab.apiserver import ApiServer, control, credentials
 from fwd.lab.apiserver import commands as cmd
+from fwd.lab.apiserver import credentials
 from fwd.lab.apiserver.access import TOKEN
-from fwd.lab.apiserver.control import Control, ask
+from fwd.lab.apiserver.client import ask
+from fwd.lab.apiserver.control import Control, churn
 from fwd.lab.apiserver.faults import Answer, Cut, Fault, How
+from fwd.lab.apiserver.server import ApiServer
 from fwd.lab.errors import LabError
 
 LIMIT = 20.0
@@ -122,7 +124,7 @@ async def test_churn_keeps_its_rate() -> None:
     server = ApiServer(clusternodes.nodes(5))
     begin, clock = server.nodes.revision, asyncio.get_running_loop().time
     start = clock()
-    task = asyncio.create_task(control.churn(server, 200))
+    task = asyncio.create_task(churn(server, 200))
     await asyncio.sleep(0.5)
     done, due = server.nodes.revision - begin, 200 * (clock() - start)
     task.cancel()

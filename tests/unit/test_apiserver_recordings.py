@@ -16,8 +16,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from fwd.lab.apiserver import ApiServer, Stop, Timing
 from fwd.lab.apiserver.access import TOKEN
+from fwd.lab.apiserver.faults import Stop
+from fwd.lab.apiserver.server import ApiServer
+from fwd.lab.apiserver.watching import Timing
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 

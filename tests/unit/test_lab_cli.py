@@ -19,7 +19,7 @@ NO_LAB = ("test", "--prefix", "nosuchlab")
 def test_a_lab_is_two_fwd_nodes_and_a_kernel_one_unless_told() -> None:
     arguments = parse(["up"])
     assert (arguments.nodes, arguments.kernel_nodes, arguments.pods) == (2, 1, 1)
-    assert (arguments.mtu, arguments.run_arg) == (1500, [])
+    assert (arguments.mtu, arguments.run_arg, arguments.source) == (1500, [], "kube")
 
 
 def test_every_option_has_a_form_with_one_dash() -> None:
@@ -41,9 +41,24 @@ def test_what_follows_exec_is_the_commands_own() -> None:
     assert arguments.words == ["ip", "-json", "--mtu", "link"]
 
 
+def test_a_node_joins_by_any_name_and_leaves_by_its_own() -> None:
+    assert (parse(["join"]).node, parse(["join"]).kernel) == (None, False)
+    joining = parse(["join", "n7", "-kernel"])
+    assert (joining.node, joining.kernel) == ("n7", True)
+    assert parse(["leave", "n7"]).node == "n7"
+
+
 @pytest.mark.parametrize(
     "words",
-    [[], ["nosuch"], ["test", "--sec=1"], ["test", "--seconds", "-1"], ["test", "--seconds", "0"]],
+    [
+        [],
+        ["nosuch"],
+        ["leave"],
+        ["up", "--source", "nosuch"],
+        ["test", "--sec=1"],
+        ["test", "--seconds", "-1"],
+        ["test", "--seconds", "0"],
+    ],
 )
 def test_wrong_usage_is_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 2

@@ -1,35 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent as the lab starts it: its files, its command line, the wait for its log."""
+"""The agent as the lab starts it: its files and its command line."""
 
 import json
-import os
-import sys
-import time
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from fwd.lab import agentproc, fwdnode
-from fwd.lab.agentproc import Process
-from fwd.lab.errors import LabError
-from fwd.lab.fwdnode import Agent
+from fwd.lab import fwdnode
 from fwd.lab.state import StateDir
-from fwd.lab.topology import Spec, Topology, node_specs, plan
+from fwd.lab.topology import Source, Spec, Topology, node_specs, plan
 
 
 @pytest.fixture
 def lab() -> Topology:
-    spec = Spec(prefix="t", nodes=node_specs(fwd=1, kernel=1), run_args=("--workers=1",))
-    return plan(spec)
-
-
-@pytest.fixture
-def process(tmp_path: Path) -> Iterator[Process]:
-    """A process that says nothing and stays."""
-    started = agentproc.spawn(["/bin/sleep", "60"], env=dict(os.environ), log=tmp_path / "none")
-    yield started
-    agentproc.stop([started], grace=0)
+    nodes = node_specs(fwd=1, kernel=1)
+    return plan(Spec(prefix="t", nodes=nodes, run_args=("--workers=1",), source=Source.STATIC))
 
 
 def test_leases_are_those_of_all_nodes_in_flannels_words(lab: Topology) -> None:
@@ -53,10 +40,10 @@ def test_the_configuration_is_flannels_net_conf(lab: Topology, tmp_path: Path) -
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["leases.json", "net-conf.json"]
 
 
-def test_the_command_is_this_pythons_fwd_with_files_of_its_own(lab: Topology) -> None:
+def test_the_command_is_fwd_with_files_of_its_own(lab: Topology) -> None:
     command = fwdnode.command(lab, lab.nodes[0], state_dir=StateDir(Path("/s")))
-    assert command[:4] == [sys.executable, "-m", "fwd", "run"]
-    options = dict(zip(command[4:-1:2], command[5:-1:2], strict=True))
+    assert command[:2] == ["fwd", "run"]
+    options = dict(zip(command[2:-1:2], command[3:-1:2], strict=True))
     assert options == {
         "--static-leases": "/s/leases.json",
         "--node-name": "n1",
@@ -68,12 +55,15 @@ def test_the_command_is_this_pythons_fwd_with_files_of_its_own(lab: Topology) ->
     assert command[-1] == "--workers=1"
 
 
-def test_settings_of_this_machines_agent_are_not_the_labs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FLANNELD_PUBLIC_IP", "NODE_NAME", "NOTIFY_SOCKET", "KEPT"):
-        monkeypatch.setenv(name, "x")
-    environment = fwdnode._environment()
-    assert environment["KEPT"] == "x"
-    assert not {"FLANNELD_PUBLIC_IP", "NODE_NAME", "NOTIFY_SOCKET"} & environment.keys()
+def test_from_the_api_server_it_has_a_kubeconfig_and_no_leases(
+    lab: Topology, tmp_path: Path
+) -> None:
+    kube = plan(msgspec.structs.replace(lab.spec, source=Source.KUBE))
+    command = fwdnode.command(kube, kube.nodes[0], state_dir=StateDir(Path("/s")))
+    assert command[2:5] == ["--kube-subnet-mgr", "--kubeconfig-file", "/s/api/kubeconfig"]
+    assert "--static-leases" not in command
+    fwdnode.write_config(kube, StateDir(tmp_path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["net-conf.json"]
 
 
 @pytest.mark.parametrize(
@@ -83,30 +73,8 @@ def test_settings_of_this_machines_agent_are_not_the_labs(monkeypatch: pytest.Mo
         'level=info node="n1" event=forwarding',
     ],
 )
-def test_an_agent_is_ready_when_its_log_says_so(
-    lab: Topology, process: Process, tmp_path: Path, line: str
-) -> None:
-    log = tmp_path / "agent.log"
-    log.write_text(f"something else\n{line}\n")
-    Agent(lab.nodes[0], process, log=log, skip=0).await_forwarding(time.monotonic() + 10)
-
-
-def test_what_an_earlier_run_wrote_does_not_count(
-    lab: Topology, process: Process, tmp_path: Path
-) -> None:
-    log = tmp_path / "agent.log"
-    log.write_text("forwarding node=n1\n")
-    agent = Agent(lab.nodes[0], process, log=log, skip=log.stat().st_size)
-    with pytest.raises(LabError, match="fwd on n1 does not say that it forwards"):
-        agent.await_forwarding(time.monotonic())
-
-
-def test_an_agent_that_ends_is_reported_with_its_last_words(lab: Topology, tmp_path: Path) -> None:
-    log = tmp_path / "agent.log"
-    script = "for i in $(seq 30); do echo line $i; done; echo no such interface >&2"
-    process = agentproc.spawn(["/bin/sh", "-c", script], env=dict(os.environ), log=log)
-    with pytest.raises(LabError, match="fwd on n1 ended: no such interface") as error:
-        Agent(lab.nodes[0], process, log=log, skip=0).await_forwarding(time.monotonic() + 10)
-    assert error.value.detail[-2:] == ("n1| line 30", "n1| no such interface")
-    assert len(error.value.detail) == 12
-    agentproc.stop([process])
+def test_an_agent_is_ready_when_its_log_says_so(lab: Topology, line: str) -> None:
+    program = fwdnode.program(lab, lab.nodes[0], state_dir=StateDir(Path("/s")))
+    assert re.search(program.ready, line)
+    assert not re.search(program.ready, line.replace("n1", "n11"))
+    assert not re.search(program.ready, "event=starting node=n1")

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from fwd.lab import matrix, probes, report
-from fwd.lab.matrix import End, Measured, Pair
+from fwd.lab.matrix import End, Matrix, Measured, Pair
 from fwd.lab.probes import Ping, Stream
 from fwd.lab.topology import NodeKind, Spec, node_specs, plan
 
@@ -56,7 +56,7 @@ def test_a_pair_is_measured_at_the_targets_address_of_its_family() -> None:
 def test_one_node_has_nobody_to_reach_and_that_is_no_success() -> None:
     lab = plan(Spec(prefix="t", nodes=node_specs(fwd=1, kernel=0)))
     assert list(matrix.pairs(lab)) == []
-    assert not report.passed([])
+    assert not Matrix([], 0).well
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_stream_that_failed_says_why(text: str, words: str) -> None:
 
 def test_a_good_pair_has_no_problem() -> None:
     assert GOOD.problems == ()
-    assert report.passed([GOOD])
+    assert Matrix([GOOD], 0).well
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_good_pair_has_no_problem() -> None:
 )
 def test_one_bad_pair_fails_the_whole(measured: Measured, words: str) -> None:
     assert measured.problems == (words,)
-    assert not report.passed([GOOD, measured])
+    assert not Matrix([GOOD, measured], 0).well
 
 
 def test_what_ping_could_not_reach_is_not_tried_further() -> None:
@@ -173,10 +173,10 @@ def test_the_table_and_the_document_say_the_same() -> None:
     assert "n2-p1 (kernel)" in text
     assert "10 %" in text
     assert "ping: 1 of 10 lost" in text
-    document = json.loads(report.dumps(report.matrix_document(results, seconds=1.23)))
+    document = json.loads(report.dumps(report.document(Matrix(results, 1.23), None)))
     assert document["ok"] is False
     assert document["seconds"] == 1.2
     assert document["pairs"][0]["pair"]["source"]["kind"] == "fwd"
     assert document["pairs"][1]["loss_percent"] == pytest.approx(10)
     assert document["pairs"][1]["problems"] == ["ping: 1 of 10 lost"]
-    assert report.matrix_summary(results, seconds=1.2) == "1 of 2 pairs fail (1 s)"
+    assert report.matrix_summary(Matrix(results, 1.2)) == "1 of 2 pairs fail (1 s)"

@@ -67,8 +67,30 @@ def test_no_two_nodes_share_a_mac_and_each_is_local_unicast() -> None:
 def test_indexes_need_not_be_contiguous() -> None:
     nodes = (NodeSpec(2, NodeKind.FWD), NodeSpec(7, NodeKind.KERNEL))
     found = plan(Spec(prefix="t", nodes=nodes))
-    assert found.namespaces == ("t-switch", "t-n2", "t-n7", "t-n2-p1", "t-n7-p1")
+    assert found.namespaces == ("t-switch", "t-n2", "t-n2-p1", "t-n7", "t-n7-p1")
     assert [peer.name for peer in found.peers(found.nodes[0])] == ["n7"]
+
+
+def test_nodes_join_where_there_is_room_and_leave_a_gap() -> None:
+    spec = topology.without_node(SPEC, "n2")
+    assert [node.index for node in spec.nodes] == [1, 3]
+    last = topology.with_node(spec, "n7", NodeKind.KERNEL)
+    full = topology.with_node(last, None, NodeKind.FWD)
+    assert [node.name for node in plan(full).nodes] == ["n1", "n2", "n3", "n7"]
+    assert plan(full).node("n7") == plan(last).nodes[-1]
+    assert plan(full).node("n4") is None
+
+
+@pytest.mark.parametrize("name", ["n1", "n0", "n07", "7", "nx", "n1-p1", "switch", ""])
+def test_a_node_that_cannot_join_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no name of a node|already"):
+        topology.with_node(SPEC, name, NodeKind.FWD)
+
+
+def test_the_api_servers_address_is_no_nodes() -> None:
+    found = plan(SPEC)
+    assert found.api_address == ("192.168.50.254", 6443)
+    assert FAMILY_PLANS[4].api.ip not in {FAMILY_PLANS[4].node(i).ip for i in range(1, 251)}
 
 
 def test_a_dual_stack_lab_has_a_plan_for_each_family() -> None:

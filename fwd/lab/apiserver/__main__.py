@@ -17,10 +17,12 @@ from typing import Any
 import msgspec
 
 from fwd.lab import clusternodes
-from fwd.lab.apiserver import ApiServer, Timing, access
+from fwd.lab.apiserver import access
 from fwd.lab.apiserver.answers import Object
 from fwd.lab.apiserver.control import Control
 from fwd.lab.apiserver.credentials import Certificate
+from fwd.lab.apiserver.server import ApiServer
+from fwd.lab.apiserver.watching import Timing
 from fwd.lab.errors import LabError
 
 

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that a running stand-in obeys, as data; ``control`` carries them.  Pure."""
+"""The commands that a running stand-in obeys, as data.  Pure.
+
+``client`` sends them, ``control`` obeys.
+"""
+
+from typing import Any
 
 from msgspec import Struct
 
 from fwd.lab.apiserver.answers import Object
-from fwd.lab.apiserver.faults import Fault, How
-from fwd.lab.apiserver.server import Stop
+from fwd.lab.apiserver.faults import Fault, How, Stop
 
 
 class _Command(Struct, frozen=True, tag_field="do"):
@@ -160,3 +164,10 @@ Command = (
     | Requests
     | Status
 )
+
+
+class Outcome(Struct, frozen=True, omit_defaults=True):
+    """What came of a command; ``error`` is empty if it was obeyed."""
+
+    answer: Any = None
+    error: str = ""

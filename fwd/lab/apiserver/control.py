@@ -1,60 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands to a running stand-in, over a unix socket: it reaches out of any network namespace.
+"""The stand-in's end of its control socket: what each command means to the server.
 
-One line of JSON each way on a connection of its own: a command of ``commands``, and what came of
-it.  ``ask`` is the lab's end, ``Control`` the stand-in's.
+One line of JSON each way on a connection of its own: a command, and what came of it.
 """
 
 import asyncio
 import contextlib
 import inspect
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from fwd.lab import clusternodes
 from fwd.lab.apiserver import commands as cmd
 from fwd.lab.apiserver.answers import Refusal
-from fwd.lab.apiserver.commands import Command
+from fwd.lab.apiserver.commands import Command, Outcome
 from fwd.lab.apiserver.patching import existing
 from fwd.lab.apiserver.server import ApiServer
 from fwd.lab.apiserver.store import Saved
-from fwd.lab.errors import LabError
 
 _LIMIT: Final = 1 << 28  # bytes of a command: thousands of Nodes may come at once
-_PATIENCE: Final = 60.0  # seconds; a stop in order takes twenty
-
-
-class Outcome(Struct, frozen=True, omit_defaults=True):
-    """What came of a command; ``error`` is empty if it was obeyed."""
-
-    answer: Any = None
-    error: str = ""
-
-
-def ask(path: Path, command: Command) -> Any:  # noqa: ANN401 - JSON
-    """Send a command and return its answer.
-
-    Raises:
-        LabError: nobody is there, or the command was refused.
-    """
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_PATIENCE)
-            connection.connect(str(path))
-            connection.sendall(msgspec.json.encode(command) + b"\n")
-            with connection.makefile("rb") as reader:
-                outcome = msgspec.json.decode(reader.readline(), type=Outcome)
-    except (OSError, msgspec.DecodeError) as error:
-        raise LabError(f"the API server's stand-in does not answer on {path}: {error}") from error
-    if outcome.error:
-        raise LabError(f"the API server's stand-in: {outcome.error}")
-    return outcome.answer
 
 
 class Control:

@@ -37,6 +37,13 @@ class Unit(enum.Enum):
     BODY = "body"  # what a client's reader gets
 
 
+class Stop(enum.Enum):
+    """How a whole server goes."""
+
+    KILL = "kill"  # connections are reset
+    TERM = "term"  # running watches stay for ``Timing.grace``, then end in order
+
+
 class Delay(Struct, frozen=True, tag="delay"):
     """Wait before anything is sent; other faults of the same request still happen."""
 

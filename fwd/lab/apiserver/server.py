@@ -6,7 +6,6 @@
 
 import asyncio
 import contextlib
-import enum
 import ssl
 from collections.abc import Iterable
 from typing import Final, Self
@@ -14,7 +13,7 @@ from typing import Final, Self
 from fwd.lab.apiserver import access, answers, patching, wire
 from fwd.lab.apiserver.access import Access
 from fwd.lab.apiserver.answers import Object, Refusal
-from fwd.lab.apiserver.faults import How
+from fwd.lab.apiserver.faults import How, Stop
 from fwd.lab.apiserver.handler import Handler
 from fwd.lab.apiserver.store import Saved, Store
 from fwd.lab.apiserver.watching import Timing
@@ -22,13 +21,6 @@ from fwd.lab.apiserver.watching import Timing
 _POLL: Final = 0.001  # seconds
 _LINGER: Final = 5.0  # seconds that handlers have to notice that their connection is gone
 _EPOCH: Final = "2006-01-02T15:04:05Z"  # of an object that comes without a time
-
-
-class Stop(enum.Enum):
-    """How a server goes."""
-
-    KILL = "kill"  # connections are reset
-    TERM = "term"  # running watches stay for ``Timing.grace``, then end in order
 
 
 class ApiServer:

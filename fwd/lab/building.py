@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of a lab put up: the control plane, nodes with their Pods, data planes.
+
+What is there and what ``lab.json`` says of it go together: see ``lab`` (the whole) and
+``membership`` (one node).
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from fwd.lab import (
+    agentproc,
+    controlplane,
+    fwdnode,
+    kernelnode,
+    meeting,
+    netns,
+    nodeobject,
+    nodes,
+    underlay,
+)
+from fwd.lab import service as services
+from fwd.lab.agentproc import Process
+from fwd.lab.service import Program, Service
+from fwd.lab.state import State, StateDir
+from fwd.lab.topology import Node, NodeKind, Source, Topology
+
+_LINK_LIMIT: Final = 10.0  # seconds
+# A process may fork while its namespace is emptied; three rounds see off all but a fork bomb.
+_ROUNDS: Final = 3
+
+
+def switch(topology: Topology) -> None:
+    """The underlay, in a namespace that is there."""
+    netns.apply(topology.switch, underlay.switch(topology))
+
+
+def wire(topology: Topology, node: Node) -> None:
+    """All of a node but its data plane, in namespaces that are there."""
+    netns.apply(node.namespace, nodes.host(topology))
+    netns.apply(topology.switch, underlay.plug(topology, node))
+    attach = [step for pod in node.pods for step in nodes.attach(topology, pod)]
+    netns.apply(
+        node.namespace,
+        [*underlay.uplink(topology, node), *nodes.bridge(topology, node), *attach],
+    )
+    for pod in node.pods:
+        netns.apply(pod.namespace, nodes.pod(topology, pod))
+
+
+def control_plane(topology: Topology, *, state: State, state_dir: StateDir) -> State:
+    """Start the API server, where the lab has one; returns the state with it, which is saved."""
+    if topology.spec.source is not Source.KUBE:
+        return state
+    started = services.start(controlplane.program(topology, state_dir))
+    state = _with(state, {controlplane.NAME: started}, state_dir)
+    started.await_ready(time.monotonic() + services.START_LIMIT)
+    return state
+
+
+def data_planes(
+    topology: Topology, chosen: Sequence[Node], *, state: State, state_dir: StateDir
+) -> State:
+    """Give nodes their data planes, all at once, and wait until all nodes forward to each other.
+
+    Returns:
+        The state with their agents, which is saved.
+    """
+    fwdnode.write_config(topology, state_dir)
+    started = []
+    for node in chosen:
+        if program := _data_plane(topology, node, state_dir=state_dir):
+            started.append(services.start(program))
+            state = _with(state, {node.name: started[-1]}, state_dir)
+    deadline = time.monotonic() + services.START_LIMIT
+    for service in started:
+        service.await_ready(deadline)
+    touched = [topology.switch, *(name for node in chosen for name in node.namespaces)]
+    netns.await_links(touched, limit=_LINK_LIMIT)
+    meeting.wait(topology, state_dir=state_dir, deadline=deadline)
+    return state
+
+
+def dismantle(namespaces: Sequence[str], *, agents: Iterable[Process] = ()) -> int:
+    """Remove namespaces with all processes in them, and these agents wherever they are.
+
+    Returns:
+        How many processes there were.
+
+    Raises:
+        LabError: something does not go away.
+    """
+    processes = {process for process in agents if agentproc.alive(process)}
+    paths = [netns.path(name) for name in namespaces]
+    stopped = set()
+    for _ in range(_ROUNDS):
+        processes |= set(agentproc.inside(paths))
+        if not processes:
+            break
+        agentproc.stop(processes)
+        stopped |= processes
+        processes = set()
+    if namespaces:
+        netns.delete(namespaces)
+    return len(stopped)
+
+
+def _data_plane(topology: Topology, node: Node, *, state_dir: StateDir) -> Program | None:
+    """What a node's data plane is but for its agent; the agent, if it has one."""
+    if node.kind is NodeKind.FWD:
+        return fwdnode.program(topology, node, state_dir=state_dir)
+    if not _has_link(node.namespace, kernelnode.device(topology.plans[0])):
+        netns.apply(node.namespace, kernelnode.vtep(topology, node))
+    if topology.spec.source is Source.STATIC:
+        peers = kernelnode.of_topology(topology, topology.peers(node))
+        netns.apply(node.namespace, kernelnode.add_peers(peers))
+        return None
+    return Program(
+        name=node.name,
+        title=f"flannel on {node.name}",
+        namespace=node.namespace,
+        words=tuple(_kernel_agent(topology, node, state_dir=state_dir)),
+        log=state_dir.log(node.namespace),
+        ready=r"^programs node=",
+    )
+
+
+def _has_link(namespace: str, name: str) -> bool:
+    return any(link["ifname"] == name for link in netns.links(namespace))
+
+
+def _kernel_agent(topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]:
+    families = (word for plan in topology.plans for word in ("--family", str(plan.family)))
+    marks = msgspec.json.encode(nodeobject.published(topology, node)).decode()
+    return [
+        "fwd.lab.kernelagent",
+        *("--url", controlplane.url(topology)),
+        *("--ca", str(state_dir.authority)),
+        *("--token", str(state_dir.token)),
+        *("--node", node.name),
+        *("--namespace", node.namespace),
+        *("--marks", marks),
+        *families,
+    ]
+
+
+def _with(state: State, started: dict[str, Service], state_dir: StateDir) -> State:
+    agents = state.agents | {name: service.process for name, service in started.items()}
+    state = msgspec.structs.replace(state, agents=agents)
+    state_dir.save(state)
+    return state
