@@ -21,7 +21,7 @@ import uvloop
 
 from fwd.config import RunConfig, load_netconf, shown
 from fwd.core.netconf import NetConf
-from fwd.model import IPV6, ConfigError, FwdError, Refusal, Snapshot, Trouble
+from fwd.model import IPV6, ConfigError, FwdError, Lease, OwnLease, Refusal, Snapshot, Trouble
 from fwd.node.forwarder import Forwarder, reason
 from fwd.node.linkwatch import LinkWatch
 from fwd.node.rundir import RunDir
@@ -201,17 +201,27 @@ class Agent:
         return text if where is None else f"{where}: {text}"
 
     async def _keep_saved(self) -> NoReturn:
-        """Apart from the events, and in a thread: leases must not wait for a disk."""
-        while True:
-            await self._unsaved.wait()
-            await asyncio.sleep(SAVE_SECONDS)
-            self._unsaved.clear()
+        """Apart from the events, and in a thread: leases must not wait for a disk.
+
+        At the end what is not saved yet is saved at once.
+        """
+        try:
+            while True:
+                await self._unsaved.wait()
+                await asyncio.sleep(SAVE_SECONDS)
+                self._unsaved.clear()
+                await asyncio.to_thread(
+                    self._save, self._forwarder.own, self._forwarder.book.leases
+                )
+        finally:
+            self._save(self._forwarder.own, self._forwarder.book.leases)
+
+    def _save(self, own: OwnLease, leases: tuple[Lease, ...]) -> None:
+        try:
             if self._saved is not None:
-                own, leases = self._forwarder.own, self._forwarder.book.leases
-                try:
-                    await asyncio.to_thread(self._saved.save, own, leases)
-                except OSError as error:
-                    log.warning("saved-state", error=f"cannot save: {error.strerror or error}")
+                self._saved.save(own, leases)
+        except OSError as error:
+            log.warning("saved-state", error=f"cannot save: {error.strerror or error}")
 
     def _report(self) -> None:
         tunnel = self._forwarder.tunnel

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 from msgspec import Struct
@@ -65,6 +66,7 @@ class SavedState:
         self._networks = tuple(str(networks[family]) for family in sorted(networks))
         self._vni = vni
         self._written: bytes | None = None
+        self._lock = Lock()
 
     def load(self) -> Snapshot | None:
         """The saved leases, if there are any of use."""
@@ -84,7 +86,10 @@ class SavedState:
         return snapshot
 
     def save(self, own: OwnLease, leases: tuple[Lease, ...]) -> None:
-        """Replaces the file, unless it says the same already.  Raises OSError."""
+        """Replaces the file, unless it says the same already.  Raises OSError.
+
+        Of two threads the one that comes second waits, and its word is the last.
+        """
         state = _State(
             node=own.node,
             networks=self._networks,
@@ -96,9 +101,10 @@ class SavedState:
         )
         body = _encoder.encode(state)
         content = _HEADER + zlib.crc32(body).to_bytes(_CHECK_BYTES) + body
-        if content != self._written:
-            write_whole(self._path, content, mode=0o600)
-            self._written = content
+        with self._lock:
+            if content != self._written:
+                write_whole(self._path, content, mode=0o600)
+                self._written = content
 
     def _parse(self, content: bytes) -> Snapshot:
         """Raises ValueError that says what is the matter with the file."""

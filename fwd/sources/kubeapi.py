@@ -6,9 +6,11 @@ are given as bytes, of bounded length; what they mean is `core.nodewire`'s, when
 `sources.kubewatch`'s and `sources.kubenode`'s.
 """
 
+import math
 import ssl
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -17,10 +19,12 @@ from msgspec import Struct
 
 from fwd.core import nodewire
 from fwd.core.lines import LINE_LIMIT
-from fwd.model import FwdError
+from fwd.model import ConfigError, FwdError
 from fwd.sources import kubeclient
 from fwd.sources.kubeclient import ApiAccess
 
+REREAD_SECONDS = 60.0
+"""As client-go has it.  kubelet replaces a token when a fifth of its time is left."""
 PAGE_LIMIT = 8 << 20
 """Bytes of a page that are held."""
 _ERROR_LIMIT = 1 << 16
@@ -67,7 +71,10 @@ class Oversized(Struct, frozen=True):
 
 
 class KubeApi:
-    """One API server.  Connects when first asked; credentials are read again after a 401.
+    """One API server.  Connects when first asked.
+
+    Credentials are read again before a request if that is a minute ago, as a token that is replaced
+    in time is never refused; and after a 401, as one that is replaced late is.
 
     Every request raises ApiError; ConfigError if there is no usable configuration any more.
     """
@@ -76,6 +83,7 @@ class KubeApi:
         self._access = access
         self._patience = patience or Patience()
         self._configuration: Any = None
+        self._read_at = -math.inf
         self._transport: Any = None
         self._has_stale_transport = False
         self._answers: set[aiohttp.ClientResponse] = set()
@@ -86,8 +94,8 @@ class KubeApi:
     async def open(self) -> None:
         """Reads the configuration.  ConfigError if there is none that can be used."""
         if self._configuration is None:
-            self._configuration = await kubeclient.load(self._access)
-            self.server = str(self._configuration.host)
+            configuration = await self._load()
+            self.server = str(configuration.host)
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -182,6 +190,7 @@ class KubeApi:
         self, method: str, target: str, *, body: dict[str, Any] | None, read: float | None
     ) -> aiohttp.ClientResponse:
         await self.open()
+        await self._refresh()
         if self._has_stale_transport:
             await self.close()
         if self._transport is None:
@@ -208,8 +217,19 @@ class KubeApi:
         response: aiohttp.ClientResponse = answer.response
         return response
 
+    async def _load(self) -> Any:  # noqa: ANN401 - the client's Configuration
+        self._configuration = await kubeclient.load(self._access)
+        self._read_at = time.monotonic()
+        return self._configuration
+
+    async def _refresh(self) -> None:
+        """What is read again in vain is kept: if it is bad, the answer will say so."""
+        if time.monotonic() - self._read_at >= REREAD_SECONDS:
+            with suppress(ConfigError):
+                await self._load()
+
     async def _authorization(self) -> str | None:
-        """The header's value.  This reads the token file again, at most once a minute."""
+        """The header's value."""
         value = await kubeclient.authorization(self._configuration)
         return value.strip() if value else None
 
@@ -219,7 +239,7 @@ class KubeApi:
         If it is not, the next request begins with a new connection: what changed may be a client
         certificate.
         """
-        self._configuration = await kubeclient.load(self._access)
+        await self._load()
         if await self._authorization() != refused.request_info.headers.get("Authorization"):
             return True
         self._has_stale_transport = True

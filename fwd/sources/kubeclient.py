@@ -74,11 +74,13 @@ async def load(access: ApiAccess) -> Any:  # noqa: ANN401 - a kubernetes.aio.cli
 
 
 def _load_in_cluster(configuration: Any, access: ApiAccess) -> None:  # noqa: ANN401
-    """The ServiceAccount's; the loader's hook reads the token again every minute."""
+    """The ServiceAccount's."""
     from kubernetes.aio.config.incluster_config import InClusterConfigLoader  # noqa: PLC0415
 
     InClusterConfigLoader(
-        token_filename=str(access.token_file), cert_filename=str(access.ca_file)
+        token_filename=str(access.token_file),
+        cert_filename=str(access.ca_file),
+        try_refresh_token=False,  # kubeapi reads all of it anew, whatever it is from
     ).load_and_set(configuration)
 
 

@@ -8,44 +8,23 @@ it between two bytes.  A third node exists in the API only.
 import asyncio
 import ctypes
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fwd.lab.apiserver.access import TOKEN
-from tests.netns.agent_support import WAIT_SECONDS, Agent, Cluster, Namespace, wait_for
+from fwd.lab.flow import Flow
+from tests.netns.agent_support import WAIT_SECONDS, Agent, Cluster
 from tests.unit.kube_server import Server
-from tests.unit.kube_support import mac, node_object
+from tests.unit.kube_support import node_object
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound="KubeCluster")
 
 _CLONE_NEWNET = 0x40000000
-_ECHO = """
-import socket, sys
-listener = socket.create_server((sys.argv[1], 5001))
-connection, _ = listener.accept()
-while data := connection.recv(65536):
-    connection.sendall(data)
-"""
-_ASK = """
-import select, socket, sys, time
-connection = socket.create_connection((sys.argv[1], 5001), timeout=10)
-longest, count = 0.0, 0
-print("flows", flush=True)
-while not select.select([sys.stdin], [], [], 0.01)[0]:
-    begin = time.monotonic()
-    connection.sendall(b"x" * 2000)
-    left = 2000
-    while left:
-        left -= len(connection.recv(left)) or sys.exit("closed")
-    longest, count = max(longest, time.monotonic() - begin), count + 1
-print(longest, count)
-"""
 
 
 class ServerThread:
@@ -85,38 +64,6 @@ class ServerThread:
     def remove(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WAIT_SECONDS)
-
-
-class Flow:
-    """TCP between two nodes that asks and is answered, a hundred times a second."""
-
-    def __init__(self, asker: Namespace, echoer: Namespace, address: str) -> None:
-        self._echo = _python(echoer, _ECHO, address)
-        wait_for("the echo", lambda: "5001" in echoer.run("ss", "-ltn").stdout)
-        self._ask = _python(asker, _ASK, address)
-        assert self._ask.stdout is not None
-        assert self._ask.stdout.readline() == b"flows\n"
-
-    def end(self) -> tuple[float, int]:
-        """The longest wait for an answer, in seconds, and how many came."""
-        out, _ = self._ask.communicate(b"\n", timeout=WAIT_SECONDS)
-        assert self._ask.returncode == 0, out
-        longest, count = out.split()
-        return float(longest), int(count)
-
-    def remove(self) -> None:
-        for process in (self._ask, self._echo):
-            if process.poll() is None:
-                process.kill()
-            process.communicate(timeout=WAIT_SECONDS)
-
-
-def _python(namespace: Namespace, program: str, *words: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        ["ip", "netns", "exec", namespace.name, sys.executable, "-c", program, *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
 
 
 class KubeCluster(Cluster):
@@ -172,8 +119,12 @@ class KubeCluster(Cluster):
         new.rename(self.directory / "token")
 
     def flow(self, to: str = "n2") -> Flow:
-        """From n1 through the tunnel."""
-        return self._keep(Flow(self.n1, getattr(self, to), f"10.244.{to[1:]}.0"))
+        """TCP from n1 through the tunnel; ends with the cluster at the latest."""
+        stack = ExitStack()
+        self._removals.append(stack.close)
+        return stack.enter_context(
+            Flow(self.n1.name, getattr(self, to).name, f"10.244.{to[1:]}.0")
+        )
 
     def third_is(self, agent: Agent, address: str) -> bool:
         """Whether an agent has n3 at this address."""
@@ -194,6 +145,3 @@ def running(made: Kind) -> Iterator[Kind]:
         yield made
     finally:
         made.remove()
-
-
-__all__ = ["Flow", "KubeCluster", "mac", "running"]

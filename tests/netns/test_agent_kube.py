@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.root]
 RETURN_SECONDS = 5.0
 STALL_SECONDS = 0.5
 """A TCP answer later than this has been stopped; retransmission begins at 0.2 s."""
+AWAY_SECONDS = 60.0
 P = "flannel.alpha.coreos.com/"
 
 
@@ -74,9 +75,12 @@ def test_a_node_joins_and_leaves(nodes: tuple[KubeCluster, Agent, Agent]) -> Non
 
 
 def away(kube: KubeCluster) -> None:
+    """For a minute; meanwhile n3 changes more than once."""
     kube.api.wait(kube.server.stop())
+    for turn in range(6):
+        kube.put(3, public_ip=f"192.168.9.{turn}")
+        time.sleep(AWAY_SECONDS / 6)
     kube.put(3, public_ip="192.168.9.9")
-    time.sleep(10)
     kube.api.wait(kube.server.start())
 
 
@@ -144,9 +148,9 @@ def test_adversity(
             lambda a=agent: kube.third_is(a, "192.168.9.9") and len(a.status()["leases"]) == 2,  # type: ignore[misc]
             RETURN_SECONDS,
         )
-    longest, count = flow.end()
-    assert longest < STALL_SECONDS, f"TCP stood still for {longest:.1f} s"
-    assert count > 10
+    course = flow.end()
+    assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
+    assert course.answers > 10
     for name in ("n1", "n2"):
         wait_for("annotations", lambda n=name: len(kube.published(n)) == 4)  # type: ignore[misc]
     assert kube.server.verbs() <= FLANNEL_ROLE
@@ -172,6 +176,20 @@ def test_a_start_without_the_api_server_forwards_by_what_was_saved(
     kube.api.wait(kube.server.start())
     wait_for("the truth", lambda: kube.third_is(again, "192.168.9.9"), RETURN_SECONDS)
     assert again.status()["source"]["leases-of"] == "source"
+
+
+def test_the_last_leases_are_saved_at_a_clean_end(
+    nodes: tuple[KubeCluster, Agent, Agent],
+) -> None:
+    kube, first, _ = nodes
+    wait_for("the saved state", (first.run_dir / "leases.saved").exists)
+    seen = len(first.lines("leases"))
+    kube.put(3, public_ip="192.168.9.9")
+    first.says("leases", times=seen + 1)
+    assert first.stop()[0] == 0
+    kube.api.wait(kube.server.stop())
+    again = kube.started("n1")
+    assert kube.third_is(again, "192.168.9.9")
 
 
 @pytest.mark.parametrize("content", [b"", b"not ours", b"fwd leases 1\n\0\0\0\0rest"])

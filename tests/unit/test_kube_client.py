@@ -14,7 +14,8 @@ from fwd.lab.apiserver.access import FLANNEL, TOKEN
 from fwd.lab.apiserver.credentials import Certificate, certify
 from fwd.lab.apiserver.faults import Answer
 from fwd.model import ConfigError
-from fwd.sources import kubeclient
+from fwd.sources import kubeapi, kubeclient
+from fwd.sources.kubeapi import KubeApi
 from fwd.sources.kubeclient import ApiAccess
 from tests.unit.kube_member import member, source, until
 from tests.unit.kube_server import serving
@@ -124,6 +125,48 @@ async def test_a_kubeconfig_with_a_token_file_and_a_ca_in_it(
             assert server.count("patch") == 2, "refused, and at once again with the new token"
 
 
+async def test_a_token_that_is_replaced_in_time_is_never_refused(
+    authority: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cluster and by a kubeconfig; what is read again in vain is kept."""
+    monkeypatch.setattr(kubeapi, "REREAD_SECONDS", 0.0)
+    (tmp_path / "token").write_text(TOKEN)
+    async with serving(node_object(1), tls=authority.context()) as server:
+        ca = authority.certificate
+        config = kubeconfig(
+            tmp_path, server.url, tokenFile="token", cluster={"certificate-authority": str(ca)}
+        )
+        for access in (
+            ApiAccess(kubeconfig=config),
+            in_cluster(monkeypatch, tmp_path, server.address[1], ca=ca),
+        ):
+            api = KubeApi(access)
+            await api.node("n1")
+            for token in ("second", "third", TOKEN):
+                (tmp_path / "token").write_text(token)
+                server.access.rotate(token, user=FLANNEL)
+                await api.node("n1")
+            (tmp_path / "token").unlink()
+            await api.node("n1")
+            (tmp_path / "token").write_text(TOKEN)
+            await api.close()
+        assert {seen.status for seen in server.requests} == {200}
+
+
+async def test_a_token_is_not_read_at_each_request(
+    authority: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(node_object(1), tls=authority.context()) as server:
+        access = in_cluster(monkeypatch, tmp_path, server.address[1], ca=authority.certificate)
+        api = KubeApi(access)
+        await api.node("n1")
+        server.access.rotate("second", user=FLANNEL)
+        (tmp_path / "token").write_text("second")
+        await api.node("n1")
+        await api.close()
+        assert [seen.status for seen in server.requests] == [200, 401, 200]
+
+
 async def test_a_url_beats_the_kubeconfigs(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path, "http://127.0.0.1:1", token=TOKEN)
     configuration = await kubeclient.load(ApiAccess(url="http://127.0.0.1:2/", kubeconfig=path))
@@ -229,7 +272,8 @@ def in_a_process_of_its_own(program: str) -> str:
 
 LOAD = """
 import asyncio, sys
-from fwd.sources import kubeclient
+from fwd.sources import kubeapi, kubeclient
+from fwd.sources.kubeapi import KubeApi
 from fwd.sources.kubeclient import ApiAccess
 {prelude}
 async def main():

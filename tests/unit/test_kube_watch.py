@@ -6,17 +6,22 @@ own Node (test_kube_node.py).
 """
 
 import asyncio
+import json
 import random
 
 import pytest
 
+from fwd.core.lines import LineSplitter
+from fwd.core.nodetable import NodeTable
+from fwd.core.nodewire import Node
 from fwd.lab.apiserver.watching import Timing
 from fwd.sources import kubeapi
-from fwd.sources.kubeapi import Patience
-from fwd.sources.kubewatch import Pace
+from fwd.sources.kubeapi import KubeApi, Patience
+from fwd.sources.kubeclient import ApiAccess
+from fwd.sources.kubewatch import NodeWatch, Pace
 from tests.unit.kube_member import NODES, RETURN_SECONDS, agrees, event, member, settle, shake
 from tests.unit.kube_server import serving
-from tests.unit.kube_support import node_object, recorded_lines
+from tests.unit.kube_support import decoder, node_object, recorded_lines
 
 
 async def test_a_list_in_pages_and_then_every_change() -> None:
@@ -157,3 +162,43 @@ async def test_a_recorded_watch_gives_what_was_recorded() -> None:
         await server.play(*recorded_lines("watch-events"))
         await ours.until("node-00002", lambda: "node-00002" in ours.leases)
         assert str(ours.leases["node-00002"].public_ip) == "192.168.50.2"
+
+
+def test_a_recorded_watch_cut_at_every_byte_ends_in_the_same_table() -> None:
+    """The watch after the cut goes on from the version that the cut one had come to."""
+    lines = recorded_lines("watch-events")
+    stream = b"".join(lines)
+    versions = [int(json.loads(line)["object"]["metadata"]["resourceVersion"]) for line in lines]
+    whole = told(stream)
+    assert [lease.node for lease in whole.leases()] == ["node-00002"]
+    for offset in range(len(stream) + 1):
+        table = NodeTable(families=[4], vni=1)
+        watch = idle_watch(table)
+        watch._take_all(LineSplitter().feed(stream[:offset]))
+        version = int(watch._position or 0)
+        rest = [line for line, one in zip(lines, versions, strict=True) if one > version]
+        watch._take_all(LineSplitter().feed(b"".join(rest)))
+        assert known(table) == known(whole), f"cut after {offset} bytes"
+        assert watch._position == str(versions[-1])
+
+
+def known(table: NodeTable) -> list[Node | None]:
+    return [table.node(f"node-{number:05}") for number in range(1, 5)]
+
+
+def told(stream: bytes) -> NodeTable:
+    table = NodeTable(families=[4], vni=1)
+    idle_watch(table)._take_all(LineSplitter().feed(stream))
+    return table
+
+
+def idle_watch(table: NodeTable) -> NodeWatch:
+    """One that has no connection: the test gives it what comes."""
+    return NodeWatch(
+        KubeApi(ApiAccess()),
+        decoder,
+        table,
+        pace=Pace(),
+        heard=lambda: None,
+        changed=lambda: None,
+    )
