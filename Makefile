@@ -27,7 +27,7 @@ FLAGS := $(if $(filter default,$(origin CC)),,CC=$(CC)) CFLAGS=$(CFLAGS) \
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: setup ## three nodes on this machine, all Pods reaching each other (root)
+demo: setup ## three nodes on this machine, all Pods reaching each other; a fourth comes and goes (root)
 	$(VENV)/fwd lab demo
 
 test: setup ## all tests; those with real devices need root

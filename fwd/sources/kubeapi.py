@@ -191,16 +191,16 @@ class KubeApi:
     ) -> aiohttp.ClientResponse:
         await self.open()
         await self._refresh()
-        if self._has_stale_transport:
-            await self.close()
-        if self._transport is None:
-            self._transport = kubeclient.transport(self._configuration)
         headers = {"Accept": "application/json", "User-Agent": "fwd"}
         if body is not None:
             headers["Content-Type"] = _STRATEGIC_MERGE
         authorization = await self._authorization()
         if authorization is not None:
             headers["Authorization"] = authorization
+        if self._has_stale_transport:
+            await self.close()
+        if self._transport is None:  # from here on nobody else may close it before it is used
+            self._transport = kubeclient.transport(self._configuration)
         patience = self._patience
         answer = await self._transport.request(
             method,

@@ -47,7 +47,7 @@ class ServerThread:
         self._loop.run_until_complete(self.server.start(("0.0.0.0", 0)))
         self._started.set()
         self._loop.run_forever()
-        self._loop.run_until_complete(self.server.stop())
+        self._loop.run_until_complete(self.server.__aexit__())
         self._loop.close()
 
     def do(self, work: Callable[[Server], T]) -> T:

@@ -34,7 +34,7 @@ class Server(ApiServer):
 
     @property
     def faults_left(self) -> int:
-        return len(self.faults._pending)
+        return len(self.faults)
 
     def annotations(self, name: str) -> dict[str, str]:
         version = self.nodes.get(name)

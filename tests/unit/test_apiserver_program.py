@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -174,7 +175,7 @@ async def test_a_cut_over_tls(
                 got += data
         writer.transport.abort()
     finally:
-        await server.stop()
+        await server.__aexit__()
     assert len(got) == 20_000
     assert not caplog.records
 
@@ -230,3 +231,18 @@ def test_updates_mean_nothing_to_the_network() -> None:
     assert all(patch.keys() == {"status"} for _, patch in made)
     assert sum("images" in patch["status"] for _, patch in made) == 5
     assert len({str(patch["status"]["conditions"]) for _, patch in made}) == 100
+
+
+async def test_a_server_that_is_away_keeps_its_port() -> None:
+    async with ApiServer() as server:
+        host, port = server.address
+        await server.stop()
+        with socket.socket() as other:
+            with pytest.raises(OSError, match="in use"):
+                other.bind((host, port))
+            with pytest.raises(ConnectionRefusedError):
+                other.connect((host, port))
+        await server.start()
+        assert server.address == (host, port)
+    with socket.socket() as other:
+        other.bind((host, port))

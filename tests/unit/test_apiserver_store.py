@@ -241,3 +241,9 @@ def test_an_injected_line_keeps_its_place(*, end: bool) -> None:
 def test_initial_events_need_their_match() -> None:
     with pytest.raises(Refusal, match="NotOlderThan"):
         watch(filled("a"), sendInitialEvents="true")
+
+
+@pytest.mark.parametrize("seconds", ["long", "-1", "1.5"])
+def test_a_time_limit_that_is_no_number_is_refused(seconds: str) -> None:
+    with pytest.raises(Refusal, match="timeoutSeconds: Invalid value"):
+        Watch(Store(), {"timeoutSeconds": seconds}, now=0.0, timing=Timing())

@@ -20,6 +20,7 @@ from fwd.lab.apiserver import access, answers, listing, patching
 from fwd.lab.apiserver.access import Access, Wanted
 from fwd.lab.apiserver.answers import Object, Refusal
 from fwd.lab.apiserver.faults import Answer, Cut, Delay, Expire, Faults
+from fwd.lab.apiserver.query import is_true, number
 from fwd.lab.apiserver.respond import Reply
 from fwd.lab.apiserver.store import Store
 from fwd.lab.apiserver.watching import Timing, Watch
@@ -86,7 +87,7 @@ class Handler:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; called by aiohttp."""
-        watch = request.query.get("watch", "").lower() in ("true", "1")
+        watch = is_true(request.query, "watch")
         wanted = access.wanted(request.method, request.path, watch=watch)
         seen = _seen(request, wanted, body=await request.read())
         self.requests.append(seen)
@@ -145,7 +146,7 @@ class Handler:
             self.nodes, seen.query, now=loop.time(), timing=self._timing, name=wanted.name
         )
         if expire:
-            revision = listing.revision_of(seen.query)
+            revision = number(seen.query, "resourceVersion")
             watch.refuse(answers.expired(revision, self.nodes.revision))
         wake = self.watches[watch] = asyncio.Event()
         try:

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from fwd.lab.apiserver import answers
 from fwd.lab.apiserver.answers import bad_request
+from fwd.lab.apiserver.query import number, selected_name
 from fwd.lab.apiserver.store import ExpiredError, FutureError, Store, Version
 
 _PIECE: Final = 1 << 18
@@ -65,7 +66,7 @@ def answer(store: Store, query: Mapping[str, str]) -> Page:
     if "labelSelector" in query:
         raise bad_request("the stand-in has no labelSelector")
     name = selected_name(query)
-    limit = _number(query, "limit")
+    limit = number(query, "limit")
     token = query.get("continue", "")
     revision = query.get("resourceVersion", "")
     match = query.get("resourceVersionMatch", "")
@@ -95,33 +96,12 @@ def answer(store: Store, query: Mapping[str, str]) -> Page:
     return Page(shown, page, token=_encode(shown, page[-1].name), remaining=remaining)
 
 
-def selected_name(query: Mapping[str, str]) -> str:
-    """The name of a fieldSelector; empty for all."""
-    selector = query.get("fieldSelector", "")
-    field, _, name = selector.replace("==", "=").partition("=")
-    if selector and (field != "metadata.name" or not name):
-        raise bad_request(f'field label not supported: "{field}"')
-    return name
-
-
-def revision_of(query: Mapping[str, str]) -> int:
-    """``resourceVersion``; 0 when there is none."""
-    return _number(query, "resourceVersion")
-
-
 def _at(store: Store, revision: str, *, exact: bool) -> int | None:
     """The revision to show; None for the newest."""
-    number = _number({"resourceVersion": revision}, "resourceVersion")
-    if number > store.revision or (exact and number):
-        return number
+    at = number({"resourceVersion": revision}, "resourceVersion")
+    if at > store.revision or (exact and at):
+        return at
     return None
-
-
-def _number(query: Mapping[str, str], name: str) -> int:
-    text = query.get(name) or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise bad_request(f'{name}: Invalid value: "{text}": strconv.ParseUint: invalid syntax')
-    return int(text)
 
 
 def _encode(revision: int, last: str) -> str:

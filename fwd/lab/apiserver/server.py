@@ -6,6 +6,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterable
 from typing import Final, Self
@@ -52,6 +53,7 @@ class ApiServer:
         self._tls: ssl.SSLContext | None = None
         self._server: wire.Server | None = None
         self._listening: asyncio.Server | None = None
+        self._reserved: socket.socket | None = None
         self.nodes.load(map(_dated, nodes))
 
     async def __aenter__(self) -> Self:
@@ -61,6 +63,9 @@ class ApiServer:
     async def __aexit__(self, *_: object) -> None:
         self.thaw()
         await self.stop()
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     # The server as a process.
 
@@ -86,13 +91,33 @@ class ApiServer:
         """
         assert self._listening is None
         self._tls = tls or self._tls
-        host, port = address or self.address
+        if address is not None or self._reserved is None:
+            self._reserve(address or self.address)
+        host, port = self.address
         loop = asyncio.get_running_loop()
         self._server = wire.Server(self._handler.handle)
         self._listening = await loop.create_server(
             self._server, host, port, ssl=self._tls, backlog=1024
         )
-        self.address = (host, self._listening.sockets[0].getsockname()[1])
+
+    def _reserve(self, address: tuple[str, int]) -> None:
+        """Keep the port while the server is away.
+
+        Else whoever connects to anything on this machine may be given it as his own, even a client
+        that knocks here: it then talks to itself, and the server cannot come back.
+        """
+        host = address[0]
+        reserved = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as asyncio's listener
+            reserved.bind(address)
+        except OSError:
+            reserved.close()
+            raise
+        if self._reserved is not None:
+            self._reserved.close()
+        self._reserved = reserved
+        self.address = (host, reserved.getsockname()[1])
 
     async def stop(self, how: Stop = Stop.KILL, *, lose: bool = False) -> None:
         """Stop listening and end all connections; objects stay unless they are to be lost.

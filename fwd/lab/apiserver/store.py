@@ -228,10 +228,9 @@ class Store:
         self.revision, self._objects = saved.revision, dict(saved.objects)
         self.compact()
 
-    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have a function called after each change; returns what ends that."""
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Have a function called after each change."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
 
     def _record(self, change: Change) -> None:
         self._history.append(change)
@@ -241,7 +240,7 @@ class Store:
             del self._history[:excess]
             for old in [at for at in self._states if at < self._compacted]:
                 del self._states[old]
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             listener()
 
     def _after(self, revision: int) -> Sequence[Change]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from fwd.lab.apiserver import answers
 from fwd.lab.apiserver.answers import Refusal
-from fwd.lab.apiserver.listing import revision_of, selected_name
+from fwd.lab.apiserver.query import is_true, number, selected_name
 from fwd.lab.apiserver.store import ExpiredError, Store
 
 _PIECE: Final = 1 << 18
@@ -67,16 +67,16 @@ class Watch:
         self._store = store
         self._timing = timing
         self._name = name or selected_name(query)
-        self._position = revision_of(query)
-        self._bookmarks = _true(query, "allowWatchBookmarks")
+        self._position = number(query, "resourceVersion")
+        self._bookmarks = is_true(query, "allowWatchBookmarks")
         self._initial = not self._position
-        self._announce_end = _true(query, "sendInitialEvents")
+        self._announce_end = is_true(query, "sendInitialEvents")
         if self._announce_end:
             if query.get("resourceVersionMatch") != "NotOlderThan":
                 text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
                 raise answers.invalid(f"resourceVersionMatch: Forbidden: {text}")
             self._initial = True
-        seconds = float(query.get("timeoutSeconds") or timing.default_timeout)
+        seconds = number(query, "timeoutSeconds") or timing.default_timeout
         self._end = now + seconds * timing.second
         self._marked = 0  # revision of the last bookmark
         self._bookmark_at = self._next_bookmark(now)
@@ -181,7 +181,3 @@ def _mark(revision: int, extra: dict[str, Any]) -> bytes:
     metadata = {"resourceVersion": str(revision), **extra}
     node = {"kind": "Node", "apiVersion": "v1", "metadata": metadata, **_EMPTY_NODE}
     return msgspec.json.encode({"type": "BOOKMARK", "object": node}) + b"\n"
-
-
-def _true(query: Mapping[str, str], name: str) -> bool:
-    return query.get(name, "").lower() in ("true", "1", "t")
