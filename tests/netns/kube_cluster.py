@@ -122,9 +122,7 @@ class KubeCluster(Cluster):
         """TCP from n1 through the tunnel; ends with the cluster at the latest."""
         stack = ExitStack()
         self._removals.append(stack.close)
-        return stack.enter_context(
-            Flow(self.n1.name, getattr(self, to).name, f"10.244.{to[1:]}.0")
-        )
+        return stack.enter_context(Flow(self.n1.name, getattr(self, to).name, f"10.244.{to[1:]}.0"))
 
     def third_is(self, agent: Agent, address: str) -> bool:
         """Whether an agent has n3 at this address."""
