@@ -70,7 +70,7 @@ packages:
 	$(VENV)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-fwd/_plane.abi3.so: build/flags setup.py $(wildcard $(addprefix cext/*,.c .h .def .py))
+fwd/_plane.abi3.so: build/flags setup.py $(wildcard $(addprefix cext/*,.c .h .def .py) cext/traffic/*.[ch])
 	$(VENV)/python cext/build.py
 
 # Changes only when its content does.
@@ -79,7 +79,7 @@ build/flags: FORCE
 	@cmp -s $@ - <<<'$(FLAGS)' || echo '$(FLAGS)' >$@
 
 clean: ## what was built
-	rm -rf build dist *.egg-info fwd/_plane*.so
+	rm -rf build dist *.egg-info fwd/_*.so
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 	for d in tests/native tests/fuzz; do [[ ! -e $$d/Makefile ]] || $(MAKE) -C $$d clean; done
