@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     try:
         with signals.as_exceptions():
             child.require_root()
-            child.require("ip", "bridge", "iperf3")
+            child.require("ip", "bridge", "iperf3", "ethtool")
             return _show(_bench(options), options)
     except LabError as error:
         for line in error.detail:

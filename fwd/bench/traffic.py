@@ -101,10 +101,9 @@ def datagrams(
         OSError: a socket refused to go on.
     """
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(senders + 1))
         receiver = stack.enter_context(bound(path, socket.SOCK_DGRAM))
         sources = [stack.enter_context(connected(path, receiver)) for _ in range(senders * flows)]
-        stop = stack.enter_context(_stopper())
+        pool, stop = stack.enter_context(_threads(senders + 1))
         count = ffi.new("struct tg_receive *", {"seconds": seconds + _SLACK, "quiet": _QUIET})
         counting = pool.submit(_receive, receiver, stop, count)
         runs = [
@@ -120,15 +119,13 @@ def datagrams(
             )
             for sender in range(senders)
         ]
-        try:
-            sending = [
-                pool.submit(_send, sources[i * flows : (i + 1) * flows], run)
-                for i, run in enumerate(runs)
-            ]
-            for one in sending:
-                one.result()
-        finally:
-            os.eventfd_write(stop, 1)
+        sending = [
+            pool.submit(_send, sources[i * flows : (i + 1) * flows], run)
+            for i, run in enumerate(runs)
+        ]
+        for one in sending:
+            one.result()
+        os.eventfd_write(stop, 1)
         counting.result()
     return Datagrams(
         sent=sum(int(run.sent) for run in runs),
@@ -183,13 +180,10 @@ def connections(path: Route, *, seconds: float) -> float:
 @contextlib.contextmanager
 def tunnel(tun: int, udp: socket.socket) -> Iterator[None]:
     """Carry packets between a TUN and a connected socket, one a system call, while this lasts."""
-    with _stopper() as stop, ThreadPoolExecutor(1) as pool:
+    with _threads(1) as (pool, stop):
         running = pool.submit(lib.tg_proxy, tun, udp.fileno(), stop)
-        try:
-            yield
-        finally:
-            os.eventfd_write(stop, 1)
-            _check(running.result(), "carry packets")
+        yield
+    _check(running.result(), "carry packets")
 
 
 def inside(namespace: str, what: Callable[[], T]) -> T:
@@ -245,23 +239,22 @@ def _echo(path: Route) -> Iterator[dict[int, socket.socket]]:
         udp = stack.enter_context(bound(path, socket.SOCK_DGRAM))
         listener = stack.enter_context(bound(path, socket.SOCK_STREAM))
         listener.listen()
-        pool = stack.enter_context(ThreadPoolExecutor(1))
-        stop = stack.enter_context(_stopper())
+        pool, stop = stack.enter_context(_threads(1))
         running = pool.submit(lib.tg_echo, udp.fileno(), listener.fileno(), stop)
-        try:
-            yield {socket.SOCK_DGRAM: udp, socket.SOCK_STREAM: listener}
-        finally:
-            os.eventfd_write(stop, 1)
-            _check(running.result(), "answer")
+        yield {socket.SOCK_DGRAM: udp, socket.SOCK_STREAM: listener}
+    _check(running.result(), "answer")
 
 
 @contextlib.contextmanager
-def _stopper() -> Iterator[int]:
-    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def _threads(count: int) -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """Threads for the loops of C, and the descriptor that ends them; it does when this ends."""
+    with contextlib.ExitStack() as stack:
+        stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        stack.callback(os.close, stop)
+        pool = stack.enter_context(ThreadPoolExecutor(count))
+        # Before the pool waits for its threads, whatever has happened meanwhile.
+        stack.callback(os.eventfd_write, stop, 1)
+        yield pool, stop
 
 
 def _send(sources: Sequence[socket.socket], run: Any) -> None:  # noqa: ANN401

@@ -17,6 +17,7 @@ PACKAGES: Final = {
     "bridge": "iproute2",
     "ping": "iputils-ping",
     "iperf3": "iperf3",
+    "ethtool": "ethtool",
 }
 
 _SBIN = "/usr/sbin:/sbin"  # `su` leaves them off a user's PATH, and `ip` and `bridge` are there
