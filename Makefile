@@ -7,7 +7,7 @@
 #   PYTHON=python3.12       the interpreter that .venv is made from
 #   CC=clang                the compiler of the C module
 #   FWD_SANITIZE=thread     an instrumented C module, see cext/build.py
-#   ARGS='-k coalesce'      more arguments for pytest
+#   ARGS='-k coalesce'      more arguments for pytest, or for fwd bench (ARGS=--quick)
 #   SECONDS=30              how long each fuzz target runs
 
 SHELL := /bin/bash
@@ -55,7 +55,7 @@ fuzz: packages ## each fuzz target for SECONDS
 counts: packages ## instructions a packet in the hot loop, against the recorded ones
 	$(MAKE) -C bench/micro counts
 
-bench: setup ## side by side with the kernel's vxlan device (root)
+bench: setup ## side by side with the kernel's vxlan device (root; five minutes)
 	$(MAKE) -C bench run PYTHON=$(CURDIR)/$(VENV)/python
 
 setup: packages .venv/ready
