@@ -6,9 +6,9 @@ A round measures every scenario with one contender after the other, so that what
 machine disturbs all of them; a figure is the median of the rounds.  Like the lab, this package
 knows the agent only as a program.
 
-Reading order: ``contenders`` (what is compared, and how it is built), ``traffic`` (the door to the
-load generator in C), ``search`` (the highest rate without loss; pure), ``scenarios`` (what is
-measured), ``machine`` (where), ``rounds`` (in which order, and what was disturbed), ``results``
-(medians and ratios, and when there is none; pure), ``report`` (how they look), ``arguments``,
-``cli``.
+Reading order: ``contenders`` (what is compared, and how it is built; ``wireguard`` is one of them),
+``traffic`` (the door to the load generator in C), ``outcome`` (what measuring yields; pure),
+``search`` (the highest rate without loss; pure), ``scenarios`` (what is measured), ``machine``
+(where), ``rounds`` (in which order, and what was disturbed), ``results`` (medians and ratios, and
+when there is none; pure), ``report`` (how they look), ``arguments``, ``cli``.
 """

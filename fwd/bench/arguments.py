@@ -44,7 +44,7 @@ _FULL: Final = {
         *("udp", "rr-udp", "rr-tcp", "connect", "flood"),
     ),
     "rounds": 3,
-    "timing": Timing(tcp=1, udp=0.4, round_trips=0.5, search_steps=5),
+    "timing": Timing(tcp=1, udp=0.3, round_trips=0.5, search_steps=5),
     "repeats": 2,
     "time_limit": 420.0,
 }

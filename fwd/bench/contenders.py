@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from fwd.bench import traffic
+from fwd.bench import traffic, wireguard
 from fwd.lab import child, lab, netns, signals, state, steps, topology
 from fwd.lab.errors import LabError
 from fwd.lab.probes import Route
@@ -50,6 +50,7 @@ class DataPlane(enum.Enum):
     LAB = "as the lab builds it"
     ROUTED = "routes over the underlay"
     PROXY = "one packet a system call"
+    WIREGUARD = "wireguard-go"
 
 
 class Contender(Struct, frozen=True):
@@ -71,6 +72,7 @@ KNOWN: Final = {
         Contender("routed", "r", (_KERNEL, _KERNEL), DataPlane.ROUTED),
         Contender("mixed", "m", (_FWD, _KERNEL)),
         Contender("proxy", "p", (_KERNEL, _KERNEL), DataPlane.PROXY),
+        Contender("wireguard-go", "w", (_KERNEL, _KERNEL), DataPlane.WIREGUARD),
     )
 }
 
@@ -230,4 +232,5 @@ _SET_UP: Final = {
     DataPlane.LAB: _as_built,
     DataPlane.ROUTED: _routed,
     DataPlane.PROXY: _proxied,
+    DataPlane.WIREGUARD: wireguard.between,
 }

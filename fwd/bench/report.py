@@ -115,8 +115,8 @@ def _table(result: Result, summaries: Sequence[Summary]) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("")
-    table.add_column("")
+    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold")
     for column in ("median", "least", "most", f"to\n{result.baseline}"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("remarks")
@@ -155,6 +155,8 @@ def _foot(result: Result, summaries: Sequence[Summary]) -> Iterator[str]:
             f"* a run of this contender or of {result.baseline} lost, resent, repeated or was"
             " disturbed: see the remarks of both."
         )
+    if not any(one.contender == result.baseline for one in summaries):
+        yield f"{result.baseline} was not measured, so there are no ratios."
     for one in results.order(samples):
         if one.datagrams:
             twice = f", {one.duplicate} twice" if one.duplicate else ""

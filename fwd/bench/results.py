@@ -133,7 +133,7 @@ def _flaws(samples: Sequence[Sample], metric: Metric) -> Iterator[str]:
     if lost >= _SHOWN_LOSS:
         yield f"{lost:.1f} % lost"
     for count, what in (
-        (sum(one.retransmits for one in outcomes), "retransmits"),
+        (sum(one.retransmits for one in outcomes), "resent"),
         (sum(one.unanswered for one in outcomes), "unanswered"),
         (sum(one.reordered for one in outcomes), "out of order"),
         (sum(one.duplicate for one in outcomes), "twice"),

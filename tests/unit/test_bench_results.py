@@ -76,7 +76,7 @@ def test_each_flaw_has_its_remark() -> None:
     )["fwd"]
     assert fwd.marked
     assert fwd.remarks == (
-        "7 retransmits",
+        "7 resent",
         "5 unanswered",
         "2 out of order",
         "1 twice",
