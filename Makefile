@@ -5,8 +5,8 @@
 # only when its sources, the compiler or the flags changed.
 #
 #   PYTHON=python3.12       the interpreter that .venv is made from
-#   CC=clang                the compiler of the C module
-#   FWD_SANITIZE=thread     an instrumented C module, see cext/build.py
+#   CC=clang                the compiler of the C modules
+#   FWD_SANITIZE=thread     instrumented C modules, see cext/build.py
 #   ARGS='-k coalesce'      more arguments for pytest, or for fwd bench (ARGS=--quick)
 #   SECONDS=30              how long each fuzz target runs
 

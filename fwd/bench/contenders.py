@@ -146,8 +146,8 @@ def built(contender: Contender, *, prefix: str, mtu: int, say: Say) -> Iterator[
             _settle(running)
             yield running
         finally:
-            stack.close()
             with signals.shielded():
+                stack.close()
                 lab.remove(spec.prefix, directory)
 
 

@@ -140,6 +140,9 @@ def datagrams(
 def round_trips(path: Route, *, kind: socket.SocketKind, size: int, seconds: float) -> RoundTrips:
     """One request after the other, of ``size`` bytes each way, on one socket of this kind.
 
+    Who asks and who answers are kept on processors of their own, as on two machines.  Left to the
+    scheduler they share one in one run and not in the next, and that alone is a factor of three.
+
     Raises:
         OSError: a TCP connection ended or was silent for too long.
     """
@@ -148,7 +151,9 @@ def round_trips(path: Route, *, kind: socket.SocketKind, size: int, seconds: flo
         client = stack.enter_context(connected(path, servers[kind]))
         run = ffi.new("struct tg_ping *", {"size": size, "room": _ROOM, "seconds": seconds})
         ns = ffi.new("uint32_t[]", _ROOM)
-        _check(lib.tg_ping(client.fileno(), ns, run), "wait for an answer")
+        pool, _ = stack.enter_context(_threads(1))
+        asking = pool.submit(_on, min, lambda: int(lib.tg_ping(client.fileno(), ns, run)))
+        _check(asking.result(), "wait for an answer")
         return RoundTrips(tuple(sorted(ns[0 : run.done])), int(run.lost))
 
 
@@ -240,7 +245,9 @@ def _echo(path: Route) -> Iterator[dict[int, socket.socket]]:
         listener = stack.enter_context(bound(path, socket.SOCK_STREAM))
         listener.listen()
         pool, stop = stack.enter_context(_threads(1))
-        running = pool.submit(lib.tg_echo, udp.fileno(), listener.fileno(), stop)
+        running = pool.submit(
+            _on, max, lambda: int(lib.tg_echo(udp.fileno(), listener.fileno(), stop))
+        )
         yield {socket.SOCK_DGRAM: udp, socket.SOCK_STREAM: listener}
     _check(running.result(), "answer")
 
@@ -255,6 +262,12 @@ def _threads(count: int) -> Iterator[tuple[ThreadPoolExecutor, int]]:
         # Before the pool waits for its threads, whatever has happened meanwhile.
         stack.callback(os.eventfd_write, stop, 1)
         yield pool, stop
+
+
+def _on(which: Callable[[set[int]], int], what: Callable[[], int]) -> int:
+    """Run ``what`` with this thread kept on one processor, the first (min) or the last (max)."""
+    os.sched_setaffinity(0, {which(os.sched_getaffinity(0))})
+    return what()
 
 
 def _send(sources: Sequence[socket.socket], run: Any) -> None:  # noqa: ANN401

@@ -13,11 +13,11 @@ from fwd.lab.errors import LabError
 
 # Program -> Debian package.  `sh` is in every system.
 PACKAGES: Final = {
+    "ethtool": "ethtool",
     "ip": "iproute2",
     "bridge": "iproute2",
     "ping": "iputils-ping",
     "iperf3": "iperf3",
-    "ethtool": "ethtool",
 }
 
 _SBIN = "/usr/sbin:/sbin"  # `su` leaves them off a user's PATH, and `ip` and `bridge` are there

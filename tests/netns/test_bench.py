@@ -143,7 +143,7 @@ def test_what_cannot_be_built_is_said_and_the_rest_is_measured(tmp_path: Path) -
         *("--underlay=on", f"--output={tmp_path / 'bench.json'}"),
     )
     assert done.returncode == 0, done.stderr
-    assert "fwd is missing: fwd on n1 ended" in done.stdout
+    assert "fwd is missing: " in done.stdout
     assert "nosuchflag" in done.stdout
     assert left_behind() == []
 
