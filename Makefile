@@ -5,9 +5,9 @@
 # only when its sources, the compiler or the flags changed.
 #
 #   PYTHON=python3.12       the interpreter that .venv is made from
-#   CC=clang                the compiler of the C module
-#   FWD_SANITIZE=thread     an instrumented C module, see cext/build.py
-#   ARGS='-k coalesce'      more arguments for pytest
+#   CC=clang                the compiler of the C modules
+#   FWD_SANITIZE=thread     instrumented C modules, see cext/build.py
+#   ARGS='-k coalesce'      more arguments for pytest, or for fwd bench (ARGS=--quick)
 #   SECONDS=30              how long each fuzz target runs
 
 SHELL := /bin/bash
@@ -55,7 +55,7 @@ fuzz: packages ## each fuzz target for SECONDS
 counts: packages ## instructions a packet in the hot loop, against the recorded ones
 	$(MAKE) -C bench/micro counts
 
-bench: setup ## side by side with the kernel's vxlan device (root)
+bench: setup ## side by side with the kernel's vxlan device (root; five minutes)
 	$(MAKE) -C bench run PYTHON=$(CURDIR)/$(VENV)/python
 
 setup: packages .venv/ready
@@ -70,7 +70,7 @@ packages:
 	$(VENV)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-fwd/_plane.abi3.so: build/flags setup.py $(wildcard $(addprefix cext/*,.c .h .def .py))
+fwd/_plane.abi3.so: build/flags setup.py $(wildcard $(addprefix cext/*,.c .h .def .py) cext/traffic/*.[ch])
 	$(VENV)/python cext/build.py
 
 # Changes only when its content does.
@@ -79,7 +79,7 @@ build/flags: FORCE
 	@cmp -s $@ - <<<'$(FLAGS)' || echo '$(FLAGS)' >$@
 
 clean: ## what was built
-	rm -rf build dist *.egg-info fwd/_plane*.so
+	rm -rf build dist *.egg-info fwd/_*.so
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 	for d in tests/native tests/fuzz; do [[ ! -e $$d/Makefile ]] || $(MAKE) -C $$d clean; done

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds fwd._plane, the C data plane, as a cffi module in API mode (abi3).
+"""Builds the C of fwd as cffi modules in API mode (abi3), each from one directory.
 
-The C ABI is written once, in api.h: C files include it, and what the C compiler sees there is
-also what cffi reads.  setup.py hands `ffi` to setuptools for `pip install`; as a program this
-file runs the same build without pip and leaves fwd/_plane.abi3.so in fwd/, for development.
-Which C function does what is api.h's business, and turning it into Python is fwd/plane.py's.
+    fwd._plane      cext/           the data plane; fwd/plane.py turns it into Python
+    fwd._traffic    cext/traffic/   the load generator of `fwd bench`; fwd/bench/traffic.py
+
+A module's C ABI is written once, in its api.h: C files include it, and what the C compiler sees
+there is also what cffi reads.  setup.py hands `plane` and `traffic` to setuptools for `pip
+install`; as a program this file runs the same build without pip and leaves fwd/_*.abi3.so in fwd/,
+for development.  Two modules, because the agent must not carry a load generator.
 
 Environment:
     CC              gcc or clang
@@ -53,18 +56,19 @@ def sanitizer_flags(name: str) -> list[str]:
     return [f"-fsanitize={name}", "-fno-omit-frame-pointer", "-g", "-UNDEBUG"]
 
 
-def describe() -> FFI:
-    """The module, as setuptools wants it: sources relative to the directory of setup.py."""
+def describe(module: str, directory: str) -> FFI:
+    """A module, as setuptools wants it: sources relative to the directory of setup.py."""
     builder = FFI()
-    builder.cdef(declarations((ROOT / "cext/api.h").read_text()))
+    files = ROOT / directory
+    builder.cdef(declarations((files / "api.h").read_text()))
     sanitizers = sanitizer_flags(os.environ.get("FWD_SANITIZE", ""))
     werror = ["-Werror"] if os.environ.get("FWD_WERROR") == "1" else []
     builder.set_source(
-        "fwd._plane",
+        module,
         '#include "api.h"',
-        sources=sorted(f"cext/{path.name}" for path in (ROOT / "cext").glob("*.c")),
-        depends=sorted(f"cext/{path.name}" for path in (ROOT / "cext").glob("*.[hd]*")),
-        include_dirs=["cext"],
+        sources=sorted(f"{directory}/{path.name}" for path in files.glob("*.c")),
+        depends=sorted(f"{directory}/{path.name}" for path in files.glob("*.[hd]*")),
+        include_dirs=[directory],
         define_macros=[("_GNU_SOURCE", None)],
         # No -march: one build serves every machine, faster code is chosen at run time.
         extra_compile_args=[
@@ -78,10 +82,10 @@ def describe() -> FFI:
 
 
 def main() -> None:
-    """Builds the module in place, or below a directory of the caller's choice."""
-    parser = argparse.ArgumentParser(description="Build fwd._plane.")
+    """Builds the modules in place, or below a directory of the caller's choice."""
+    parser = argparse.ArgumentParser(description="Build the C modules of fwd.")
     parser.add_argument(
-        "--into", metavar="DIR", help="write DIR/fwd/_plane.abi3.so (default: in place)"
+        "--into", metavar="DIR", help="write DIR/fwd/_*.abi3.so (default: in place)"
     )
     into = parser.parse_args().into
     place = ["--build-lib", into] if into else ["--inplace"]
@@ -94,4 +98,5 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 else:
-    ffi = describe()
+    plane = describe("fwd._plane", "cext")
+    traffic = describe("fwd._traffic", "cext/traffic")

@@ -19,6 +19,7 @@ usage: fwd COMMAND [FLAGS]
   run      carry this node's Pod traffic, until SIGTERM
   status   what the running agent does
   lab      nodes as network namespaces on this machine
+  bench    side by side with the kernel, on this machine
   version  print the version
 
 `fwd COMMAND --help` describes its flags.
@@ -35,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _COMMANDS.get(name)
     if command is None:
         problem = f"there is no command {name!r}" if name else "a command is missing"
-        print(f"fwd: {problem}: run, status, lab or version (see fwd --help)", file=sys.stderr)
+        print(
+            f"fwd: {problem}: run, status, lab, bench or version (see fwd --help)", file=sys.stderr
+        )
         return 2
     return _finish(f"fwd {name}", command, words)
 
@@ -95,6 +98,12 @@ def _lab(argv: list[str]) -> int:
     return cli.main(argv)
 
 
+def _bench(argv: list[str]) -> int:
+    from fwd.bench import cli  # noqa: PLC0415 - the load generator, which no agent loads
+
+    return cli.main(argv)
+
+
 def _version(_: list[str]) -> int:
     print(f"fwd {config.version()}")
     return 0
@@ -104,6 +113,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "status": _status,
     "lab": _lab,
+    "bench": _bench,
     "version": _version,
     "--version": _version,
     "-version": _version,

@@ -100,11 +100,11 @@ def read_ping(text: str) -> Ping | None:
     return Ping(int(count[1]), int(count[2]), float(mean[1]) if mean else None)
 
 
-def tcp(path: Route, *, seconds: int, direction: Direction) -> Stream:
-    """One TCP stream."""
+def tcp(path: Route, *, seconds: int, direction: Direction, streams: int = 1) -> Stream:
+    """One TCP stream, or the sum of several at once."""
     # Named, because a machine whose default is bbr measures bbr's pacing and not the path.
     cubic = "cubic" in _CUBIC.read_text(encoding="utf-8").split()
-    options = ["-t", str(seconds), *(["-C", "cubic"] if cubic else [])]
+    options = ["-t", str(seconds), "-P", str(streams), *(["-C", "cubic"] if cubic else [])]
     return _iperf(path, [*options, *(["-R"] if direction is Direction.BACK else [])], seconds)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `pip install .` builds: one wheel for every Python, with the C module in it and no source.
+"""What `pip install .` builds: one wheel for every Python, with the C modules in it and no source.
 
 The build runs in a copy of the tree, without pip's isolated environment and so without a network.
 """
@@ -48,17 +48,18 @@ def test_wheel_serves_every_python_from_3_11(wheel: Path) -> None:
     assert "-cp311-abi3-linux_" in wheel.name
 
 
-def test_wheel_holds_the_module_and_no_source(wheel: Path) -> None:
+def test_wheel_holds_the_modules_and_no_source(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert "fwd/_plane.abi3.so" in names
+    assert {"fwd/_plane.abi3.so", "fwd/_traffic.abi3.so"} <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"fwd"}
     assert {Path(name).suffix for name in names if name.startswith("fwd/")} == {".py", ".so"}
 
 
-def test_module_of_the_wheel_loads(wheel: Path, tmp_path: Path) -> None:
+def test_modules_of_the_wheel_load(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     program = (
-        "import sys; sys.path.insert(0, '.'); from fwd import _plane;"
+        "import sys; sys.path.insert(0, '.'); from fwd import _plane, _traffic;"
+        "assert _traffic.lib.TG_MIN_SIZE == 16;"
         "print(_plane.__file__, _plane.lib.vx_counter_count())"
     )
     place, count = run("-P", "-c", program, cwd=tmp_path).split()

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fwd bench``: argv in, exit code out; progress to stderr, results to stdout.
+
+Exit codes: 0 measured; 1 it failed, with one line, or nothing came to a figure; 2 wrong usage;
+128 + n ended by signal n.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fwd.bench import contenders, machine, report, rounds, scenarios
+from fwd.bench.arguments import Options, parse
+from fwd.bench.contenders import Running
+from fwd.bench.report import Result
+from fwd.bench.rounds import Measured, Schedule
+from fwd.lab import child, signals
+from fwd.lab.errors import Interrupted, LabError
+
+_WIDTH: Final = 120  # of tables that go into a file or a pipe
+
+
+def main(argv: list[str]) -> int:
+    """Run ``fwd bench`` with the words after ``bench``; returns the exit code."""
+    try:
+        options = parse(argv)
+    except SystemExit as usage:  # argparse has said what is wrong
+        return usage.code if isinstance(usage.code, int) else 2
+    try:
+        with signals.as_exceptions():
+            child.require_root()
+            child.require("ip", "bridge", "iperf3", "ethtool")
+            return _show(_bench(options), options)
+    except LabError as error:
+        for line in error.detail:
+            print(line, file=sys.stderr)
+        print(f"fwd bench: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as interrupted:
+        print("fwd bench: interrupted", file=sys.stderr)
+        return 128 + interrupted.signum
+
+
+def _bench(options: Options) -> Result:
+    chosen = scenarios.chosen(options.scenarios, udp_sizes=options.udp_sizes)
+    schedule = Schedule(
+        rounds=options.rounds,
+        underlays=options.underlays,
+        scenarios=chosen,
+        timing=options.timing,
+        repeats=options.repeats,
+        time_limit=options.time_limit,
+    )
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_progress())
+        task = progress.add_task("", total=None)
+        running, absent = _build(
+            options, stack, say=lambda what: progress.update(task, description=what)
+        )
+        offloads = {}
+        for underlay in options.underlays:
+            running[0].set_offload(on=underlay == "on")
+            offloads[underlay] = machine.underlay_offloads(running[0])
+
+        def say(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total)
+
+        measured: Measured = rounds.run(running, schedule, say=say)
+        return Result(
+            machine=machine.describe(),
+            mtu=options.mtu,
+            rounds=options.rounds,
+            baseline=contenders.BASELINE,
+            metrics=tuple((one.name, metric) for one in chosen for metric in one.metrics),
+            measured=measured,
+            absent=absent,
+            offloads=offloads,
+            agents={one.contender.name: machine.agents(one) for one in running},
+        )
+
+
+def _build(
+    options: Options, stack: contextlib.ExitStack, *, say: contenders.Say
+) -> tuple[list[Running], dict[str, str]]:
+    """All that can be built here, and why the others cannot.
+
+    Raises:
+        LabError: none can.
+    """
+    running, absent = [], {}
+    for one in options.contenders:
+        lab = contenders.built(one, prefix=options.prefix, mtu=options.mtu, say=say)
+        try:
+            running.append(stack.enter_context(lab))
+        except (LabError, OSError) as error:
+            absent[one.name] = str(error)
+    if not running:
+        name, why = next(iter(absent.items()))
+        raise LabError(f"nothing to measure: {name}: {why}")
+    return running, absent
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    # Nothing at all where nobody watches: a log keeps the tables only.
+    return Progress(
+        *columns,
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        # It is drawn on the processors that are measured.
+        refresh_per_second=1,
+    )
+
+
+def _show(result: Result, options: Options) -> int:
+    text = report.dumps(result)
+    if options.output:
+        try:
+            Path(options.output).write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            print(f"fwd bench: {options.output}: {error.strerror}", file=sys.stderr)
+    if options.json:
+        print(text)
+    else:
+        terminal = sys.stdout.isatty()
+        Console(width=None if terminal else _WIDTH).print(report.tables(result), highlight=False)
+    return 0 if any(sample.outcome.values for sample in result.measured.samples) else 1

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compared: data planes, each in a lab of two nodes with two Pods.
+
+Everything around the data plane is the lab's and the same for all: veths, bridges, addresses, MTU.
+``routed`` is what is left when there is no tunnel, the ceiling; ``proxy`` is the plainest userspace
+tunnel, one packet a system call, in threads of this process (``cext/traffic/proxy.c``).
+"""
+
+import contextlib
+import enum
+import fcntl
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from fwd.bench import traffic, wireguard
+from fwd.lab import child, lab, netns, signals, state, steps, topology
+from fwd.lab.errors import LabError
+from fwd.lab.probes import Route
+from fwd.lab.state import StateDir
+from fwd.lab.topology import Node, NodeKind, NodeSpec, Spec, Topology
+from fwd.lab.underlay import UPLINK
+
+Say = Callable[[str], None]
+
+BASELINE: Final = "kernel"
+"""What ratios are to."""
+PODS: Final = 2  # one for a flood, one beside it
+
+# As on a link whose network card knows no tunnels: whoever sends 64 KiB cuts it in software.
+OFFLOADS: Final = ("tso", "gso", "tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation")
+
+_PROXY_DEVICE: Final = "proxy0"
+_PROXY_PORT: Final = 8473  # 8472 is the vxlan device's, which is there and carries nothing
+_PROXY_QUEUE: Final = 1000  # packets; as fwd's TUN has
+_IFREQ: Final = struct.Struct("16sH22x")  # linux/if.h
+_TUNSETIFF: Final = 0x400454CA  # linux/if_tun.h
+_IFF_TUN_NO_PI: Final = 0x1001
+_SETTLE_LIMIT: Final = 5.0  # seconds until the first round trip
+
+
+class DataPlane(enum.Enum):
+    """What carries packets between the nodes once the lab is built."""
+
+    LAB = "as the lab builds it"
+    ROUTED = "routes over the underlay"
+    PROXY = "one packet a system call"
+    WIREGUARD = "wireguard-go"
+
+
+class Contender(Struct, frozen=True):
+    """One data plane; ``letter`` ends its lab's prefix."""
+
+    name: str
+    letter: str
+    kinds: tuple[NodeKind, NodeKind]
+    data_plane: DataPlane = DataPlane.LAB
+    run_args: tuple[str, ...] = ()
+
+
+_FWD, _KERNEL = NodeKind.FWD, NodeKind.KERNEL
+KNOWN: Final = {
+    one.name: one
+    for one in (
+        Contender("fwd", "f", (_FWD, _FWD)),
+        Contender(BASELINE, "k", (_KERNEL, _KERNEL)),
+        Contender("routed", "r", (_KERNEL, _KERNEL), DataPlane.ROUTED),
+        Contender("mixed", "m", (_FWD, _KERNEL)),
+        Contender("proxy", "p", (_KERNEL, _KERNEL), DataPlane.PROXY),
+        Contender("wireguard-go", "w", (_KERNEL, _KERNEL), DataPlane.WIREGUARD),
+    )
+}
+
+
+class Running(Struct, frozen=True):
+    """A contender that carries packets, from its first node to its second."""
+
+    contender: Contender
+    topology: Topology
+    state_dir: StateDir
+
+    def path(self, pod: int = 1) -> Route:
+        """From a Pod of the first node to one of the second."""
+        source, target = self.topology.nodes
+        return self._route(source, target, pod=pod)
+
+    def back(self, pod: int = 1) -> Route:
+        """The other way."""
+        source, target = self.topology.nodes
+        return self._route(target, source, pod=pod)
+
+    def _route(self, source: Node, target: Node, *, pod: int) -> Route:
+        plan = self.topology.plans[0]
+        return Route(
+            source=source.pods[pod - 1].namespace,
+            target=target.pods[pod - 1].namespace,
+            address=str(plan.pod(target.index, pod).ip),
+            family=plan.family,
+            mtu=self.topology.pod_mtu,
+        )
+
+    def set_offload(self, *, on: bool) -> None:
+        """Segmentation offload on the nodes' underlay links.
+
+        Raises:
+            LabError: ethtool cannot.
+        """
+        words = [word for name in OFFLOADS for word in (name, "on" if on else "off")]
+        for node in self.topology.nodes:
+            argv = netns.inside(node.namespace, "ethtool", "-K", UPLINK, *words)
+            result = child.run(argv)
+            if result.code:
+                raise LabError(f"ethtool in {node.namespace}: {result.last_line}")
+
+
+@contextlib.contextmanager
+def built(contender: Contender, *, prefix: str, mtu: int, say: Say) -> Iterator[Running]:
+    """A contender for as long as the context lasts; what an earlier run left behind goes first.
+
+    Raises:
+        LabError: it cannot be built here, or carries nothing.
+    """
+    spec = Spec(
+        prefix=prefix + contender.letter,
+        nodes=tuple(NodeSpec(index, kind) for index, kind in enumerate(contender.kinds, start=1)),
+        pods=PODS,
+        mtu=mtu,
+        run_args=contender.run_args,
+    )
+    try:
+        plan = topology.plan(spec)
+    except ValueError as error:
+        raise LabError(str(error)) from error
+    directory = state.default(spec.prefix)
+    with directory.locked(), contextlib.ExitStack() as stack:
+        try:
+            lab.remove(spec.prefix, directory)
+            lab.up(plan, directory, say=lambda what: say(f"{contender.name}: {what}"))
+            stack.enter_context(_SET_UP[contender.data_plane](plan))
+            running = Running(contender, plan, directory)
+            _settle(running)
+            yield running
+        finally:
+            with signals.shielded():
+                stack.close()
+                lab.remove(spec.prefix, directory)
+
+
+def _settle(running: Running) -> None:
+    """Neighbours are resolved and caches filled before anything counts."""
+    for path in (running.path(1), running.path(2), running.back(1)):
+        deadline = time.monotonic() + _SETTLE_LIMIT
+        while True:
+            try:
+                tried = traffic.round_trips(path, kind=socket.SOCK_STREAM, size=64, seconds=0.05)
+            except OSError:
+                tried = None
+            if tried and tried.ns:
+                break
+            if time.monotonic() > deadline:
+                raise LabError(f"{running.contender.name}: no answer from {path.address}")
+
+
+@contextlib.contextmanager
+def _as_built(_: Topology) -> Iterator[None]:
+    yield
+
+
+@contextlib.contextmanager
+def _routed(running: Topology) -> Iterator[None]:
+    for node, peer in _ends(running):
+        for plan in running.plans:
+            gateway = plan.node(peer.index).ip
+            line = f"route replace {plan.subnet(peer.index)} via {gateway} dev {UPLINK}"
+            netns.apply(node.namespace, [steps.ip(line)])
+    yield
+
+
+@contextlib.contextmanager
+def _proxied(running: Topology) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for node, peer in _ends(running):
+            tun = traffic.inside(node.namespace, _open_tun)
+            stack.callback(os.close, tun)
+            udp = stack.enter_context(_proxy_socket(running, node, peer))
+            lines = [f"link set {_PROXY_DEVICE} mtu {running.pod_mtu} txqueuelen {_PROXY_QUEUE} up"]
+            lines += [
+                f"route replace {plan.subnet(peer.index)} dev {_PROXY_DEVICE}"
+                for plan in running.plans
+            ]
+            netns.apply(node.namespace, [steps.ip(line) for line in lines])
+            stack.enter_context(traffic.tunnel(tun, udp))
+        yield
+
+
+def _open_tun() -> int:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(_PROXY_DEVICE.encode(), _IFF_TUN_NO_PI))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _proxy_socket(running: Topology, node: Node, peer: Node) -> socket.socket:
+    plan = running.plans[0]
+    ends = Route(
+        source=node.namespace,
+        target=node.namespace,
+        address=str(plan.node(node.index).ip),
+        family=plan.family,
+        mtu=running.spec.mtu,
+    )
+    sock = traffic.bound(ends, socket.SOCK_DGRAM, port=_PROXY_PORT)
+    sock.connect((str(plan.node(peer.index).ip), _PROXY_PORT))
+    sock.setblocking(False)
+    return sock
+
+
+def _ends(running: Topology) -> tuple[tuple[Node, Node], tuple[Node, Node]]:
+    one, other = running.nodes
+    return ((one, other), (other, one))
+
+
+_SET_UP: Final = {
+    DataPlane.LAB: _as_built,
+    DataPlane.ROUTED: _routed,
+    DataPlane.PROXY: _proxied,
+    DataPlane.WIREGUARD: wireguard.between,
+}

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of measuring: in each round every scenario, with one contender after the other.
+
+What disturbs a measurement is looked for twice: other load just before each scenario, when nothing
+of ours runs, and time stolen by the hypervisor during it.  Load is waited for to end, a stolen-from
+measurement is repeated, both a bounded number of times; after that the sample says it is disturbed.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from fwd.bench import machine, scenarios
+from fwd.bench.contenders import Running
+from fwd.bench.outcome import MAX_LOAD, MAX_STOLEN, Outcome, Sample
+from fwd.bench.scenarios import Scenario, Timing
+
+_CALM_WAIT: Final = 0.5  # seconds
+
+Say = Callable[[str, int, int], None]
+"""What is being measured, how many measurements are done, of how many."""
+
+
+class Schedule(Struct, frozen=True):
+    """What to measure, how often, for how long at most.
+
+    Attributes:
+        underlays: ``on``, ``off``: segmentation offload there.
+        repeats: of a disturbed measurement, and waits for other load to end.
+        time_limit: seconds; nothing is begun after it.
+    """
+
+    rounds: int
+    underlays: tuple[str, ...]
+    scenarios: tuple[Scenario, ...]
+    timing: Timing
+    repeats: int
+    time_limit: float
+
+
+class Measured(Struct, frozen=True):
+    """All samples; ``complete`` unless the time ran out."""
+
+    samples: tuple[Sample, ...]
+    complete: bool
+    seconds: float
+
+
+def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Measured:
+    """Measure.
+
+    Raises:
+        LabError: the underlay's offload cannot be switched.
+    """
+    began = time.monotonic()
+    groups = list(_groups(schedule))
+    total = len(groups) * len(contestants)
+    samples: list[Sample] = []
+    underlay = None
+    for number, wanted, scenario in groups:
+        if time.monotonic() - began > schedule.time_limit:
+            break
+        if wanted != underlay:
+            underlay = wanted
+            for running in contestants:
+                running.set_offload(on=wanted == "on")
+        load = _calm(schedule.repeats)
+        for running in contestants:
+            say(
+                f"round {number}/{schedule.rounds}, offload {wanted}, {scenario.name}:"
+                f" {running.contender.name}",
+                len(samples),
+                total,
+            )
+            measured = _measure(scenario, running, schedule)
+            samples.append(
+                Sample(
+                    underlay=wanted,
+                    scenario=scenario.name,
+                    contender=running.contender.name,
+                    round=number,
+                    outcome=measured[0],
+                    stolen=measured[1],
+                    load=load,
+                    repeats=measured[2],
+                )
+            )
+    return Measured(tuple(samples), len(samples) == total, time.monotonic() - began)
+
+
+def _groups(schedule: Schedule) -> Iterator[tuple[int, str, Scenario]]:
+    for number in range(1, schedule.rounds + 1):
+        for underlay in schedule.underlays:
+            for scenario in schedule.scenarios:
+                if underlay == "on" or scenario.plain_too:
+                    yield number, underlay, scenario
+
+
+def _measure(
+    scenario: Scenario, running: Running, schedule: Schedule
+) -> tuple[Outcome, float, int]:
+    """The outcome, the share of time stolen meanwhile, and how often it was repeated."""
+    repeats = 0
+    while True:
+        before = machine.cpu_times()
+        outcome = scenarios.attempt(scenario, running, schedule.timing)
+        stolen = (machine.cpu_times() - before).stolen_share
+        if stolen <= MAX_STOLEN or repeats == schedule.repeats:
+            return outcome, stolen, repeats
+        repeats += 1
+
+
+def _calm(patience: int) -> float:
+    """The load while nothing of ours runs, after waiting for it to go."""
+    load = machine.load_now()
+    for _ in range(patience):
+        if load <= MAX_LOAD:
+            break
+        time.sleep(_CALM_WAIT)
+        load = machine.load_now()
+    return load

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load between two namespaces, by the C module: the only one that imports it.
+
+Sockets are opened here and used there: a socket stays in the namespace in which it was made, so
+a thread enters, makes it and ends.  The hot loops run in threads of this process (cffi releases
+the interpreter lock) and end by their own clock, so nothing outlives a call.  TCP streams are
+iperf3's (``fwd.lab.probes``), which does them well.
+"""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+
+# cffi's objects are of no type that mypy knows; everything that leaves this module has one.
+from fwd._traffic import ffi, lib
+from fwd.lab import netns
+from fwd.lab.probes import Route
+
+MIN_SIZE: int = lib.TG_MIN_SIZE
+MAX_SIZE: int = lib.TG_MAX_SIZE
+MAX_FLOWS: int = lib.TG_MAX_FLOWS
+"""Of all senders of one measurement."""
+
+_SNDBUFFORCE: Final = 32  # asm-generic/socket.h; Python has no names for them
+_RCVBUFFORCE: Final = 33
+_BUFFER: Final = 8 << 20
+_ANSWER_LIMIT: Final = 1.0  # seconds
+_QUIET: Final = 0.1  # seconds without a datagram after the last sender: no more will come
+_SLACK: Final = 5.0  # seconds that a receiver stays beyond its senders at most
+_ROOM: Final = 1 << 20  # round trips that are kept: 10 s at 10 us
+
+T = TypeVar("T")
+
+
+class Datagrams(Struct, frozen=True):
+    """What some senders sent and their receiver saw.
+
+    Attributes:
+        reordered: numbers below one already seen in their flow; ``duplicate`` excluded.
+        sending: seconds of the slowest sender.
+        receiving: seconds from the first arrival to the last.
+    """
+
+    sent: int
+    received: int
+    reordered: int
+    duplicate: int
+    sending: float
+    receiving: float
+
+    @property
+    def loss_percent(self) -> float:
+        """Of what was sent; all of it when nothing was."""
+        return 100.0 * max(0.0, 1 - self.received / self.sent) if self.sent else 100.0
+
+    @property
+    def sent_rate(self) -> float:
+        """Datagrams a second, of all senders."""
+        return self.sent / self.sending if self.sending else 0.0
+
+    @property
+    def arrival_rate(self) -> float:
+        """Datagrams a second; what waits in queues when the senders end counts with its time."""
+        seconds = max(self.receiving, self.sending)
+        return self.received / seconds if seconds else 0.0
+
+
+class RoundTrips(Struct, frozen=True):
+    """Round trips in nanoseconds, sorted, and how many requests got no answer."""
+
+    ns: tuple[int, ...]
+    lost: int
+
+    def percentile(self, share: float) -> float:
+        """Microseconds that this share (0 to 1) of the round trips did not exceed."""
+        if not self.ns:
+            raise ValueError("no round trip was completed")
+        return self.ns[min(len(self.ns) - 1, int(share * len(self.ns)))] / 1e3
+
+
+def datagrams(
+    path: Route, *, size: int, seconds: float, senders: int = 1, rate: int = 0, flows: int = 1
+) -> Datagrams:
+    """Numbered UDP datagrams to one socket.
+
+    Args:
+        path: from where to where.
+        size: bytes of payload of each, at least ``MIN_SIZE``.
+        seconds: how long.
+        senders: threads, each as fast as it can unless there is a rate.
+        rate: datagrams a second and sender; 0: unpaced.
+        flows: sockets of each sender.
+
+    Raises:
+        OSError: a socket refused to go on.
+    """
+    with contextlib.ExitStack() as stack:
+        receiver = stack.enter_context(bound(path, socket.SOCK_DGRAM))
+        sources = [stack.enter_context(connected(path, receiver)) for _ in range(senders * flows)]
+        pool, stop = stack.enter_context(_threads(senders + 1))
+        count = ffi.new("struct tg_receive *", {"seconds": seconds + _SLACK, "quiet": _QUIET})
+        counting = pool.submit(_receive, receiver, stop, count)
+        runs = [
+            ffi.new(
+                "struct tg_send *",
+                {
+                    "size": size,
+                    "first": sender * flows,
+                    "flows": flows,
+                    "rate": rate,
+                    "seconds": seconds,
+                },
+            )
+            for sender in range(senders)
+        ]
+        sending = [
+            pool.submit(_send, sources[i * flows : (i + 1) * flows], run)
+            for i, run in enumerate(runs)
+        ]
+        for one in sending:
+            one.result()
+        os.eventfd_write(stop, 1)
+        counting.result()
+    return Datagrams(
+        sent=sum(int(run.sent) for run in runs),
+        received=int(count.received),
+        reordered=int(count.reordered),
+        duplicate=int(count.duplicate),
+        sending=max(float(run.elapsed) for run in runs),
+        receiving=float(count.active),
+    )
+
+
+def round_trips(path: Route, *, kind: socket.SocketKind, size: int, seconds: float) -> RoundTrips:
+    """One request after the other, of ``size`` bytes each way, on one socket of this kind.
+
+    Who asks and who answers are kept on processors of their own, as on two machines.  Left to the
+    scheduler they share one in one run and not in the next, and that alone is a factor of three.
+
+    Raises:
+        OSError: a TCP connection ended or was silent for too long.
+    """
+    with contextlib.ExitStack() as stack:
+        servers = stack.enter_context(_echo(path))
+        client = stack.enter_context(connected(path, servers[kind]))
+        run = ffi.new("struct tg_ping *", {"size": size, "room": _ROOM, "seconds": seconds})
+        ns = ffi.new("uint32_t[]", _ROOM)
+        pool, _ = stack.enter_context(_threads(1))
+        asking = pool.submit(_on, min, lambda: int(lib.tg_ping(client.fileno(), ns, run)))
+        _check(asking.result(), "wait for an answer")
+        return RoundTrips(tuple(sorted(ns[0 : run.done])), int(run.lost))
+
+
+def connections(path: Route, *, seconds: float) -> float:
+    """TCP connections a second, opened and reset one after the other.
+
+    A connection costs a hundred times what Python adds to it, so this needs no C.
+
+    Raises:
+        OSError: one was not accepted in time.
+    """
+    with _echo(path) as servers:
+        address = servers[socket.SOCK_STREAM].getsockname()
+
+        def connect() -> float:
+            done, begin = 0, time.monotonic()
+            while (now := time.monotonic()) - begin < seconds:
+                with socket.socket(_family(path), socket.SOCK_STREAM) as client:
+                    client.settimeout(_ANSWER_LIMIT)
+                    # Reset, not closed: thousands in TIME_WAIT would run out of ports.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    client.connect(address)
+                    done += 1
+            return done / (now - begin)
+
+        return inside(path.source, connect)
+
+
+@contextlib.contextmanager
+def tunnel(tun: int, udp: socket.socket) -> Iterator[None]:
+    """Carry packets between a TUN and a connected socket, one a system call, while this lasts."""
+    with _threads(1) as (pool, stop):
+        running = pool.submit(lib.tg_proxy, tun, udp.fileno(), stop)
+        yield
+    _check(running.result(), "carry packets")
+
+
+def inside(namespace: str, what: Callable[[], T]) -> T:
+    """Run ``what`` in a thread that is in the namespace."""
+
+    def run() -> T:
+        fd = os.open(netns.path(namespace), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _check(lib.tg_enter(fd), f"enter {namespace}")
+        finally:
+            os.close(fd)
+        return what()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+def bound(path: Route, kind: socket.SocketKind, *, port: int = 0) -> socket.socket:
+    """A socket at the path's target; without a port, on one of its own."""
+    sock = _socket(path, path.target, kind)
+    sock.bind((path.address, port))
+    return sock
+
+
+def connected(path: Route, server: socket.socket) -> socket.socket:
+    """A socket at the path's source that is connected to the server's."""
+    sock = _socket(path, path.source, socket.SocketKind(server.type))
+    sock.connect(server.getsockname())
+    # Not settimeout(), which would make the descriptor non-blocking for C.
+    limit = int(_ANSWER_LIMIT).to_bytes(8, "little") + bytes(8)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    return sock
+
+
+def _socket(path: Route, namespace: str, kind: socket.SocketKind) -> socket.socket:
+    sock = inside(namespace, lambda: socket.socket(_family(path), kind))
+    if kind == socket.SOCK_STREAM:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    else:
+        for option in (_SNDBUFFORCE, _RCVBUFFORCE):
+            sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+    return sock
+
+
+def _family(path: Route) -> socket.AddressFamily:
+    return socket.AF_INET if path.family == 4 else socket.AF_INET6
+
+
+@contextlib.contextmanager
+def _echo(path: Route) -> Iterator[dict[int, socket.socket]]:
+    """Servers by socket type that send back what they get."""
+    with contextlib.ExitStack() as stack:
+        udp = stack.enter_context(bound(path, socket.SOCK_DGRAM))
+        listener = stack.enter_context(bound(path, socket.SOCK_STREAM))
+        listener.listen()
+        pool, stop = stack.enter_context(_threads(1))
+        running = pool.submit(
+            _on, max, lambda: int(lib.tg_echo(udp.fileno(), listener.fileno(), stop))
+        )
+        yield {socket.SOCK_DGRAM: udp, socket.SOCK_STREAM: listener}
+    _check(running.result(), "answer")
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """Threads for the loops of C, and the descriptor that ends them; it does when this ends."""
+    with contextlib.ExitStack() as stack:
+        stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        stack.callback(os.close, stop)
+        pool = stack.enter_context(ThreadPoolExecutor(count))
+        # Before the pool waits for its threads, whatever has happened meanwhile.
+        stack.callback(os.eventfd_write, stop, 1)
+        yield pool, stop
+
+
+def _on(which: Callable[[set[int]], int], what: Callable[[], int]) -> int:
+    """Run ``what`` with this thread kept on one processor, the first (min) or the last (max)."""
+    os.sched_setaffinity(0, {which(os.sched_getaffinity(0))})
+    return what()
+
+
+def _send(sources: Sequence[socket.socket], run: Any) -> None:  # noqa: ANN401
+    fds = ffi.new("int[]", [source.fileno() for source in sources])
+    _check(lib.tg_send(fds, run), "send")
+
+
+def _receive(sock: socket.socket, stop: int, run: Any) -> None:  # noqa: ANN401
+    _check(lib.tg_receive(sock.fileno(), stop, run), "receive")
+
+
+def _check(done: int, what: str) -> None:
+    if done < 0:
+        raise OSError(-done, f"cannot {what}: {os.strerror(-done)}")

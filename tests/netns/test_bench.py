@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd bench`, as short as it gets: it measures, says what it measured, and leaves nothing behind.
+
+Nothing here says how fast anything is.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fwd.bench import contenders
+from fwd.lab import netns
+from tests.netns.lab_support import ROOT, require
+from tests.netns.names import own
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+PREFIX = own("bt")
+CONTENDERS = [name for name in contenders.KNOWN if name != "wireguard-go"]  # may be missing
+LIMIT = 120  # seconds
+PROGRAM = "import sys; from fwd.bench.cli import main; sys.exit(main(sys.argv[1:]))"
+SHORT = ("--quick", "--rounds=1", "--udp-sizes=64", f"--prefix={PREFIX}")
+
+
+@pytest.fixture(autouse=True)
+def _possible() -> None:
+    require(fwd=True)
+
+
+def argv(*words: str) -> list[str]:
+    return [sys.executable, "-c", PROGRAM, *SHORT, *words]
+
+
+def bench(*words: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        argv(*words),
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def left_behind() -> list[str]:
+    letters = (one.letter for one in contenders.KNOWN.values())
+    names = [name for letter in letters for name in netns.existing(PREFIX + letter)]
+    return [*names, *map(str, Path("/run").glob(f"fwd-lab.{PREFIX}*"))]
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    require(fwd=True)
+    names = ",".join(CONTENDERS)
+    done = bench(f"--contenders={names}", "--scenarios=tcp1,udp,rr-udp", "--json")
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_every_contender_has_every_figure(measured: dict[str, Any]) -> None:
+    assert measured["complete"]
+    assert measured["absent"] == {}
+    figures = {
+        (one["underlay"], one["metric"], one["contender"]): one for one in measured["summaries"]
+    }
+    for metric in measured["metrics"]:
+        underlays = ("on", "off") if metric["scenario"].startswith("tcp") else ("on",)
+        for underlay in underlays:
+            for contender in CONTENDERS:
+                one = figures.pop((underlay, metric["name"], contender))
+                # A search on a busy machine may find no rate without loss: then it says so.
+                if one["failed"]:
+                    assert metric["name"].endswith("-clean")
+                    assert one["remarks"]
+                    continue
+                assert one["least"] == one["median"] == one["most"] > 0
+                assert one["ratio"] is None or one["ratio"] > 0
+    assert figures == {}
+
+
+def test_it_says_where_and_with_what(measured: dict[str, Any]) -> None:
+    machine = measured["machine"]
+    assert machine["cores"] == len(os.sched_getaffinity(0))
+    assert machine["kernel"].startswith(os.uname().release)
+    assert machine["iperf3"][0].isdigit()
+    for state in ("on", "off"):
+        assert measured["underlay"][state]["tso"] == state
+    (one, other) = measured["agents"]["fwd"]
+    assert one["workers"] == other["workers"] > 0
+    assert one["rss_mib"] > 1
+    assert measured["agents"]["kernel"] == []
+
+
+def test_samples_are_interleaved(measured: dict[str, Any]) -> None:
+    names = [one["contender"] for one in measured["samples"]]
+    assert names == CONTENDERS * (len(names) // len(CONTENDERS))
+
+
+def test_nothing_was_reordered(measured: dict[str, Any]) -> None:
+    order = {one["contender"]: one for one in measured["order"]}
+    assert order["fwd"]["datagrams"] > 0
+    assert (order["fwd"]["reordered"], order["fwd"]["duplicate"]) == (0, 0)
+
+
+def test_nothing_is_left(measured: dict[str, Any]) -> None:
+    assert measured
+    assert left_behind() == []
+
+
+def test_the_other_scenarios_and_the_table(tmp_path: Path) -> None:
+    document = tmp_path / "bench.json"
+    done = bench(
+        *("--contenders=fwd,kernel", "--underlay=on", f"--output={document}"),
+        "--scenarios=tcp4-back,rr-tcp,connect,flood,order",
+    )
+    assert done.returncode == 0, done.stderr
+    samples = json.loads(document.read_text())["samples"]
+    assert [one["outcome"]["error"] for one in samples] == [None] * 10
+    for words in ("TCP, 4 streams back", "TCP round trip p99.9", "beside a flood", "kernel"):
+        assert words in done.stdout
+    assert "datagrams out of order" in done.stdout
+    assert left_behind() == []
+
+
+def test_time_that_runs_out_is_said() -> None:
+    done = bench("--contenders=kernel", "--scenarios=tcp1,tcp4", "--time-limit=1")
+    assert done.returncode == 0, done.stderr
+    assert "INCOMPLETE" in done.stdout
+
+
+def test_what_cannot_be_built_is_said_and_the_rest_is_measured(tmp_path: Path) -> None:
+    done = bench(
+        *("--contenders=fwd,kernel", "--run-arg=--nosuchflag", "--scenarios=rr-udp"),
+        *("--underlay=on", f"--output={tmp_path / 'bench.json'}"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fwd is missing: " in done.stdout
+    assert "nosuchflag" in done.stdout
+    assert left_behind() == []
+
+
+def test_nothing_to_measure_is_one_line() -> None:
+    done = bench("--contenders=fwd", "--run-arg=--nosuchflag")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("fwd bench: nothing to measure: fwd: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_interrupted_it_cleans_up() -> None:
+    with subprocess.Popen(
+        argv("--contenders=fwd,kernel"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not netns.existing(f"{PREFIX}k") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said == b"fwd bench: interrupted\n"
+    assert left_behind() == []
