@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests that need root or network devices: skipped where these are missing, failed in CI.
-
-Of several test processes (`-n 2`) one has all tests with devices and one all that build with make:
-they would get in each other's way.
-"""
+"""Tests that need root or network devices: skipped where these are missing, failed in CI."""
 
 import os
 from pathlib import Path
@@ -11,15 +7,6 @@ from pathlib import Path
 import pytest
 
 _TUN = Path("/dev/net/tun")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for `--dist loadgroup`."""
-    for item in items:
-        if any(item.iter_markers("netns")) or any(item.iter_markers("root")):
-            item.add_marker(pytest.mark.xdist_group("devices"))
-        elif "native" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("make"))
 
 
 @pytest.hookimpl(tryfirst=True)
