@@ -202,9 +202,9 @@ class Cluster:
         )
 
     def started(self, name: str, *flags: str) -> Agent:
-        """Starts the agent of a node and waits until it forwards."""
+        """Starts the agent of a node and waits until Pods may come."""
         agent = self.start(name, *flags)
-        agent.says("forwarding")
+        agent.says("host-ready")
         return agent
 
     def remove(self) -> None:

@@ -107,6 +107,17 @@ async def _until_right(
     return repaired
 
 
+def require_programs(*, nft: bool, families: Sequence[int]) -> None:
+    """Looks, without running any, whether choose_engine will find what it needs.
+
+    Raises ConfigError.
+    """
+    if nft:
+        nftables.require_program()
+    else:
+        iptables.require_programs(families)
+
+
 async def choose_engine(*, nft: bool, families: Sequence[int]) -> Engine:
     """The engine for rules of these families.  ConfigError if a program is missing."""
     if nft:
