@@ -18,11 +18,10 @@ from fwd.model import Address, Lease, Network
 
 
 class Changes(Struct, frozen=True):
-    """What makes the kernel's routes the wanted ones."""
+    """What makes the kernel's routes the wanted ones: first some go, then others come."""
 
-    put: Mapping[Network, Address]
-    """New ones, and others in the place of those with this prefix."""
     removed: tuple[Network, ...]
+    added: Mapping[Network, Address]
 
 
 def wanted_routes(
@@ -42,6 +41,8 @@ def changes(wanted: Mapping[Network, Address], held: Mapping[Network, Address | 
     A route without one gateway (None) is ours, and not as we write it.
     """
     return Changes(
-        put={prefix: via for prefix, via in wanted.items() if held.get(prefix) != via},
-        removed=tuple(prefix for prefix in held if prefix not in wanted),
+        removed=tuple(
+            prefix for prefix, via in held.items() if via is None or wanted.get(prefix) != via
+        ),
+        added={prefix: via for prefix, via in wanted.items() if held.get(prefix) != via},
     )

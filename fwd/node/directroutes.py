@@ -4,6 +4,9 @@
 Which there should be is `core.directroutes`'; the tunnel carries whatever has none, so nothing here
 is ever in the way of forwarding: what fails is said once and tried again.  Packets that come by
 such a route need nothing: the kernel forwards them to the bridge like any others.
+
+A route by a gateway to just a peer's subnet that has no mark of ours is an earlier flannel's, which
+would put its own in its place, too; whatever else others have routed is left alone.
 """
 
 import asyncio
@@ -34,10 +37,9 @@ class DirectRoutes:
 
     async def follow(self, leases: Iterable[Lease], *, family: int) -> None:
         """Asks the kernel which of these peers are on-link now, and makes the routes so."""
-        if not self._enabled and not self._stale:
-            return
-        wanted = tuple(leases) if self._enabled else ()
-        self._stale = not await self._guarded(lambda: self._apply(wanted, family=family))
+        if self._enabled or self._stale:
+            there = tuple(lease for lease in leases if lease.family == family)
+            self._stale = not await self._guarded(lambda: self._apply(there, family=family))
 
     def doubt(self) -> None:
         """Something has changed that may matter: look_again() has work to do."""
@@ -65,17 +67,20 @@ class DirectRoutes:
         routetable.remove(route for route in held if route.prefix not in kept)
 
     def _apply(self, leases: tuple[Lease, ...], *, family: int) -> str | None:
-        on_link = routetable.on_link(lease.public_ip for lease in leases if lease.family == family)
+        on_link = routetable.on_link(one.public_ip for one in leases) if self._enabled else set()
         wanted = wanted_routes(leases, family=family, on_link=on_link)
         there = {route.prefix: route for route in routetable.held(family) if not route.blackhole}
         todo = changes(wanted, {prefix: route.via for prefix, route in there.items()})
-        routetable.remove(there[prefix] for prefix in todo.removed)
-        refused = routetable.put(todo.put)
+        flannels = _of_flannel(leases, family=family)
+        routetable.remove([*(there[prefix] for prefix in todo.removed), *flannels])
+        refused = routetable.put(todo.added)
         self.count = len(wanted) - len(refused)
-        if todo.removed or len(todo.put) > len(refused):
+        if flannels:
+            log.info("flannels-routes-removed", routes=len(flannels), first=flannels[0])
+        if todo.removed or len(todo.added) > len(refused):
             log.info(
                 "direct-routes",
-                added=len(todo.put) - len(refused),
+                added=len(todo.added) - len(refused),
                 removed=len(todo.removed),
                 routes=self.count,
             )
@@ -83,3 +88,12 @@ class DirectRoutes:
             prefix, why = next(iter(refused.items()))
             return f"{len(refused)} refused, such as {prefix} via {wanted[prefix]}: {why}"
         return None
+
+
+def _of_flannel(leases: tuple[Lease, ...], *, family: int) -> list[routetable.Held]:
+    subnets = {lease.subnet for lease in leases}
+    return [
+        route
+        for route in routetable.held(family, protocol=routetable.BOOT)
+        if route.prefix in subnets and route.via is not None
+    ]

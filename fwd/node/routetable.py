@@ -26,6 +26,8 @@ from fwd.model import IPV4, IPV6, Address, Network
 
 PROTOCOL = 86
 """Of none of those in iproute2's rt_protos."""
+BOOT = 3
+"""RTPROT_BOOT: what flannel's routes have, and an administrator's who says nothing else."""
 BLACKHOLE_METRIC = 4096
 """Behind the connected routes of a bridge, which have 0 (IPv4) and 256 (IPv6)."""
 
@@ -41,7 +43,7 @@ _ERROR = struct.Struct("=l")
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NEW, _DEL, _GET = 24, 25, 26
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
-_REPLACE, _EXCL, _CREATE = 0x100, 0x200, 0x400
+_EXCL, _CREATE = 0x200, 0x400
 _DST, _GATEWAY, _PRIORITY, _MULTIPATH, _VIA = 1, 5, 6, 9, 18
 _MAIN_TABLE = 254
 _UNICAST, _BLACKHOLE = 1, 6
@@ -55,12 +57,13 @@ _TIME_LIMIT = 10.0
 
 
 class Held(Struct, frozen=True):
-    """A route of ours, as the kernel has it."""
+    """A route as the kernel has it."""
 
     prefix: Network
     via: Address | None = None
     blackhole: bool = False
     metric: int = 0
+    protocol: int = PROTOCOL
 
     def __str__(self) -> str:
         if self.blackhole:
@@ -90,12 +93,12 @@ def _is_direct(body: memoryview) -> bool:
     return body[7] == _UNICAST and not attributes.keys() & {_GATEWAY, _VIA, _MULTIPATH}
 
 
-def held(family: int) -> list[Held]:
-    """The routes that have our mark.  Raises OSError."""
-    request = _message(_GET, _DUMP, _route(family, 0, protocol=PROTOCOL))
+def held(family: int, *, protocol: int = PROTOCOL) -> list[Held]:
+    """The routes that have our mark, or another.  Raises OSError."""
+    request = _message(_GET, _DUMP, _route(family, 0, protocol=protocol))
     with _connected() as sock:
         sock.send(_numbered(request, 1))
-        return [_held(body) for body in _dump(sock) if body[5] == PROTOCOL]
+        return [_held(body) for body in _dump(sock) if body[5] == protocol]
 
 
 def _held(body: memoryview) -> Held:
@@ -108,18 +111,19 @@ def _held(body: memoryview) -> Held:
         via=None if gateway is None else ip_address(bytes(gateway)),
         blackhole=body[7] == _BLACKHOLE,
         metric=0 if metric is None else _NUMBER.unpack(metric)[0],
+        protocol=body[5],
     )
 
 
 def put(routes: Mapping[Network, Address]) -> dict[Network, str]:
-    """Adds routes by prefix and gateway, in the place of any with the same prefix and no metric.
+    """Adds routes by prefix and gateway; never in the place of another.
 
     Returns those that the kernel refused, and why; the others are in force.  Raises OSError.
     """
     requests = [
         _message(
             _NEW,
-            _ACK | _CREATE | _REPLACE,
+            _ACK | _CREATE | _EXCL,
             _route(prefix.version, prefix.prefixlen, protocol=PROTOCOL, kind=_UNICAST),
             [(_DST, prefix.network_address.packed), (_GATEWAY, via.packed)],
         )
@@ -146,7 +150,7 @@ def put_blackhole(prefix: Network) -> bool:
 
 
 def remove(routes: Iterable[Held]) -> None:
-    """Removes routes of ours; one that is gone is fine.  Raises OSError."""
+    """Removes routes that held() told of; one that is gone is fine.  Raises OSError."""
     doomed = list(routes)
     requests = [
         _message(
@@ -155,7 +159,7 @@ def remove(routes: Iterable[Held]) -> None:
             _route(
                 one.prefix.version,
                 one.prefix.prefixlen,
-                protocol=PROTOCOL,
+                protocol=one.protocol,
                 scope=_SCOPE_NOWHERE,
                 kind=_BLACKHOLE if one.blackhole else _UNICAST,
             ),
