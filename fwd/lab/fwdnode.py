@@ -10,6 +10,9 @@ from fwd.lab.state import StateDir
 from fwd.lab.topology import PORT, VNI, Node, Source, Topology
 from fwd.lab.underlay import UPLINK
 
+CNI_DIR = "net.d"
+"""In a node's directory; who wants a conflist makes it, and gives ``--cni-conf``."""
+
 
 def write_config(topology: Topology, state_dir: StateDir) -> None:
     """Write ``net-conf.json``, and with static leases all nodes' file, which agents re-read."""
@@ -68,5 +71,6 @@ def command(topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]
         *("--net-config-path", str(state_dir.net_conf)),
         *("--subnet-file", str(directory / "subnet.env")),
         *("--run-dir", str(directory)),
+        *("--cni-conf-dir", str(directory / CNI_DIR)),
         *topology.spec.run_args,
     ]

@@ -51,6 +51,7 @@ def test_the_command_is_fwd_with_files_of_its_own(lab: Topology) -> None:
         "--net-config-path": "/s/net-conf.json",
         "--subnet-file": "/s/t-n1/subnet.env",
         "--run-dir": "/s/t-n1",
+        "--cni-conf-dir": "/s/t-n1/net.d",
     }
     assert command[-1] == "--workers=1"
 
