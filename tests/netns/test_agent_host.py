@@ -4,6 +4,7 @@
 The rules themselves are tested where their keeper is; here, that the agent uses it.
 """
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.netns.agent_support import Agent, Cluster, wait_for
+from tests.netns.agent_support import Agent, Cluster, entry, wait_for
 from tests.netns.rules_support import Node
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -211,6 +212,28 @@ def test_a_part_in_trouble_holds_back_what_pods_wait_for(host: Host) -> None:
     agent.says("host-ready")
     assert host.conflist.exists()
     assert len(agent.lines("host-trouble")) == 1, "said once"
+
+
+def test_a_held_lock_holds_up_neither_packets_nor_leases(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_file = host.cluster.directory / "xtables.lock"
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock_file))
+    host.node.run("iptables-legacy", "-A", "INPUT", "-s", "192.0.2.1")  # so it is what is in use
+    host.cluster.started("n2")
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        agent = host.start()
+        agent.says("forwarding")
+        assert host.cluster.n2.pings("10.244.1.0")
+        host.cluster.entries["n3"] = entry("n3")
+        host.cluster.write()
+        agent.says("leases")
+        assert not agent.lines("host-trouble"), "it waits for the lock all the while"
+        assert "lock" in agent.says("host-trouble")
+        assert not agent.lines("host-ready")
+    agent.says("host-ready")
+    assert "MASQUERADE" in host.node.run("iptables-legacy-save")
 
 
 def test_without_a_directory_cni_is_left_alone(host: Host) -> None:
