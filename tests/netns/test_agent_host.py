@@ -198,10 +198,17 @@ def test_flags_that_are_off_take_back_what_they_made(host: Host) -> None:
     assert next(one["state"] for one in agent.status()["host"]) == "none wanted"
 
 
+def readyz(host: Host) -> int:
+    script = "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8081, timeout=5)"
+    script += "; c.request('GET', '/readyz'); print(c.getresponse().status)"
+    return int(host.cluster.n1.run(sys.executable, "-c", script).stdout)
+
+
 def test_a_part_in_trouble_holds_back_what_pods_wait_for(host: Host) -> None:
     host.subnet_env.parent.touch()  # a file, where a directory must be
-    agent = host.start()
+    agent = host.start("--healthz-ip=127.0.0.1", "--healthz-port=8081")
     assert "subnet.env" in agent.says("host-trouble")
+    assert readyz(host) == 503
     assert agent.lines("forwarding"), "packets flow all the same"
     assert not host.conflist.exists()
     assert not agent.lines("host-ready")
@@ -210,6 +217,7 @@ def test_a_part_in_trouble_holds_back_what_pods_wait_for(host: Host) -> None:
     host.subnet_env.parent.unlink()
     agent.says("host-trouble-over")
     agent.says("host-ready")
+    assert readyz(host) == 200
     assert host.conflist.exists()
     assert len(agent.lines("host-trouble")) == 1, "said once"
 
