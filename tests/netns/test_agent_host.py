@@ -185,6 +185,14 @@ def test_all_follows_the_own_lease(host: Host) -> None:
     assert not agent.lines("host-repaired"), "nobody's fault"
 
 
+def test_pods_get_the_mtu_of_the_underlay(host: Host) -> None:
+    agent = host.started()
+    host.cluster.n1.ip("link", "set", "u1", "mtu", "1400")
+    wait_for("subnet.env", lambda: "FLANNEL_MTU=1350" in host.subnet_env.read_text())
+    wait_for("conflist", lambda: '"mtu": 1350' in host.conflist.read_text())
+    assert not agent.lines("host-repaired")
+
+
 def test_flags_that_are_off_take_back_what_they_made(host: Host) -> None:
     host.started().stop()
     host.use_nftables(True)
