@@ -29,6 +29,8 @@ def net_conf(topology: Topology) -> dict[str, Any]:
     if topology.spec.families != (4,):
         conf["EnableIPv4"] = 4 in topology.spec.families
         conf["EnableIPv6"] = True
+    # iptables rules would need br_netfilter, which a machine may not have loaded.
+    conf["EnableNFTables"] = True
     return conf | {"Backend": {"Type": "vxlan", "VNI": VNI, "Port": PORT}}
 
 

@@ -5,7 +5,6 @@ Beside the link between the nodes (192.168.50.0/24) there is a second one (10.9.
 over it, by a gateway, takes a peer off the first link while packets still reach it.
 """
 
-import json
 from typing import Final
 
 import pytest
@@ -28,13 +27,8 @@ def direct(cluster: Cluster) -> Cluster:
     for number, node in enumerate((n1, n2), 1):
         node.ip("address", "add", f"10.9.0.{number}/24", "dev", f"v{number}")
         node.ip("link", "set", f"v{number}", "up")
-    set_direct(cluster, on=True)
+    cluster.configure(DirectRouting=True)
     return cluster
-
-
-def set_direct(cluster: Cluster, *, on: bool) -> None:
-    backend = {"Type": "vxlan", "DirectRouting": on}
-    cluster.net_conf.write_text(json.dumps({"Network": Cluster.NETWORK, "Backend": backend}))
 
 
 def routes(cluster: Cluster) -> dict[str, str]:
@@ -115,7 +109,7 @@ def test_another_route_in_its_place_is_not_overwritten(direct: Cluster) -> None:
 
 @pytest.mark.parametrize("on", [True, False])
 def test_flannels_own_direct_routes_are_taken_over(direct: Cluster, *, on: bool) -> None:
-    set_direct(direct, on=on)
+    direct.configure(DirectRouting=on)
     direct.n1.ip("route", "add", "10.244.2.0/24", "via", "192.168.50.2")
     direct.started("n2")
     agent = direct.started("n1")
@@ -129,7 +123,7 @@ def test_others_routes_are_left_alone(direct: Cluster) -> None:
     direct.n1.ip("route", "add", "10.244.99.0/24", "via", "192.168.50.9")
     direct.started("n2")
     direct.started("n1").stop()
-    set_direct(direct, on=False)
+    direct.configure(DirectRouting=False)
     agent = direct.started("n1")
     assert not routes(direct), "of the start before"
     assert direct.n1.show("route", "show", "10.244.99.0/24")
@@ -139,8 +133,7 @@ def test_others_routes_are_left_alone(direct: Cluster) -> None:
 
 def test_five_thousand_peers_on_one_link(direct: Cluster) -> None:
     direct.n1.ip("address", "add", "172.20.0.1/16", "dev", "v1")
-    conf = {"Network": "10.128.0.0/9", "Backend": {"Type": "vxlan", "DirectRouting": True}}
-    direct.net_conf.write_text(json.dumps(conf))
+    direct.net_conf.write_text(direct.net_conf.read_text().replace("10.244.0.0/16", "10.128.0.0/9"))
     for number in range(256, 256 + PEERS):
         high, low = divmod(number, 256)
         mac = f"02:00:00:01:{high:02x}:{low:02x}"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.netns.agent_support import Agent, Cluster, entry, wait_for
+from tests.netns.agent_support import Agent, Cluster, entry, require_bridge_filter, wait_for
 from tests.netns.rules_support import Node
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -62,10 +62,6 @@ class Host:
         agent.says("host-ready")
         return agent
 
-    def use_nftables(self, on: object) -> None:
-        conf = {"Network": Cluster.NETWORK, "EnableNFTables": bool(on)}
-        self.cluster.net_conf.write_text(json.dumps(conf | {"Backend": {"Type": "vxlan"}}))
-
     def cleanup(self, *flags: str) -> "subprocess.CompletedProcess[str]":
         return self.cluster.n1.run(
             sys.executable, "-m", "fwd", "cleanup", "--run-dir", str(self.run_dir), *flags
@@ -98,12 +94,14 @@ class Host:
 
 @pytest.fixture
 def host(cluster: Cluster) -> Host:
+    require_bridge_filter()
+    cluster.configure(nft=False)
     return Host(cluster)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_cleanup_leaves_the_node_as_it_was(host: Host, engine: str) -> None:
-    host.use_nftables(ENGINES[engine])
+    host.cluster.configure(nft=ENGINES[engine])
     host.node.everything()  # looking makes iptables' tables
     before = host.dump()
     agent = host.started()
@@ -195,7 +193,7 @@ def test_pods_get_the_mtu_of_the_underlay(host: Host) -> None:
 
 def test_flags_that_are_off_take_back_what_they_made(host: Host) -> None:
     host.started().stop()
-    host.use_nftables(True)
+    host.cluster.configure(nft=True)
     agent = host.started(
         "--ip-masq=false", "--ip-blackhole-route=false", "--iptables-forward-rules=false"
     )

@@ -7,14 +7,13 @@ source (ensureLink in pkg/backend/vxlan/device.go): adding the vxlan device fail
 link of that name is of another type, so it is deleted and the device is added again.
 """
 
-import json
 import subprocess
 from typing import Final
 
 import pytest
 
 from fwd.node.routetable import PROTOCOL
-from tests.netns.agent_support import Cluster, Namespace
+from tests.netns.agent_support import Cluster, Namespace, require_bridge_filter
 from tests.netns.rules_support import ENGINES, Node, write_as_flannel
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -66,8 +65,9 @@ def ipv4_rules(node: Node, engine: str) -> str:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_from_flannel_to_fwd_and_back(cluster: Cluster, engine: str) -> None:
     n1, n2, rules = cluster.n1, cluster.n2, Node(cluster.n1.name)
-    conf = {"Network": Cluster.NETWORK, "EnableNFTables": engine == "nftables"}
-    cluster.net_conf.write_text(json.dumps(conf | {"Backend": {"Type": "vxlan"}}))
+    if engine != "nftables":
+        require_bridge_filter()
+    cluster.configure(nft=engine == "nftables")
     for number, entry in enumerate(cluster.entries.values(), 1):
         entry["backend-data"] = {"VNI": 1, "VtepMAC": MACS[number]}
     del cluster.entries["n1"]["backend-data"]  # the device alone knows
