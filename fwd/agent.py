@@ -90,7 +90,7 @@ class Agent:
             stack.callback(self._forwarder.close)
             links = stack.enter_context(closing(LinkWatch()))
             stack.enter_context(closing(await StatusServer.open(self._run_dir.path, self._gather)))
-            self._tell_forwarding(leases_of="saved state" if begun else "source")
+            self._forwarder.tell_forwarding(leases_of="saved state" if begun else "source")
             self._source.announce(self._forwarder.station.lease)
             self._report()
             self._host.want(self._forwarder.subnet_env)
@@ -238,18 +238,6 @@ class Agent:
         if tunnel.plane is not None:
             self._reporter.offloads(tunnel.plane.wanted, tunnel.plane.offloads)
         self._reporter.drops(tunnel.counters(), now=time.monotonic())
-
-    def _tell_forwarding(self, *, leases_of: str) -> None:
-        station = self._forwarder.station
-        log.info(
-            "forwarding",
-            node=station.lease.node,
-            subnet=station.lease.subnet,
-            device=station.layout.device,
-            mtu=station.layout.mtu,
-            leases=len(self._forwarder.book),
-            leases_of=leases_of,
-        )
 
     def _gather(self) -> Status:
         return gather(

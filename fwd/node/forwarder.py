@@ -202,6 +202,18 @@ class Forwarder:
             ip_masq=self._config.ip_masq,
         )
 
+    def tell_forwarding(self, *, leases_of: str) -> None:
+        """Packets flow, by leases of the source or of a saved state."""
+        log.info(
+            "forwarding",
+            node=self.station.lease.node,
+            subnet=self.station.lease.subnet,
+            device=self.station.layout.device,
+            mtu=self.station.layout.mtu,
+            leases=len(self.book),
+            leases_of=leases_of,
+        )
+
     def _tell_station(self, event: str) -> None:
         lease, underlay = self.station.lease, self.station.underlay
         log.info(
