@@ -23,6 +23,7 @@ from fwd.config import RunConfig, load_netconf, shown
 from fwd.core.netconf import NetConf
 from fwd.model import IPV6, ConfigError, FwdError, Lease, OwnLease, Refusal, Snapshot, Trouble
 from fwd.node.forwarder import Forwarder, reason
+from fwd.node.hostsetup import HostSetup
 from fwd.node.linkwatch import LinkWatch
 from fwd.node.rundir import RunDir
 from fwd.node.savedstate import SavedState
@@ -68,6 +69,7 @@ class Agent:
         self._health = health
         self._events: asyncio.Queue[Snapshot | Trouble | Hint] = asyncio.Queue(maxsize=16)
         self._forwarder = Forwarder(config, conf, run_dir, all_or_nothing=source.all_or_nothing)
+        self._host = HostSetup(config, conf, run_dir)
         self._saved = _saved_state(config, conf, run_dir)
         self._unsaved = asyncio.Event()
         self._reporter = Reporter()
@@ -88,13 +90,13 @@ class Agent:
             stack.callback(self._forwarder.close)
             links = stack.enter_context(closing(LinkWatch()))
             stack.enter_context(closing(await StatusServer.open(self._run_dir.path, self._gather)))
-            self._tell_forwarding(leases_of="saved state" if begun else "source")
+            self._forwarder.tell_forwarding(leases_of="saved state" if begun else "source")
             self._source.announce(self._forwarder.station.lease)
-            self._source.ready()
-            self._health.set_ready()
-            notify_ready()
             self._report()
+            self._host.want(self._forwarder.subnet_env)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks.create_task(self._host.keep())
+            tasks.create_task(self._tell_ready())
             tasks.create_task(self._feed_source())
             tasks.create_task(self._feed_links(links))
             tasks.create_task(self._feed_ticks())
@@ -138,6 +140,13 @@ class Agent:
             await asyncio.sleep(TICK_SECONDS)
             await self._events.put(Hint.TICK)
 
+    async def _tell_ready(self) -> None:
+        """Only now may Pods come: packets flow, and all that the host needs is there."""
+        await self._host.ready.wait()
+        self._source.ready()
+        self._health.set_ready()
+        notify_ready()
+
     async def _handle(self, event: Snapshot | Trouble | Hint) -> None:
         """One iteration."""
         try:
@@ -156,6 +165,7 @@ class Agent:
                     self._report()
         except OSError as error:
             log.warning("failed", error=error.strerror or error)
+        self._host.want(self._forwarder.subnet_env)
 
     async def _follow_underlay(self) -> None:
         """Peers learn at once where this node is now."""
@@ -229,21 +239,10 @@ class Agent:
             self._reporter.offloads(tunnel.plane.wanted, tunnel.plane.offloads)
         self._reporter.drops(tunnel.counters(), now=time.monotonic())
 
-    def _tell_forwarding(self, *, leases_of: str) -> None:
-        station = self._forwarder.station
-        log.info(
-            "forwarding",
-            node=station.lease.node,
-            subnet=station.lease.subnet,
-            device=station.layout.device,
-            mtu=station.layout.mtu,
-            leases=len(self._forwarder.book),
-            leases_of=leases_of,
-        )
-
     def _gather(self) -> Status:
         return gather(
             self._forwarder,
+            host=self._host.state(),
             source_check=self._config.source_check,
             trouble=self._trouble or self._forwarder.underlay_trouble,
             source=self._source.state(),

@@ -16,11 +16,12 @@ from fwd.model import FwdError
 _USAGE = """\
 usage: fwd COMMAND [FLAGS]
 
-  run      carry this node's Pod traffic, until SIGTERM
-  status   what the running agent does
-  lab      nodes as network namespaces on this machine
-  bench    side by side with the kernel, on this machine
-  version  print the version
+  run           carry this node's Pod traffic, until SIGTERM
+  status        what the running agent does
+  cleanup       remove what the agent has left on this node
+  install-conf  copy a file whole, for init containers
+  lab           nodes as network namespaces on this machine
+  version       print the version
 
 `fwd COMMAND --help` describes its flags.
 """
@@ -36,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _COMMANDS.get(name)
     if command is None:
         problem = f"there is no command {name!r}" if name else "a command is missing"
-        print(
-            f"fwd: {problem}: run, status, lab, bench or version (see fwd --help)", file=sys.stderr
-        )
+        print(f"fwd: {problem} (see fwd --help)", file=sys.stderr)
         return 2
     return _finish(f"fwd {name}", command, words)
 
@@ -92,6 +91,26 @@ def _status(argv: list[str]) -> int:
     return 0
 
 
+def _cleanup(argv: list[str]) -> int:
+    try:
+        values, _ = flags.parse_flags(argv, config.CLEANUP_FLAGS, os.environ)
+    except HelpAsked:
+        print("usage: fwd cleanup [FLAGS]\n")
+        print(flags.describe_flags(config.CLEANUP_FLAGS), end="")
+        return 0
+    from fwd.node import cleanup  # noqa: PLC0415 - pyroute2
+
+    lines = cleanup.clean_up(values["run_dir"], dry_run=values["dry_run"])
+    print(cleanup.report(lines, dry_run=values["dry_run"]))
+    return 0
+
+
+def _install_conf(argv: list[str]) -> int:
+    from fwd.node import installconf  # noqa: PLC0415 - only here
+
+    return installconf.main(argv)
+
+
 def _lab(argv: list[str]) -> int:
     from fwd.lab import cli  # noqa: PLC0415 - rich and all of pyroute2
 
@@ -112,6 +131,8 @@ def _version(_: list[str]) -> int:
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "status": _status,
+    "cleanup": _cleanup,
+    "install-conf": _install_conf,
     "lab": _lab,
     "bench": _bench,
     "version": _version,

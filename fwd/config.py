@@ -72,6 +72,11 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """What was wrong in the environment and is not in force."""
 
 
+CLEANUP_FLAGS = (
+    RUN_DIR,
+    Flag(name="dry-run", parse=boolean, default=False, env="", help="list only, change nothing"),
+)
+
 STATUS_FLAGS = (
     RUN_DIR,
     Flag(name="json", parse=boolean, default=False, help="the whole document, for machines"),

@@ -64,7 +64,6 @@ class VxlanConf(Struct, frozen=True):
         named = {
             "GBP": self.gbp,
             "Learning": self.learning,
-            "DirectRouting": self.direct_routing,
         }
         return tuple(key for key, on in named.items() if on)
 

@@ -10,6 +10,9 @@ from fwd.lab.state import StateDir
 from fwd.lab.topology import PORT, VNI, Node, Source, Topology
 from fwd.lab.underlay import UPLINK
 
+CNI_DIR = "net.d"
+"""In a node's directory; who wants a conflist makes it, and gives ``--cni-conf``."""
+
 
 def write_config(topology: Topology, state_dir: StateDir) -> None:
     """Write ``net-conf.json``, and with static leases all nodes' file, which agents re-read."""
@@ -26,6 +29,8 @@ def net_conf(topology: Topology) -> dict[str, Any]:
     if topology.spec.families != (4,):
         conf["EnableIPv4"] = 4 in topology.spec.families
         conf["EnableIPv6"] = True
+    # iptables rules would need br_netfilter, which a machine may not have loaded.
+    conf["EnableNFTables"] = True
     return conf | {"Backend": {"Type": "vxlan", "VNI": VNI, "Port": PORT}}
 
 
@@ -68,5 +73,6 @@ def command(topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]
         *("--net-config-path", str(state_dir.net_conf)),
         *("--subnet-file", str(directory / "subnet.env")),
         *("--run-dir", str(directory)),
+        *("--cni-conf-dir", str(directory / CNI_DIR)),
         *topology.spec.run_args,
     ]

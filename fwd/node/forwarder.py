@@ -3,9 +3,9 @@
 
 A snapshot of leases becomes leases in force (`core.leases`), then a plan, then one commit; the
 plane swaps whole tables, so a peer is in the table before its route, and a route is gone before its
-peer, without any order of ours.  The one route in the kernel covers the whole network; routes to
-single peers, should there be any, belong after the commit that adds their peer and before the one
-that removes it.
+peer, without any order of ours.  The one route in the kernel covers the whole network; those to
+single peers (DirectRouting) come after the commit that adds their peer and go before the one that
+removes it.
 
 Whoever calls sees to it that no two calls overlap.
 """
@@ -21,8 +21,10 @@ from fwd.core.leases import LeaseBook
 from fwd.core.netconf import NetConf
 from fwd.core.plan import make_plan
 from fwd.model import FwdError, Lease, OwnLease, Plan
+from fwd.node.directroutes import DirectRoutes
 from fwd.node.rundir import RunDir
-from fwd.node.station import Station, find_station, follow_underlay, remember
+from fwd.node.station import Station, find_station, follow_underlay
+from fwd.node.subnetfile import SubnetEnv
 from fwd.node.tunnel import Health, Tunnel
 from fwd.ops import log
 
@@ -42,6 +44,7 @@ class Forwarder:
         """The last ones in force, with those that were refused."""
         self.underlay_trouble: str | None = None
         """Why the underlay cannot be followed now, if it cannot."""
+        self.direct = DirectRoutes(enabled=conf.backend.direct_routing)
         # Set by begin(), before anything else is called.
         self.own: OwnLease
         """This node's lease as its source said it, with the MAC that it has here."""
@@ -64,7 +67,7 @@ class Forwarder:
         self.tunnel = Tunnel(station.layout, station.settings)
         self.tunnel.commit(self._plan())
         await self.tunnel.open()
-        self._remember()
+        await self._follow_links()
 
     async def take(self, own: OwnLease, leases: Iterable[Lease]) -> None:
         """Puts these leases into force.  What can be refused comes first, changes after it.
@@ -82,6 +85,9 @@ class Forwarder:
         self._leases = leases
         before = self.station
         self.own, self.station, self.book = _settled(own, station), station, book
+        if station != before or delta:
+            self.direct.doubt()
+            await self.direct.withdraw(book.leases, family=station.lease.family)
         if station != before:
             self._tell_station("own-lease-changed")
             await self._move(before)
@@ -94,6 +100,8 @@ class Forwarder:
                 removed=delta.removed,
                 leases=len(book),
             )
+        if station != before or delta:
+            await self._follow_links()
 
     async def _move(self, before: Station) -> None:
         """To where the new station is; the tunnel is made anew only if it must be another one."""
@@ -106,7 +114,6 @@ class Forwarder:
         else:
             self.tunnel.reshape(station.layout, station.settings, self._plan())
             await self._reopen()
-        self._remember()
 
     async def follow_underlay(self) -> None:
         """The underlay's address or MTU may be another one: moves there, once it can be used.
@@ -133,6 +140,7 @@ class Forwarder:
 
     async def look_after_links(self) -> None:
         """Links changed: repairs the device, or makes it anew."""
+        self.direct.doubt()
         if self.tunnel.plane is None:
             return
         health = await self.tunnel.check()
@@ -141,7 +149,8 @@ class Forwarder:
             await self._reopen()
 
     async def look_after_tunnel(self) -> None:
-        """From time to time: tries again what failed."""
+        """Once a second: tries again what failed, and sees to what was doubted."""
+        await self.direct.look_again(self.book.leases, family=self.station.lease.family)
         if self.tunnel.plane is None:
             await self._reopen()
         elif self.tunnel.behind:
@@ -179,11 +188,30 @@ class Forwarder:
     def _plan(self) -> Plan:
         return make_plan(self.book.leases, family=self.station.lease.family)
 
-    def _remember(self) -> None:
-        remember(
-            self.station,
-            pod_mtu=self._conf.backend.pod_mtu(self.station.underlay.mtu),
-            subnet_file=self._config.subnet_file,
+    async def _follow_links(self) -> None:
+        await self.direct.follow(self.book.leases, family=self.station.lease.family)
+
+    @property
+    def subnet_env(self) -> SubnetEnv:
+        """What Pods and their plugins have to know of the station."""
+        station = self.station
+        return SubnetEnv(
+            networks={station.lease.family: station.layout.network},
+            subnets={station.lease.family: station.lease.subnet},
+            mtu=self._conf.backend.pod_mtu(station.underlay.mtu),
+            ip_masq=self._config.ip_masq,
+        )
+
+    def tell_forwarding(self, *, leases_of: str) -> None:
+        """Packets flow, by leases of the source or of a saved state."""
+        log.info(
+            "forwarding",
+            node=self.station.lease.node,
+            subnet=self.station.lease.subnet,
+            device=self.station.layout.device,
+            mtu=self.station.layout.mtu,
+            leases=len(self.book),
+            leases_of=leases_of,
         )
 
     def _tell_station(self, event: str) -> None:

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Being told that links, addresses or routes changed; to look what is `node.netlink`'s."""
+"""Being told that links, addresses, routes or rules changed; to look what is `node.netlink`'s."""
 
 import asyncio
 import errno
 import socket
 
-# RTMGRP_LINK, then IFADDR and ROUTE of IPv4 and of IPv6 (linux/rtnetlink.h).
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+# RTMGRP_LINK, then IFADDR, ROUTE and RULE of IPv4 and of IPv6 (linux/rtnetlink.h).
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 _MESSAGE_BYTES = 65536
 _SETTLE_SECONDS = 0.03
 
 
 class LinkWatch:
-    """Tells that some link, address or route of this network namespace came, went or changed.
+    """Tells that some link, address, route or rule of this network namespace came, went or changed.
 
     A message is a hint to look again, never news in itself: so one lost in an overrun (ENOBUFS) is
     as good as one received, and nothing has to be decoded.

@@ -17,6 +17,8 @@ from fwd.node.subnetfile import write_whole
 class RunDir:
     """An open run directory; the lock is held until close()."""
 
+    LOCK = "fwd.lock"
+
     def __init__(self, path: Path, *, lock: int) -> None:
         self.path = path
         self._lock = lock
@@ -26,7 +28,7 @@ class RunDir:
         """Makes the directory and takes its lock.  ConfigError if another agent has it."""
         try:
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
-            lock = os.open(path / "fwd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(path / cls.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"cannot use run directory {path}: {error.strerror}") from error
         try:

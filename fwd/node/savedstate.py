@@ -22,7 +22,7 @@ from fwd.node.subnetfile import write_whole
 from fwd.ops import log
 
 FILE_NAME = "leases.saved"
-_ASIDE = ".set-aside"
+SET_ASIDE = ".set-aside"
 _HEADER = b"fwd leases 1\n"
 """Another layout takes another number."""
 _CHECK_BYTES = 4
@@ -133,7 +133,7 @@ class SavedState:
         return Snapshot(own=own, leases=tuple(_unpack(one, self._vni) for one in state.leases))
 
     def _set_aside(self, reason: str) -> None:
-        aside = self._path.with_name(self._path.name + _ASIDE)
+        aside = self._path.with_name(self._path.name + SET_ASIDE)
         log.warning("saved-state-set-aside", file=self._path, renamed_to=aside.name, reason=reason)
         with suppress(OSError):
             self._path.rename(aside)

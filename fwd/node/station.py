@@ -7,7 +7,6 @@ Finding out only looks; making it true is `node.tunnel`'s work.
 import asyncio
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,7 +16,7 @@ from fwd.core.identity import MacMemory, choose_mac
 from fwd.core.netconf import NetConf
 from fwd.core.text import format_mac
 from fwd.model import IPV4, Address, ConfigError, Lease, OwnLease
-from fwd.node import netlink, subnetfile, underlay
+from fwd.node import netlink, underlay
 from fwd.node.rundir import RunDir
 from fwd.ops import log
 from fwd.plane import ALL_OFFLOADS, Offload, PlaneSettings, SourceCheck
@@ -135,19 +134,3 @@ def wanted_offloads(disabled: Iterable[str]) -> Offload:
     if Offload.VNET_HDR not in wanted:  # the header is what tells the segment size
         wanted &= ~(Offload.TSO | Offload.USO)
     return wanted
-
-
-def remember(station: Station, *, pod_mtu: int, subnet_file: Path) -> None:
-    """Leaves what outlives the agent.  A full disk is no reason not to forward."""
-    env = subnetfile.SubnetEnv(
-        networks={station.lease.family: station.layout.network},
-        subnets={station.lease.family: station.lease.subnet},
-        mtu=pod_mtu,
-    )
-    before = subnetfile.read(subnet_file)
-    if before is not None and before.subnets != env.subnets:
-        log.warning("subnet-changed", text="Pods with addresses of the old subnet must go")
-    try:
-        subnetfile.write(subnet_file, env)
-    except OSError as error:
-        log.warning("subnet-file", error=f"Failed to write subnet file: {error}")

@@ -39,9 +39,17 @@ def render(env: SubnetEnv) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def write(path: Path, env: SubnetEnv) -> None:
-    """Replaces the file as a whole: a reader sees the old text or the new one.  Raises OSError."""
-    write_whole(path, render(env).encode())
+def write(path: Path, env: SubnetEnv) -> bool:
+    """Sees to it that the file says this; whether it had to be written.  Raises OSError.
+
+    It is replaced as a whole: a reader sees the old text or the new one.
+    """
+    content = render(env).encode()
+    with suppress(FileNotFoundError):
+        if path.read_bytes() == content:
+            return False
+    write_whole(path, content)
+    return True
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:

@@ -7,9 +7,11 @@ from fwd.config import version
 from fwd.core.text import format_mac
 from fwd.model import Refusal, SourceState
 from fwd.node.forwarder import Forwarder
+from fwd.node.hostsetup import PartState
 from fwd.ops.report import drop_reasons
 from fwd.ops.status import (
     DropStatus,
+    HostStatus,
     LeaseStatus,
     OffloadStatus,
     RefusalStatus,
@@ -22,6 +24,7 @@ from fwd.plane import ALL_OFFLOADS, Offload
 def gather(
     forwarder: Forwarder,
     *,
+    host: Iterable[PartState],
     source_check: str,
     trouble: str | None,
     source: SourceState,
@@ -52,6 +55,17 @@ def gather(
             standing=source.standing,
             detail=source.detail,
             leases_of="source" if source.is_current else "saved state",
+        ),
+        direct_routes=forwarder.direct.count,
+        host=tuple(
+            HostStatus(
+                part=one.name,
+                state=one.state,
+                trouble=one.trouble,
+                repairs=one.repairs,
+                last_repair=one.last_repair,
+            )
+            for one in host
         ),
         refused=tuple(RefusalStatus(node=one.node, reason=one.reason) for one in refused),
         workers=plane.workers if plane is not None else 0,

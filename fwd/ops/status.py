@@ -49,6 +49,18 @@ class RefusalStatus(Struct, frozen=True):
     reason: str
 
 
+class HostStatus(Struct, frozen=True, rename="kebab"):
+    """A part of what the host needs besides the tunnel: rules, subnet.env, ..."""
+
+    part: str
+    state: str
+    """`not yet`, or how it stands."""
+    trouble: str | None
+    """Why it is not as it must be, while it is not."""
+    repairs: int
+    last_repair: str | None
+
+
 class OffloadStatus(Struct, frozen=True, rename="kebab"):
     """Offloads by name: used now, asked for but not granted, not asked for."""
 
@@ -83,6 +95,9 @@ class Status(Struct, frozen=True, rename="kebab"):
     trouble: str | None
     """Why the source's last word is not in force, or where the underlay went, if so."""
     source: SourceStatus
+    direct_routes: int
+    """Peers on our link that the kernel routes to, without the tunnel."""
+    host: tuple[HostStatus, ...]
     refused: tuple[RefusalStatus, ...]
     workers: int
     retired_tables: int
@@ -182,6 +197,8 @@ def render(status: Status) -> str:
         ("trouble", status.trouble or "none"),
         ("source", f"{status.source.kind}: {status.source.standing}, {status.source.detail}"),
         ("leases", f"{len(status.leases)} of {status.source.leases_of}"),
+        *(_host_row(one) for one in status.host),
+        ("direct routes", str(status.direct_routes)),
         ("workers", str(status.workers)),
         ("offloads", " ".join(status.offloads.in_force) or "none"),
         ("  fallen back", " ".join(status.offloads.fallen_back) or "none"),
@@ -200,3 +217,10 @@ def render(status: Status) -> str:
     lines += [f"refused {one.node}: {one.reason}" for one in status.refused]
     lines += [f"drop {drop.count:>12}  {drop.reason}: {drop.text}" for drop in status.drops]
     return "\n".join(lines)
+
+
+def _host_row(host: HostStatus) -> tuple[str, str]:
+    text = host.state if host.trouble is None else f"{host.state}; trouble: {host.trouble}"
+    if host.last_repair is not None:
+        text += f"; repaired {host.repairs} times, last {host.last_repair}"
+    return host.part, text

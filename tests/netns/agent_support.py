@@ -5,6 +5,7 @@ No Pods, no kernel peer: for tests of the agent's own conduct.  Every wait is bo
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -152,9 +153,7 @@ class Cluster:
         self.directory = directory
         self.leases = directory / "leases.json"
         self.net_conf = directory / "net-conf.json"
-        self.net_conf.write_text(
-            json.dumps({"Network": self.NETWORK, "Backend": {"Type": "vxlan"}})
-        )
+        self.configure()
         self.entries = {name: entry(name) for name in ("n1", "n2")}
         self.write()
         self._removals: list[Callable[[], None]] = []
@@ -167,6 +166,11 @@ class Cluster:
         for number, node in enumerate((self.n1, self.n2), 1):
             node.ip("address", "add", f"192.168.50.{number}/24", "dev", f"u{number}")
             node.ip("link", "set", f"u{number}", "up")
+
+    def configure(self, *, nft: bool = True, **backend: object) -> None:
+        """net-conf.json; nftables needs no kernel module that may not be loaded."""
+        conf = {"Network": self.NETWORK, "EnableNFTables": nft}
+        self.net_conf.write_text(json.dumps(conf | {"Backend": {"Type": "vxlan"} | backend}))
 
     n1: Namespace
     n2: Namespace
@@ -202,9 +206,9 @@ class Cluster:
         )
 
     def started(self, name: str, *flags: str) -> Agent:
-        """Starts the agent of a node and waits until it forwards."""
+        """Starts the agent of a node and waits until Pods may come."""
         agent = self.start(name, *flags)
-        agent.says("forwarding")
+        agent.says("host-ready")
         return agent
 
     def remove(self) -> None:
@@ -221,3 +225,13 @@ def entry(name: str) -> dict[str, Any]:
         "public-ip": f"192.168.50.{number}",
         "backend-data": {"VNI": 1, "VtepMAC": f"02:00:00:00:00:0{number}"},
     }
+
+
+def require_bridge_filter() -> None:
+    """For agents with iptables rules."""
+    if Path("/proc/sys/net/bridge").exists():
+        return
+    missing = "needs br_netfilter (modprobe br_netfilter)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)

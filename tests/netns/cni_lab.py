@@ -1,27 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes whose Pods are connected by CNI: the lab's nodes and agents without the lab's own wiring.
 
-The list of each node is rendered from flannel's cni-conf.json and what its agent wrote into
-subnet.env.  The namespaces of the lab's Pods serve as sandboxes.
+The list of each node is its agent's, made of flannel's cni-conf.json, beside its agent's rules.
+The namespaces of the lab's Pods serve as sandboxes.
 """
 
 import contextlib
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from fwd.lab import lab, netns, nodes, state, steps, topology, underlay
+from fwd.lab import fwdnode, lab, netns, nodes, state, steps, topology, underlay
 from fwd.lab.topology import Spec
-from fwd.node import cni, subnetfile
-from fwd.node.cni import Mode
+from fwd.node import cni
 from tests.netns.cni_support import SEED, Pod, Runtime, host_port, require_plugins
 from tests.netns.lab_support import require
 from tests.netns.names import own
 from tests.netns.sockets import udp_in
+from tests.netns.topo import wait_until
 
 PREFIX: Final = own("ct")
 HOST_PORT: Final = 20001
@@ -55,46 +56,38 @@ def built(directory: Path, *, fwd: int = 3) -> Iterator[CniLab]:
     """Nodes 1 to `fwd` with agents; what an earlier run left behind goes first."""
     require(fwd=True)
     require_plugins()
-    plan = topology.plan(Spec(prefix=PREFIX, nodes=topology.node_specs(fwd=fwd, kernel=0)))
+    source = directory / "cni-conf.json"
+    source.write_text(SEED)
+    # --ip-masq is in flannel's manifests.  Without it the bridge masquerades, and what comes over
+    # the tunnel has the sending node's address (flannel's own way, spec 9.1).
+    args = ("--ip-masq", "--iptables-resync=1", "--cni-conf", str(source))
+    spec = Spec(prefix=PREFIX, nodes=topology.node_specs(fwd=fwd, kernel=0), run_args=args)
+    plan = topology.plan(spec)
     state_dir = state.default(PREFIX)
     with state_dir.locked():
         lab.remove(PREFIX, state_dir)
         try:
             lab.up(plan, state_dir, say=lambda _: None)
             netns.apply(plan.switch, [steps.ip(f"addr add {OUTSIDE}/24 dev {underlay.BRIDGE}")])
-            source = directory / "cni-conf.json"
-            source.write_text(SEED)
-            conf = cni.load(source, Mode.RENDER)
-            yield CniLab(
-                tuple(
-                    _node(plan, node, conf=conf, state_dir=state_dir, directory=directory)
-                    for node in plan.nodes
-                ),
-                plan.switch,
-            )
+            made = [_node(plan, node, state_dir, directory=directory) for node in plan.nodes]
+            yield CniLab(tuple(made), plan.switch)
         finally:
             lab.remove(PREFIX, state_dir)
 
 
 def _node(
-    plan: topology.Topology,
-    node: topology.Node,
-    *,
-    conf: cni.CniConf,
-    state_dir: state.StateDir,
-    directory: Path,
+    plan: topology.Topology, node: topology.Node, state_dir: state.StateDir, *, directory: Path
 ) -> Node:
     (pod,) = node.pods
     unwire = (f"link del {nodes.port(pod)}", f"link del {nodes.CNI}")
     netns.apply(node.namespace, [steps.ip(line) for line in unwire])
-    env = subnetfile.read(state_dir.of_node(node.namespace) / "subnet.env")
-    assert env is not None
-    # As with --ip-masq, which is in flannel's manifests.  Without it the bridge masquerades, and
-    # what comes over the tunnel has the sending node's address (flannel's own way, spec 9.1).
-    env = structs.replace(env, ip_masq=True)
-    conf_dir = directory / node.name / "net.d"
+    agents = state_dir.of_node(node.namespace) / fwdnode.CNI_DIR / cni.FILE_NAME
+    agents.parent.mkdir()
+    wait_until(agents.exists)
+    conf_dir = directory / node.name / "net.d"  # a runtime may hide /run
     conf_dir.mkdir(parents=True)
-    cni.place(conf_dir, conf.content(env))
+    conflist = conf_dir / cni.FILE_NAME
+    shutil.copyfile(agents, conflist)
     family = plan.plans[0]
     return Node(
         namespace=node.namespace,
@@ -103,7 +96,7 @@ def _node(
         conf_dir=conf_dir,
         runtime=Runtime(
             node.namespace,
-            conflist=conf_dir / cni.FILE_NAME,
+            conflist=conflist,
             var_lib=directory / node.name / "var-lib",
         ),
         sandbox=pod.namespace,

@@ -22,8 +22,8 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def pair(cluster: Cluster) -> tuple[Cluster, Agent, Agent]:
-    """Two nodes that forward."""
+    """Two nodes that are ready."""
     agents = cluster.start("n1"), cluster.start("n2")
     for agent in agents:
-        agent.says("forwarding")
+        agent.says("host-ready")
     return cluster, *agents

@@ -34,6 +34,7 @@ def test_the_configuration_is_flannels_net_conf(lab: Topology, tmp_path: Path) -
     fwdnode.write_config(lab, state_dir)
     assert json.loads(state_dir.net_conf.read_bytes()) == {
         "Network": "10.244.0.0/16",
+        "EnableNFTables": True,
         "Backend": {"Type": "vxlan", "VNI": 1, "Port": 8472},
     }
     assert len(json.loads(state_dir.leases.read_bytes())["leases"]) == 2
@@ -51,6 +52,7 @@ def test_the_command_is_fwd_with_files_of_its_own(lab: Topology) -> None:
         "--net-config-path": "/s/net-conf.json",
         "--subnet-file": "/s/t-n1/subnet.env",
         "--run-dir": "/s/t-n1",
+        "--cni-conf-dir": "/s/t-n1/net.d",
     }
     assert command[-1] == "--workers=1"
 

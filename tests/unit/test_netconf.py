@@ -53,7 +53,7 @@ def test_every_key() -> None:
             vni=4096, port=4789, mtu=1414, gbp=True, learning=True, direct_routing=True
         ),
     )
-    assert parsed.backend.ignored() == ("GBP", "Learning", "DirectRouting")
+    assert parsed.backend.ignored() == ("GBP", "Learning")
     assert set(parsed.networks) == {IPV4, IPV6}
 
 

@@ -15,6 +15,7 @@ from fwd.ops.refusals import MOST_LINES, RefusalLog
 from fwd.ops.report import Reporter
 from fwd.ops.status import (
     DropStatus,
+    HostStatus,
     LeaseStatus,
     OffloadStatus,
     RefusalStatus,
@@ -39,6 +40,19 @@ DOCUMENT = Status(
     forwarding=True,
     trouble=None,
     source=SourceStatus(kind="static", standing="polling", detail="a.json", leases_of="source"),
+    direct_routes=3,
+    host=(
+        HostStatus(
+            part="rules",
+            state="forward in nftables",
+            trouble=None,
+            repairs=2,
+            last_repair="2026-01-01T00:00:00Z missing in nft",
+        ),
+        HostStatus(
+            part="conflist", state="not yet", trouble="no room", repairs=0, last_repair=None
+        ),
+    ),
     refused=(RefusalStatus(node="n9", reason="node n9: VNI 7, but net-conf.json says 1"),),
     workers=2,
     retired_tables=0,

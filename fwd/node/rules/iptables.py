@@ -187,6 +187,14 @@ async def _open(back_end: str, programs: Mapping[int, Programs]) -> Iptables:
     )
 
 
+def require_programs(families: Sequence[int]) -> None:
+    """ConfigError if no back end has programs for one of these families."""
+    endings = (*(f"-{back_end}" for back_end in BACK_ENDS), "")
+    for family in families:
+        if not any(Programs.find(f"{COMMANDS[family]}{ending}") for ending in endings):
+            raise ConfigError(missing(family))
+
+
 async def choose(engines: Sequence[Iptables], *, families: Sequence[int]) -> Iptables:
     """The back end that the node uses, for rules of these families.
 

@@ -107,6 +107,17 @@ async def _until_right(
     return repaired
 
 
+def require_programs(*, nft: bool, families: Sequence[int]) -> None:
+    """Looks, without running any, whether choose_engine will find what it needs.
+
+    Raises ConfigError.
+    """
+    if nft:
+        nftables.require_program()
+    else:
+        iptables.require_programs(families)
+
+
 async def choose_engine(*, nft: bool, families: Sequence[int]) -> Engine:
     """The engine for rules of these families.  ConfigError if a program is missing."""
     if nft:
@@ -133,11 +144,22 @@ async def clean_others(engine: Engine, *, dry_run: bool = False) -> list[Finding
     return found
 
 
-async def clean_all(*, dry_run: bool = False) -> list[Finding]:
-    """Removes what is ours in every engine, for `fwd cleanup`."""
+async def clean_all(
+    *, dry_run: bool = False, refused: Callable[[RuleError], None] | None = None
+) -> list[Finding]:
+    """Removes what is ours in every engine, for `fwd cleanup`.
+
+    `refused` is told of an engine that cannot be asked, which the others need not suffer from:
+    its program may be installed and the kernel not know it.
+    """
     found: list[Finding] = []
     for engine in await installed_engines():
-        found += await _remove(engine, dry_run=dry_run)
+        try:
+            found += await _remove(engine, dry_run=dry_run)
+        except RuleError as error:
+            if refused is None:
+                raise
+            refused(error)
     return found
 
 

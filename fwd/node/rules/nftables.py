@@ -85,6 +85,12 @@ def _repair(findings: Sequence[Finding], lines: str) -> Repair:
     return Repair(tuple(findings), (Transaction(lines),) if lines else ())
 
 
+def require_program() -> None:
+    """ConfigError if nft is not installed."""
+    if find("nft") is None:
+        raise ConfigError(MISSING)
+
+
 async def choose() -> Nftables:
     """ConfigError if nft is not installed."""
     engine = await Nftables.find()

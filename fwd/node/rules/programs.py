@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import BinaryIO
 
 from msgspec import Struct
 
@@ -65,19 +66,20 @@ async def run(argv: Sequence[str], *, stdin: str = "", limit: float = TIME_LIMIT
     as it is when the caller is cancelled.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"LC_ALL": "C"},
-            start_new_session=True,
-        )
+        with _readable(stdin) as file:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=file,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=os.environ | {"LC_ALL": "C"},
+                start_new_session=True,
+            )
     except OSError as error:
         raise RuleError(f"cannot run {argv[0]}: {error.strerror}") from error
     try:
         async with asyncio.timeout(limit):
-            out, err = await process.communicate(stdin.encode())
+            out, err = await process.communicate()
     except TimeoutError as error:
         raise RuleError(f"{' '.join(argv)}: not done after {limit:g} s") from error
     finally:
@@ -90,6 +92,17 @@ async def run(argv: Sequence[str], *, stdin: str = "", limit: float = TIME_LIMIT
         out=out.decode(errors="replace"),
         err=err.decode(errors="replace"),
     )
+
+
+def _readable(text: str) -> BinaryIO:
+    """A file in memory, at its beginning.
+
+    Not a pipe: uvloop fails when it writes to one of a program that has ended already.
+    """
+    file = os.fdopen(os.memfd_create("stdin"), "w+b")
+    file.write(text.encode())
+    file.seek(0)
+    return file
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd cleanup`: removes every trace of the agent from this host, or lists them.
+
+What is ours: rules by the names of their chains and tables, routes by their mark, devices and files
+by the note that the agent keeps (`node.traces`).  A device goes with its addresses and routes.  A
+file that somebody changed after us is left, and said.
+
+flannel's rules and subnet.env have the same names as ours.  Where a kernel vxlan device has taken
+the place of our TUN, flannel runs on this node, and these are its own: they are left.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from fwd.core.netconf import VxlanConf
+from fwd.model import FwdError
+from fwd.node import netlink, routetable, subnetfile, traces
+from fwd.node.rules.keeper import clean_all
+from fwd.node.rules.programs import RuleError
+from fwd.node.rundir import RunDir
+from fwd.node.savedstate import FILE_NAME as SAVED_STATE
+from fwd.node.savedstate import SET_ASIDE
+from fwd.ops.status import SOCKET_NAME
+
+_DEVICES = tuple(VxlanConf().device(family) for family in routetable.FAMILIES)
+"""Where there is no note."""
+
+
+def clean_up(run_dir: Path, *, dry_run: bool) -> list[str]:
+    """What was removed (dry_run: is there to be), a line each; what is left has `left: `.
+
+    Raises FwdError while an agent runs, ConfigError or OSError; what it could not remove is there
+    for the next time.
+    """
+    if not run_dir.exists():
+        return _remove_all(run_dir, dry_run=dry_run)
+    made_lock = not (run_dir / RunDir.LOCK).exists()
+    held = RunDir.open(run_dir)
+    try:
+        return _remove_all(run_dir, dry_run=dry_run)
+    finally:
+        if dry_run and made_lock:
+            (run_dir / RunDir.LOCK).unlink(missing_ok=True)
+        held.close()
+
+
+def _remove_all(run_dir: Path, *, dry_run: bool) -> list[str]:
+    """In the order in which a node should lose them; the note last."""
+    note = traces.load(run_dir)
+    devices = note.devices or _DEVICES
+    flannels = [name for name in devices if _is_flannels(name)]
+    remove = _Remover(dry_run=dry_run)
+    for path, digest in note.conflists.items():
+        remove.conflist(Path(path), digest=digest)
+    for name in devices:
+        remove.device(name)
+    remove.routes()
+    if flannels:
+        remove.leave("rules and subnet.env, which are flannel's now")
+    else:
+        remove.rules()
+        for path in note.subnet_files:
+            remove.subnet_file(Path(path))
+    names = [SAVED_STATE, f"{SAVED_STATE}{SET_ASIDE}", SOCKET_NAME, traces.FILE_NAME]
+    for name in (*names, *(f"{device}.mac" for device in devices), RunDir.LOCK):
+        remove.file(run_dir / name)
+    for directory in dict.fromkeys([run_dir, *(Path(one).parent for one in note.subnet_files)]):
+        remove.empty_directory(directory)
+    return remove.lines
+
+
+def _is_flannels(name: str) -> bool:
+    """Whether the kernel's VXLAN is in the place of our TUN.  FwdError if that is in use."""
+    device = netlink.find_device(name)
+    if device is not None and device.is_tun and device.queues:
+        raise FwdError(f"device {name} is in use by another process: stop it first")
+    return device is not None and device.kind == "vxlan"
+
+
+class _Remover:
+    """Each removes one thing if it is there, and says so; with dry_run it only says."""
+
+    def __init__(self, *, dry_run: bool) -> None:
+        self._dry_run = dry_run
+        self._doomed: set[Path] = set()
+        self.lines: list[str] = []
+
+    def _do(self, what: str, removal: Callable[[], object]) -> None:
+        if not self._dry_run:
+            removal()
+        self.lines.append(what)
+
+    def leave(self, what: str) -> None:
+        self.lines.append(f"left: {what}")
+
+    def device(self, name: str) -> None:
+        device = netlink.find_device(name)
+        if device is not None and device.is_tun:
+            what = f"device {name}, with its addresses and routes"
+            self._do(what, lambda: netlink.remove_device(name))
+        elif device is not None:
+            self.leave(f"device {name}, which is a {device.kind or 'physical'} device, not ours")
+
+    def rules(self) -> None:
+        def refused(error: RuleError) -> None:
+            self.leave(f"rules of an engine that does not answer: {error}")
+
+        found = asyncio.run(clean_all(dry_run=self._dry_run, refused=refused))
+        self.lines += [f"rule of {finding.where}: {finding.rule}" for finding in found]
+
+    def routes(self) -> None:
+        """Ours that are not on our device: direct ones and blackholes."""
+        for family in routetable.FAMILIES:
+            held = routetable.held(family)
+            if not self._dry_run:
+                routetable.remove(held)
+            self.lines += [f"route {route}" for route in held]
+
+    def subnet_file(self, path: Path) -> None:
+        if subnetfile.read(path) is not None:
+            self.file(path)
+        elif path.exists():
+            self.leave(f"{path}, which is no subnet.env")
+
+    def conflist(self, path: Path, *, digest: str) -> None:
+        with suppress(FileNotFoundError):
+            if traces.digest(path.read_bytes()) == digest:
+                self.file(path)
+            else:
+                self.leave(f"{path}, which is not as we wrote it")
+
+    def file(self, path: Path) -> None:
+        if path.is_symlink() or path.exists():
+            self._do(f"file {path}", path.unlink)
+            self._doomed.add(path)
+
+    def empty_directory(self, path: Path) -> None:
+        """A mount point stays, and so does what others have put files into."""
+        with suppress(OSError):
+            if set(path.iterdir()) <= self._doomed:
+                self._do(f"directory {path}", path.rmdir)
+
+
+def report(lines: Sequence[str], *, dry_run: bool) -> str:
+    """For people."""
+    if not lines:
+        return "nothing to remove"
+    verb = "would remove" if dry_run else "removed"
+    return os.linesep.join(
+        line if line.startswith("left: ") else f"{verb} {line}" for line in lines
+    )

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent has left on this host, noted before it is made, so that `fwd cleanup` finds it.
+
+The rules' chains and our routes are told by their own marks and are not in here.  The note grows:
+what an earlier start with other flags has made is still there.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fwd.node.subnetfile import write_whole
+
+FILE_NAME = "traces.json"
+
+
+class Traces(Struct, frozen=True, rename="kebab"):
+    """The note."""
+
+    devices: tuple[str, ...] = ()
+    subnet_files: tuple[str, ...] = ()
+    conflists: Mapping[str, str] = {}
+    """Path, and the SHA-256 of what we wrote there: others write to the same path."""
+
+
+def load(run_dir: Path) -> Traces:
+    """Empty where there is no note, or none of use."""
+    try:
+        return msgspec.json.decode((run_dir / FILE_NAME).read_bytes(), type=Traces)
+    except (OSError, msgspec.MsgspecError):
+        return Traces()
+
+
+def note_start(run_dir: Path, *, devices: tuple[str, ...], subnet_file: Path) -> None:
+    """Before the first of these is made.  Raises OSError."""
+    before = load(run_dir)
+    after = replace(
+        before,
+        devices=tuple(sorted({*before.devices, *devices})),
+        subnet_files=tuple(sorted({*before.subnet_files, str(subnet_file.absolute())})),
+    )
+    _save(run_dir, before, after)
+
+
+def note_conflist(run_dir: Path, path: Path, content: bytes) -> None:
+    """After it was written: before, the file may be another's.  Raises OSError."""
+    before = load(run_dir)
+    mine = {str(path.absolute()): digest(content)}
+    _save(run_dir, before, replace(before, conflists={**before.conflists, **mine}))
+
+
+def digest(content: bytes) -> str:
+    """Of a conflist."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _save(run_dir: Path, before: Traces, after: Traces) -> None:
+    if after != before:
+        write_whole(run_dir / FILE_NAME, msgspec.json.encode(after))

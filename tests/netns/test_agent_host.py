@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a running agent keeps on its host besides the tunnel, from rules to conflist.
+
+The rules themselves are tested where their keeper is; here, that the agent uses it.
+"""
+
+import fcntl
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.netns.agent_support import Agent, Cluster, entry, require_bridge_filter, wait_for
+from tests.netns.rules_support import Node
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+CONF: Final = {
+    "name": "cbr0",
+    "cniVersion": "0.3.1",
+    "plugins": [
+        {"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ],
+}
+ENGINES: Final = {"iptables-nft": False, "nftables": True}
+BLACKHOLE: Final = "10.244.1.0/24"
+
+
+class Host:
+    """Node n1 with all that the agent can be asked for."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.node = Node(cluster.n1.name)
+        self.directory = cluster.directory / "host"
+        self.conflist = self.directory / "net.d/10-flannel.conflist"
+        self.conflist.parent.mkdir(parents=True)
+        self.run_dir = self.directory / "run"
+        self.subnet_env = self.directory / "subnet/subnet.env"
+        self.conf = cluster.directory / "cni-conf.json"
+        self.conf.write_text(json.dumps(CONF))
+
+    def flags(self) -> tuple[str, ...]:
+        return (
+            *("--ip-masq", "--ip-blackhole-route", "--iptables-resync=1"),
+            *("--run-dir", str(self.run_dir), "--subnet-file", str(self.subnet_env)),
+            *("--cni-conf", str(self.conf), "--cni-conf-dir", str(self.conflist.parent)),
+        )
+
+    def start(self, *flags: str) -> Agent:
+        agent = self.cluster.start("n1", *self.flags(), *flags)
+        agent.run_dir = self.run_dir
+        return agent
+
+    def started(self, *flags: str) -> Agent:
+        agent = self.start(*flags)
+        agent.says("host-ready")
+        return agent
+
+    def cleanup(self, *flags: str) -> "subprocess.CompletedProcess[str]":
+        return self.cluster.n1.run(
+            sys.executable, "-m", "fwd", "cleanup", "--run-dir", str(self.run_dir), *flags
+        )
+
+    def blackholes(self) -> list[Any]:
+        return self.cluster.n1.show("route", "show", "type", "blackhole")
+
+    def dump(self) -> dict[str, object]:
+        """All that the agent may change."""
+        show = self.cluster.n1.show
+        return {
+            "links": [one["ifname"] for one in show("link", "show")],
+            "addresses": [one["local"] for link in show("address") for one in link["addr_info"]],
+            "routes": self._routes("-4") + self._routes("-6"),
+            "neighbours": [one["dst"] for one in show("neigh", "show", "nud", "permanent")],
+            "rules": self.node.everything(),
+            "files": {
+                str(path): path.read_bytes() if path.is_file() else None
+                for path in self.directory.rglob("*")
+            },
+        }
+
+    def _routes(self, family: str) -> list[tuple[object, ...]]:
+        """Of the main table: the kernel keeps others for each address, and drops them late."""
+        keys = ("type", "dst", "dev", "gateway", "protocol", "metric")
+        routes = self.cluster.n1.show(family, "route", "show", "table", "main")
+        return sorted(tuple(str(route.get(key)) for key in keys) for route in routes)
+
+
+@pytest.fixture
+def host(cluster: Cluster) -> Host:
+    require_bridge_filter()
+    cluster.configure(nft=False)
+    return Host(cluster)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_cleanup_leaves_the_node_as_it_was(host: Host, engine: str) -> None:
+    host.cluster.configure(nft=ENGINES[engine])
+    host.node.everything()  # looking makes iptables' tables
+    before = host.dump()
+    agent = host.started()
+    refused = host.cleanup()
+    assert refused.returncode == 1
+    assert "another agent runs" in refused.stderr
+    agent.stop()
+    ran = host.dump()
+    assert all(ran[key] != before[key] for key in ("links", "routes", "rules", "files"))
+    listed = host.cleanup("--dry-run")
+    assert host.dump() == ran, "listing changes nothing"
+    done = host.cleanup()
+    assert done.returncode == 0, done.stderr
+    assert host.dump() == before
+    assert done.stdout == listed.stdout.replace("would remove", "removed")
+    for trace in ("device flannel.1", "MASQUERADE" if engine != "nftables" else "flannel-ipv4"):
+        assert trace in done.stdout
+    for path in (host.subnet_env, host.conflist, host.run_dir):
+        assert str(path) in done.stdout
+    assert host.cleanup().stdout == "nothing to remove\n"
+
+
+def test_cleanup_leaves_what_others_changed(host: Host) -> None:
+    host.started().stop()
+    host.conflist.write_text("{}")
+    (host.run_dir / "mine").touch()
+    done = host.cleanup()
+    assert f"left: {host.conflist}" in done.stdout
+    assert [path.name for path in host.run_dir.iterdir()] == ["mine"]
+    assert host.conflist.read_text() == "{}"
+
+
+def test_cleanup_leaves_a_node_that_is_flannels_again(host: Host) -> None:
+    host.started().stop()
+    host.cluster.n1.ip("link", "del", "flannel.1")
+    host.cluster.n1.ip("link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "8472")
+    rules = host.node.everything()
+    done = host.cleanup()
+    assert "left: device flannel.1, which is a vxlan device" in done.stdout
+    assert "left: rules and subnet.env" in done.stdout
+    assert host.node.everything() == rules
+    assert host.subnet_env.exists()
+    assert not host.run_dir.exists()
+
+
+DAMAGES: Final[dict[str, Callable[[Host], object]]] = {
+    "rules": lambda host: host.node.run("iptables-nft", "-t", "nat", "-F", "FLANNEL-POSTRTG"),
+    "subnet.env": lambda host: host.subnet_env.unlink(),
+    "conflist": lambda host: host.conflist.write_text("{}"),
+    "blackhole route": lambda host: host.cluster.n1.ip("route", "flush", "type", "blackhole"),
+}
+
+
+@pytest.mark.parametrize("part", DAMAGES)
+def test_what_others_undo_is_put_back_and_told(host: Host, part: str) -> None:
+    agent = host.started()
+    right = host.dump()
+    DAMAGES[part](host)
+    assert host.dump() != right
+    assert part in agent.says("host-repaired")
+    wait_for("repair", lambda: host.dump() == right)
+    (state,) = [one for one in agent.status()["host"] if one["part"] == part]
+    assert state["repairs"] == 1
+    assert state["trouble"] is None
+    assert state["last-repair"]
+
+
+def test_all_follows_the_own_lease(host: Host) -> None:
+    agent = host.started()
+    host.cluster.entries["n1"]["subnet"] = "10.244.7.0/24"
+    host.cluster.write()
+    agent.says("subnet-changed")
+    wait_for("conflist", lambda: "10.244.7.0/24" in host.conflist.read_text())
+    assert "FLANNEL_SUBNET=10.244.7.1/24" in host.subnet_env.read_text()
+    wait_for("blackhole", lambda: [one["dst"] for one in host.blackholes()] == ["10.244.7.0/24"])
+    rules = host.node.dump("iptables-nft")
+    assert "-s 10.244.7.0/24 -d 10.244.0.0/16" in rules
+    assert "10.244.1.0/24" not in rules
+    assert not agent.lines("host-repaired"), "nobody's fault"
+
+
+def test_pods_get_the_mtu_of_the_underlay(host: Host) -> None:
+    agent = host.started()
+    host.cluster.n1.ip("link", "set", "u1", "mtu", "1400")
+    wait_for("subnet.env", lambda: "FLANNEL_MTU=1350" in host.subnet_env.read_text())
+    wait_for("conflist", lambda: '"mtu": 1350' in host.conflist.read_text())
+    assert not agent.lines("host-repaired")
+
+
+def test_flags_that_are_off_take_back_what_they_made(host: Host) -> None:
+    host.started().stop()
+    host.cluster.configure(nft=True)
+    agent = host.started(
+        "--ip-masq=false", "--ip-blackhole-route=false", "--iptables-forward-rules=false"
+    )
+    wait_for("blackhole", lambda: not host.blackholes())
+    left = host.node.everything()
+    assert not left.pop("iptables-nft-save")
+    assert "FLANNEL_IPMASQ=false" in host.subnet_env.read_text()
+    assert next(one["state"] for one in agent.status()["host"]) == "none wanted"
+
+
+def readyz(host: Host) -> int:
+    script = "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8081, timeout=5)"
+    script += "; c.request('GET', '/readyz'); print(c.getresponse().status)"
+    return int(host.cluster.n1.run(sys.executable, "-c", script).stdout)
+
+
+def test_a_part_in_trouble_holds_back_what_pods_wait_for(host: Host) -> None:
+    host.subnet_env.parent.touch()  # a file, where a directory must be
+    agent = host.start("--healthz-ip=127.0.0.1", "--healthz-port=8081")
+    assert "subnet.env" in agent.says("host-trouble")
+    assert readyz(host) == 503
+    assert agent.lines("forwarding"), "packets flow all the same"
+    assert not host.conflist.exists()
+    assert not agent.lines("host-ready")
+    (state,) = [one for one in agent.status()["host"] if one["part"] == "subnet.env"]
+    assert state["state"] == "not yet"
+    host.subnet_env.parent.unlink()
+    agent.says("host-trouble-over")
+    agent.says("host-ready")
+    assert readyz(host) == 200
+    assert host.conflist.exists()
+    assert len(agent.lines("host-trouble")) == 1, "said once"
+
+
+def test_a_held_lock_holds_up_neither_packets_nor_leases(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_file = host.cluster.directory / "xtables.lock"
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(lock_file))
+    host.node.run("iptables-legacy", "-A", "INPUT", "-s", "192.0.2.1")  # so it is what is in use
+    host.cluster.started("n2")
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        agent = host.start()
+        agent.says("forwarding")
+        assert host.cluster.n2.pings("10.244.1.0")
+        host.cluster.entries["n3"] = entry("n3")
+        host.cluster.write()
+        agent.says("leases")
+        assert not agent.lines("host-trouble"), "it waits for the lock all the while"
+        assert "lock" in agent.says("host-trouble")
+        assert not agent.lines("host-ready")
+    agent.says("host-ready")
+    assert "MASQUERADE" in host.node.run("iptables-legacy-save")
+
+
+def test_without_a_directory_cni_is_left_alone(host: Host) -> None:
+    host.conflist.parent.rmdir()
+    agent = host.started()
+    wait_for("another round", lambda: agent.lines("cni-left-alone") != [])
+    host.conflist.parent.mkdir()
+    wait_for("conflist", host.conflist.exists)
+    assert len(agent.lines("cni-left-alone")) == 1
+
+
+def test_a_cni_conf_that_cannot_be_used_is_one_line(host: Host) -> None:
+    host.conf.write_text(json.dumps({"name": "cbr0", "plugins": [{"type": 7}]}))
+    agent = host.start()
+    assert agent.ended() == 1
+    (line,) = [line for line in agent.log.splitlines() if "event=settings" not in line]
+    assert str(host.conf) in line
+
+
+def test_copy_writes_it_through(host: Host) -> None:
+    host.started("--cni-mode=copy")
+    assert host.conflist.read_bytes() == host.conf.read_bytes()
+
+
+def test_install_conf_is_a_command(tmp_path: Path) -> None:
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.write_text("x")
+    command = [sys.executable, "-m", "fwd", "install-conf", str(source), str(target)]
+    assert subprocess.run(command, timeout=10, check=False).returncode == 0
+    assert target.read_text() == "x"
