@@ -21,6 +21,7 @@ usage: fwd COMMAND [FLAGS]
   cleanup       remove what the agent has left on this node
   install-conf  copy a file whole, for init containers
   lab           nodes as network namespaces on this machine
+  bench         side by side with the kernel's vxlan device
   version       print the version
 
 `fwd COMMAND --help` describes its flags.
