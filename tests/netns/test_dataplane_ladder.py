@@ -37,7 +37,7 @@ def test_without(net: Net, missing: set[str]) -> None:
     assert set(offloads.disabled) >= missing
     assert set(offloads.disabled) | set(offloads.fallen_back) == gone
     for name in gone:
-        assert sum(f"offload={name} " in line for line in net.log(1)) == 1
+        assert sum(f" offload={name} " in line for line in net.log(1)) == 1
 
     assert net.status(1).workers == (1 if "multi-queue" in gone else net.status(2).workers)
     counters = counting.at_rest()
