@@ -31,6 +31,7 @@ _SNDBUFFORCE: Final = 32  # asm-generic/socket.h; Python has no names for them
 _RCVBUFFORCE: Final = 33
 _BUFFER: Final = 8 << 20
 _ANSWER_LIMIT: Final = 1.0  # seconds
+_CONNECT_LIMIT: Final = 5.0  # seconds: a lost SYN is sent again after 1 and after 3
 _QUIET: Final = 0.1  # seconds without a datagram after the last sender: no more will come
 _SLACK: Final = 5.0  # seconds that a receiver stays beyond its senders at most
 _ROOM: Final = 1 << 20  # round trips that are kept: 10 s at 10 us
@@ -158,12 +159,16 @@ def round_trips(path: Route, *, kind: socket.SocketKind, size: int, seconds: flo
 
 
 def connections(path: Route, *, seconds: float) -> float:
-    """TCP connections a second, opened and reset one after the other.
+    """TCP connections a second, one after the other: opened, one byte there and back, reset.
+
+    The byte is answered after the connection was accepted, so none waits while the next is opened.
+    Without it a server that is kept from the processor for some milliseconds has its queue full,
+    and a connection that finds it so is tried again by the kernel a second later.
 
     A connection costs a hundred times what Python adds to it, so this needs no C.
 
     Raises:
-        OSError: one was not accepted in time.
+        OSError: one was not accepted or answered in time.
     """
     with _echo(path) as servers:
         address = servers[socket.SOCK_STREAM].getsockname()
@@ -172,10 +177,13 @@ def connections(path: Route, *, seconds: float) -> float:
             done, begin = 0, time.monotonic()
             while (now := time.monotonic()) - begin < seconds:
                 with socket.socket(_family(path), socket.SOCK_STREAM) as client:
-                    client.settimeout(_ANSWER_LIMIT)
+                    client.settimeout(_CONNECT_LIMIT)
                     # Reset, not closed: thousands in TIME_WAIT would run out of ports.
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                     client.connect(address)
+                    client.sendall(b"?")
+                    if not client.recv(1):
+                        raise ConnectionResetError("a connection ended before its answer")
                     done += 1
             return done / (now - begin)
 

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from fwd.bench import contenders
+from fwd.bench import contenders, traffic
 from fwd.lab import netns
+from fwd.lab.probes import Route
+from fwd.lab.steps import ip, sysctl
 from tests.netns.lab_support import ROOT, require
 from tests.netns.names import own
 
@@ -129,6 +131,18 @@ def test_the_other_scenarios_and_the_table(tmp_path: Path) -> None:
         assert words in done.stdout
     assert "datagrams out of order" in done.stdout
     assert left_behind() == []
+
+
+def test_connections_do_not_queue_for_a_slow_server() -> None:
+    name = own("btq")
+    netns.create([name])
+    try:
+        # Room for one that waits; one that finds no room is tried again a second later.
+        netns.apply(name, [sysctl("net/core/somaxconn", 1), ip("link set lo up")])
+        path = Route(name, name, "127.0.0.1", 4, 1500)
+        assert traffic.connections(path, seconds=0.3) > 10
+    finally:
+        netns.delete([name])
 
 
 def test_time_that_runs_out_is_said() -> None:
