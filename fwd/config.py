@@ -11,14 +11,15 @@ from fwd.core.annotations import DEFAULT_PREFIX
 from fwd.core.netconf import NetConf, parse_netconf
 from fwd.core.text import parse_address
 from fwd.flags import Flag, VersionAsked, boolean, parse_flags
+from fwd.flannelflags import ETCD_ENDPOINTS, WITHOUT_EFFECT
 from fwd.model import IPV4, IPV6, Address, ConfigError
-from fwd.runflags import ETCD_ENDPOINTS, RUN_DIR, RUN_FLAGS, WITHOUT_EFFECT
+from fwd.runflags import RUN_DIR, RUN_FLAGS
 
 MINUTES_OF_A_DAY = 1440
 
 
 class RunConfig(Struct, frozen=True, kw_only=True):
-    """Settings of `fwd run`: the flags of `runflags`, and what else the environment says."""
+    """Settings of `fwd run`: `runflags.RUN_FLAGS`, and what else the environment says."""
 
     node_name: str = ""
     pod: tuple[str, str] | None = None

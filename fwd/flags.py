@@ -7,7 +7,7 @@ variable.  Syntax is Go's flag package's, because the command lines in flannel's
 
 One thing is not Go's: there the first word that is no flag ends the parsing, and flannel starts
 without whatever stands behind it.  Here it is an error, as an unknown flag is.  Which flags there
-are is `runflags`'.
+are is `flannelflags`' and `runflags`'.
 """
 
 import re
@@ -19,6 +19,9 @@ from typing import Any
 from msgspec import Struct
 
 from fwd.model import FwdError
+
+MOST = 2**31 - 1
+"""Of a number that is bounded by nothing else."""
 
 _DECIMAL = re.compile(r"[+-]?(0|[1-9](_?[0-9])*)", re.ASCII)
 _PREFIXED = re.compile(r"[+-]?0(x(_?[0-9a-f])+|b(_?[01])+|o(_?[0-7])+)", re.ASCII | re.IGNORECASE)

@@ -11,8 +11,9 @@ import pytest
 
 from fwd.config import run_config
 from fwd.flags import UsageError
+from fwd.flannelflags import WITHOUT_EFFECT
 from fwd.model import ConfigError
-from fwd.runflags import RUN_FLAGS, WITHOUT_EFFECT
+from fwd.runflags import RUN_FLAGS
 from tests.unit.flag_rows import REPEATED, ROWS, TEXT, Exit2, Row
 
 BASE = {"NODE_NAME": "n1", "FLANNELD_STATIC_LEASES": "leases"}
