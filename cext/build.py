@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the C of fwd as cffi modules in API mode (abi3), each from one directory.
 
-    fwd._plane      cext/           the data plane; fwd/plane.py turns it into Python
+    fwd._plane      cext/           the data plane; fwd/plane/ turns it into Python
     fwd._traffic    cext/traffic/   the load generator of `fwd bench`; fwd/bench/traffic.py
 
 A module's C ABI is written once, in its api.h: C files include it, and what the C compiler sees

@@ -2,25 +2,14 @@
 """The wrapper around the C module, as far as it needs no device (tests/netns has the rest)."""
 
 import errno
-from ipaddress import ip_address
 
 import pytest
 
-from fwd import plane, runflags
+from fwd import runflags
 from fwd.node.station import wanted_offloads
 from fwd.ops.report import _SLOWER, drop_reasons
-from fwd.plane import ALL_OFFLOADS, CounterKind, Offload, PlaneSettings, counter_info
-
-SETTINGS = PlaneSettings(
-    device="flannel.1",
-    family=4,
-    mac=b"\2\0\0\0\0\1",
-    local=ip_address("192.168.50.1"),
-    vni=1,
-    port=8472,
-    mtu=1450,
-    workers=1,
-)
+from fwd.plane import ALL_OFFLOADS, CounterKind, Offload, counter_info
+from fwd.plane.errors import check
 
 
 def test_the_librarys_offloads_are_those_of_the_option() -> None:
@@ -59,11 +48,11 @@ def test_every_counter_has_a_name_of_its_own_and_a_text() -> None:
 )
 def test_an_errno_is_one_oserror_that_says_what_to_do(what: str, code: int, says: str) -> None:
     with pytest.raises(OSError, match=f"cannot {what}: ") as raised:
-        plane._check(-code, what, SETTINGS)
+        check(-code, what, device="flannel.1")
     assert raised.value.errno == code
     assert says in str(raised.value)
 
 
 def test_what_succeeds_raises_nothing() -> None:
-    plane._check(0, "commit", SETTINGS)
-    plane._check(7, "open", SETTINGS)
+    check(0, "commit", device="flannel.1")
+    check(7, "open", device="flannel.1")

@@ -86,7 +86,7 @@ def hot_path() -> set[str]:
         *ROOT.glob("cext/*.c"),
         *ROOT.glob("fwd/core/*.py"),
         *ROOT.glob("fwd/sources/*.py"),
-        *(ROOT / "fwd" / name for name in ("agent.py", "model.py", "plane.py")),
+        *(ROOT / "fwd" / name for name in ("agent.py", "model.py", "plane/plane.py")),
     ]
     return {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py"}
 

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C data plane as one Python object: the only package that knows cffi.
+
+A Plane is opened (TUN queues and sockets), gets a table by commit(), and forwards once start() has
+made its worker threads.  Packets never pass through Python.  What the table should hold is
+`core.plan`'s business, the TUN's address and route are `node.netlink`'s.  Not thread-safe: one
+control thread calls, as cext/api.h asks.
+
+Every failure of C is a -errno and becomes one OSError whose text says what to do.
+"""
+
+# cffi's objects are of no type that mypy knows; everything that leaves this package has one.
+from fwd.plane.counters import CounterInfo, CounterKind, counter_info
+from fwd.plane.opening import probe
+from fwd.plane.plane import Plane
+from fwd.plane.settings import ALL_OFFLOADS, MIN_MTU, Offload, PlaneSettings, SourceCheck
+
+__all__ = [
+    "ALL_OFFLOADS",
+    "MIN_MTU",
+    "CounterInfo",
+    "CounterKind",
+    "Offload",
+    "Plane",
+    "PlaneSettings",
+    "SourceCheck",
+    "counter_info",
+    "probe",
+]

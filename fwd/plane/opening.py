@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens what a plane works with: TUN queues, sockets."""
+
+import os
+from contextlib import ExitStack
+
+from fwd._plane import ffi, lib
+from fwd.core.oshints import hint
+from fwd.model import Address
+from fwd.plane.errors import check
+from fwd.plane.settings import TUN_OFFLOADS, Offload, PlaneSettings
+
+_TUN = "/dev/net/tun"
+
+
+def probe() -> None:
+    """Raises OSError, with what to do, where no TUN can be made at all."""
+    try:
+        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        advice = hint("open", error.errno or 0, device=_TUN) or error.strerror
+        raise OSError(error.errno, f"cannot open {_TUN}: {advice}") from error
+
+
+def open_tun(settings: PlaneSettings, undo: ExitStack) -> tuple[list[int], Offload]:
+    """One queue a worker; a single one where the kernel (or an option) has no multi-queue."""
+    fds = ffi.new("int[]", settings.workers)
+    granted = ffi.new("uint32_t *")
+    count = lib.vx_tun_open(
+        settings.device.encode(),
+        settings.offloads & TUN_OFFLOADS,
+        settings.workers,
+        fds,
+        granted,
+    )
+    check(count, f"open TUN device {settings.device}", device=settings.device)
+    queues = [int(fd) for fd in fds[0:count]]
+    for fd in queues:
+        undo.callback(os.close, fd)
+    return queues, Offload(granted[0])
+
+
+def open_sockets(
+    settings: PlaneSettings, undo: ExitStack, *, listening: int = 0
+) -> tuple[list[int], Offload]:
+    """As many receiving sockets as asked for, or else the sending ones; what all of them grant."""
+    local, granted = _address(settings.local), ffi.new("uint32_t *")
+    offloads = settings.offloads & (Offload.UDP_GRO if listening else Offload.UDP_SEGMENT)
+    in_force = offloads
+    fds: list[int] = []
+    for _ in range(listening or settings.sources):
+        if listening:
+            fd = lib.vx_udp_listen(
+                settings.family, local, settings.port, bool(fds), offloads, granted
+            )
+            check(fd, f"receive on {settings.local} UDP port {settings.port}", device=settings.device)
+        else:
+            fd = lib.vx_udp_source(settings.family, local, offloads, granted)
+            check(fd, f"send from {settings.local}", device=settings.device)
+        undo.callback(os.close, fd)
+        fds.append(fd)
+        in_force &= Offload(granted[0])
+    return fds, in_force
+
+
+def _address(address: Address) -> bytes:
+    return address.packed.ljust(lib.VX_ADDR_LEN, b"\0")

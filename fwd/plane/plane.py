@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One data plane: its life, its table, its counters."""
+
+import os
+import struct
+from contextlib import ExitStack
+from typing import Any, Self
+
+from msgspec.structs import replace
+
+from fwd._plane import ffi, lib
+from fwd.model import Plan
+from fwd.plane.counters import counter_info
+from fwd.plane.errors import check
+from fwd.plane.opening import open_sockets, open_tun
+from fwd.plane.settings import Offload, PlaneSettings, c_settings
+
+
+class Plane:
+    """One family's data path on one TUN."""
+
+    def __init__(self, settings: PlaneSettings, *, handle: Any, workers: int) -> None:  # noqa: ANN401
+        self.settings = settings
+        self.workers = workers
+        self._handle = handle
+
+    @classmethod
+    def open(cls, settings: PlaneSettings) -> Self:
+        """Opens the sockets and the TUN (made persistent if need be).  No thread runs yet.
+
+        The TUN last: a port that is taken must not leave a device behind.
+        """
+        with ExitStack() as undo:
+            listen, gro = open_sockets(settings, undo, listening=settings.workers)
+            sources, segment = open_sockets(settings, undo)
+            tun, granted = open_tun(settings, undo)
+            undo.pop_all()  # from here on they are C's, also when it fails
+        workers = len(tun)
+        for fd in listen[workers:]:  # without multi-queue there are fewer workers than wanted
+            os.close(fd)
+        error = ffi.new("int *")
+        handle = lib.vx_plane_new(
+            c_settings(settings, offloads=granted | gro | segment, workers=workers),
+            ffi.new("int[]", tun),
+            ffi.new("int[]", listen[:workers]),
+            ffi.new("int[]", sources),
+            error,
+        )
+        if handle == ffi.NULL:
+            check(error[0], "make the data plane", device=settings.device)
+        return cls(settings, handle=handle, workers=workers)
+
+    def start(self) -> None:
+        """Starts the workers.  Once."""
+        check(lib.vx_plane_start(self._handle), "start the workers", device=self.settings.device)
+
+    def commit(self, plan: Plan) -> None:
+        """Puts plan into force, whole, while packets flow.  On OSError the old one stays."""
+        peers = b"".join(_PEER.pack(peer.outer.packed, peer.mac) for peer in plan.peers)
+        routes = b"".join(
+            _ROUTE.pack(route.prefix.network_address.packed, route.peer, route.prefix.prefixlen)
+            for route in plan.routes
+        )
+        done = lib.vx_plane_commit(
+            self._handle,
+            ffi.from_buffer("struct vx_peer[]", peers),
+            len(plan.peers),
+            ffi.from_buffer("struct vx_route[]", routes),
+            len(plan.routes),
+        )
+        check(done, f"commit {len(plan.routes)} routes", device=self.settings.device)
+
+    def set_mtu(self, mtu: int) -> None:
+        """Another MTU of the TUN, bytes; it is in force with the next commit."""
+        check(lib.vx_plane_set_mtu(self._handle, mtu), f"set the MTU to {mtu}", device=self.settings.device)
+        self.settings = replace(self.settings, mtu=mtu)
+
+    def counters(self) -> dict[str, int]:
+        """All counters by name, summed over the workers."""
+        return self._counters(-1)
+
+    def worker_counters(self) -> tuple[dict[str, int], ...]:
+        """The counters of each worker."""
+        return tuple(self._counters(worker) for worker in range(self.workers))
+
+    def _counters(self, worker: int) -> dict[str, int]:
+        info = counter_info()
+        values = ffi.new("uint64_t[]", len(info))
+        done = lib.vx_plane_counters(self._handle, worker, values, len(info))
+        check(done, "read the counters", device=self.settings.device)
+        return {one.name: value for one, value in zip(info, values, strict=True)}
+
+    @property
+    def wanted(self) -> Offload:
+        """Offloads that were asked for."""
+        return self.settings.offloads
+
+    @property
+    def offloads(self) -> Offload:
+        """Offloads in force now.  UDP_SEGMENT goes when a device refuses it."""
+        return Offload(lib.vx_plane_offloads(self._handle))
+
+    @property
+    def retired(self) -> int:
+        """Old tables not yet freed."""
+        return int(lib.vx_plane_retired(self._handle))
+
+    def close(self) -> None:
+        """Stops the workers and closes everything; the TUN device stays.  May be called again."""
+        handle, self._handle = self._handle, ffi.NULL
+        if handle != ffi.NULL:
+            lib.vx_plane_free(handle)
+
+
+_PEER = struct.Struct("=16s6s2x")
+_ROUTE = struct.Struct("=16sIB3x")
+assert _PEER.size == ffi.sizeof("struct vx_peer")
+assert _ROUTE.size == ffi.sizeof("struct vx_route")

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a plane is made for, in Python's types."""
+
+import enum
+from typing import Any, Self
+
+from msgspec import Struct
+
+from fwd._plane import ffi, lib
+from fwd.model import MAC_LEN, Address
+
+
+class Offload(enum.IntFlag):
+    """What the kernel does for the plane, each with a slower way to do without it."""
+
+    VNET_HDR = lib.VX_VNET_HDR
+    TSO = lib.VX_TSO
+    USO = lib.VX_USO
+    MULTI_QUEUE = lib.VX_MULTI_QUEUE
+    UDP_SEGMENT = lib.VX_UDP_SEGMENT
+    UDP_GRO = lib.VX_UDP_GRO
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As options and logs spell them: `udp-segment`."""
+        return tuple(str(flag.name).lower().replace("_", "-") for flag in self)
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """The reverse of names: KeyError for a name that is none."""
+        return cls[name.upper().replace("-", "_")]
+
+
+TUN_OFFLOADS = Offload.VNET_HDR | Offload.TSO | Offload.USO | Offload.MULTI_QUEUE
+UDP_OFFLOADS = Offload.UDP_SEGMENT | Offload.UDP_GRO
+ALL_OFFLOADS = TUN_OFFLOADS | UDP_OFFLOADS
+
+MIN_MTU: int = lib.VX_MIN_MTU
+"""Of the TUN, bytes."""
+
+
+class SourceCheck(enum.IntEnum):
+    """Which inner sources a peer may use."""
+
+    OFF = lib.VX_SOURCE_OFF
+    LOOSE = lib.VX_SOURCE_LOOSE
+    STRICT = lib.VX_SOURCE_STRICT
+
+
+class PlaneSettings(Struct, frozen=True, kw_only=True):
+    """What a plane is made for; see struct vx_settings."""
+
+    device: str
+    family: int
+    mac: bytes
+    """This node's VtepMAC: 6 bytes."""
+    local: Address
+    """The underlay address to send from and to receive at."""
+    vni: int
+    port: int
+    mtu: int
+    """Of the TUN: bytes of the largest inner packet."""
+    workers: int
+    source_check: SourceCheck = SourceCheck.STRICT
+    offloads: Offload = ALL_OFFLOADS
+    """Wanted; what is granted is `Plane.offloads`."""
+    icmp_rate: int = 100
+    """Unreachables a second and worker."""
+    sources: int = 16
+    """Sending sockets: as many outer source ports, so many flows in the underlay's eyes."""
+
+
+def c_settings(settings: PlaneSettings, *, offloads: Offload, workers: int) -> Any:  # noqa: ANN401
+    """The same for C; offloads and workers as they were granted."""
+    assert len(settings.mac) == MAC_LEN
+    return ffi.new(
+        "struct vx_settings *",
+        {
+            "family": settings.family,
+            "source_check": settings.source_check,
+            "mac": settings.mac,
+            "vni": settings.vni,
+            "mtu": settings.mtu,
+            "offloads": offloads,
+            "icmp_rate": settings.icmp_rate,
+            "workers": workers,
+            "sources": settings.sources,
+            "port": settings.port,
+        },
+    )
