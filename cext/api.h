@@ -15,6 +15,7 @@
 #define VX_MAX_WORKERS 64
 #define VX_MAX_SOURCES 64
 #define VX_MIN_MTU 576
+#define VX_PEER_SLOTS 131072
 
 /* Offloads, as asked of and as granted by the kernel. */
 #define VX_VNET_HDR 1
@@ -54,6 +55,13 @@ struct vx_peer {
 	uint8_t outer[16];	/* underlay address */
 	uint8_t mac[6];		/* VtepMAC */
 	uint8_t reserved[2];
+	uint32_t slot;		/* of its counters, see vx_plane_peers() */
+};
+
+/* What was carried to and from one peer: inner packets and bytes. */
+struct vx_peer_traffic {
+	uint64_t out_packets, out_bytes, in_packets, in_bytes;
+	uint64_t heard;		/* ms of CLOCK_MONOTONIC_COARSE; 0: never */
 };
 
 struct vx_route {
@@ -120,6 +128,15 @@ uint32_t vx_plane_retired(struct vx_plane *plane);
 /* Counters of one worker (0-based), or of all summed for worker = -1. */
 int vx_plane_counters(const struct vx_plane *plane, int worker,
 		      uint64_t *out, uint32_t n);
+
+/*
+ * The traffic of n slots, summed over the workers.  A peer keeps its slot, less
+ * than VX_PEER_SLOTS, from commit to commit.  Counters are never set back: a
+ * slot may get a new owner when no table with the old one is left
+ * (vx_plane_retired()), and starts with what then stands there.
+ */
+void vx_plane_peers(const struct vx_plane *plane, const uint32_t *slots,
+		    uint32_t n, struct vx_peer_traffic *out);
 
 /* Stops and joins the workers, closes the descriptors, frees the plane. */
 void vx_plane_free(struct vx_plane *plane);

@@ -44,9 +44,14 @@ struct counters {
 };
 
 /* Load and store, no locked add: there is one writer. */
+static inline void add_to(_Atomic uint64_t *v, uint64_t n)
+{
+	uint64_t old = atomic_load_explicit(v, memory_order_relaxed);
+
+	atomic_store_explicit(v, old + n, memory_order_relaxed);
+}
+
 static inline void count(struct counters *c, enum counter i, uint64_t n)
 {
-	uint64_t old = atomic_load_explicit(&c->v[i], memory_order_relaxed);
-
-	atomic_store_explicit(&c->v[i], old + n, memory_order_relaxed);
+	add_to(&c->v[i], n);
 }

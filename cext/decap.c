@@ -16,7 +16,7 @@ static enum counter check_overlay(const struct vx_settings *s,
 		return DROP_IN_NO_VNI_FLAG;
 	if (ntohl(o->vxlan.vni) >> 8 != s->vni)
 		return DROP_IN_OTHER_VNI;
-	if (!outer->known && s->source_check != VX_SOURCE_OFF)
+	if (!outer->peer && s->source_check != VX_SOURCE_OFF)
 		return DROP_IN_UNKNOWN_PEER;
 	if (memcmp(o->eth.dst, s->mac, 6) && memcmp(o->eth.dst, broadcast, 6))
 		return DROP_IN_WRONG_MAC;
@@ -40,7 +40,8 @@ static bool source_belongs(const struct table *t, const struct outer *outer,
 	const struct peer *owner = table_lookup(t, pkt_src(p));
 
 	if (owner)
-		return !memcmp(peer_outer(owner), outer->addr, n);
+		return owner == outer->peer ||
+		       !memcmp(peer_outer(owner), outer->addr, n);
 	return !memcmp(pkt_src(p), outer->addr, n);
 }
 

@@ -11,7 +11,7 @@
 struct outer {
 	const uint8_t *addr;	/* outer source, addr_len bytes */
 	uint8_t tos;
-	bool known;		/* table_knows(addr) */
+	const struct peer *peer;	/* table_sender(addr) */
 };
 
 /*

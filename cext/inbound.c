@@ -80,32 +80,34 @@ static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
 	count(&w->counters, COUNT_IN_WRITES, 1);
 }
 
-static void in_datagram(struct worker *w, const struct table *t,
-			const struct outer *outer, uint8_t *data,
-			uint32_t len, uint32_t gso_hint)
+/* Bytes of the inner packet; 0: it was dropped. */
+static uint32_t in_datagram(struct worker *w, const struct table *t,
+			    const struct outer *outer, uint8_t *data,
+			    uint32_t len, uint32_t gso_hint)
 {
 	struct pkt p;
 	enum counter drop = decap(w->settings, t, outer, data, len, gso_hint,
 				  &p);
 
-	count(&w->counters, COUNT_IN_PACKETS, 1);
 	if (drop != NO_DROP) {
 		count(&w->counters, drop, 1);
-		return;
+		return 0;
 	}
 	path_mtu_apply(w->path_mtus, &p);
 	coalesce_add(&w->coalescer, &p);
+	return p.len;
 }
 
 static void in_message(struct worker *w, const struct table *t,
 		       const struct received *m)
 {
-	struct outer outer = { m->addr, m->tos, table_knows(t, m->addr) };
+	struct outer outer = { m->addr, m->tos, table_sender(t, m->addr) };
 	bool many = m->segment && m->segment < m->len &&
 		    !decap_is_aggregate(w->settings, m->data, m->len,
 					m->segment);
 	uint32_t size = many ? m->segment : m->len;
-	uint32_t at = 0;
+	uint32_t at = 0, packets = 0, good = 0;
+	uint64_t bytes = 0;
 
 	if (m->truncated) {
 		count(&w->counters, COUNT_IN_PACKETS, 1);
@@ -114,11 +116,18 @@ static void in_message(struct worker *w, const struct table *t,
 	}
 	do {
 		uint32_t rest = m->len - at;
+		uint32_t len = in_datagram(w, t, &outer, m->data + at,
+					   rest < size ? rest : size,
+					   many ? 0 : m->segment);
 
-		in_datagram(w, t, &outer, m->data + at,
-			    rest < size ? rest : size, many ? 0 : m->segment);
+		packets++;
+		good += len > 0;
+		bytes += len;
 		at += size;
 	} while (at < m->len);
+	count(&w->counters, COUNT_IN_PACKETS, packets);
+	if (good && outer.peer)
+		peer_heard(&w->peers[outer.peer->slot], good, bytes, w->now);
 }
 
 bool inbound(struct worker *w, const struct table *t)
@@ -129,6 +138,7 @@ bool inbound(struct worker *w, const struct table *t)
 		return false;
 	count(&w->counters, COUNT_IN_RECEIVES, n);
 	w->coalescer.deliver = deliver;
+	w->now = now_ms();
 	for (int i = 0; i < n; i++) {
 		struct received m = udp_received(&w->receiver, i);
 

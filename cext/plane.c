@@ -89,6 +89,14 @@ int vx_plane_counters(const struct vx_plane *plane, int worker,
 	return 0;
 }
 
+void vx_plane_peers(const struct vx_plane *plane, const uint32_t *slots,
+		    uint32_t n, struct vx_peer_traffic *out)
+{
+	memset(out, 0, n * sizeof(*out));
+	for (uint32_t i = 0; i < plane->settings.workers; i++)
+		peers_add(plane->workers[i]->peers, slots, n, out);
+}
+
 static int check(const struct vx_settings *s)
 {
 	if (s->family != IPV4 && s->family != IPV6)

@@ -42,16 +42,18 @@ static uint32_t outer_hash(const uint8_t *outer, uint8_t family)
 	return ((k.hi ^ k.lo * 31) * 0x9e3779b97f4a7c15ull) >> 32;
 }
 
-bool table_knows(const struct table *t, const uint8_t *outer)
+const struct peer *table_sender(const struct table *t, const uint8_t *outer)
 {
 	uint32_t i = outer_hash(outer, t->family);
-	uint32_t peer;
+	uint32_t at;
 
-	while ((peer = t->outers[i++ & t->outer_mask]))
-		if (!memcmp(peer_outer(&t->peers[peer - 1]), outer,
-			    addr_len(t->family)))
-			return true;
-	return false;
+	while ((at = t->outers[i++ & t->outer_mask])) {
+		const struct peer *peer = &t->peers[at - 1];
+
+		if (!memcmp(peer_outer(peer), outer, addr_len(t->family)))
+			return peer;
+	}
+	return NULL;
 }
 
 static int build_outers(struct table *t)
@@ -85,6 +87,7 @@ static void cook(struct peer *peer, const struct vx_peer *from,
 	memcpy(o->eth.dst, from->mac, sizeof(o->eth.dst));
 	memcpy(o->eth.src, s->mac, sizeof(o->eth.src));
 	o->eth.type = htons(type);
+	peer->slot = from->slot % VX_PEER_SLOTS;
 
 	if (s->family == IPV4) {
 		peer->salen = sizeof(peer->sa.in);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One snapshot of who owns what: inner destination -> peer by longest prefix
- * match, outer source -> known or not; and of the one setting that may change
+ * match, outer source -> peer; and of the one setting that may change
  * while packets flow, the MTU.  Built whole by the control thread, never
  * written again.
  */
@@ -17,6 +17,7 @@
 struct peer {
 	_Alignas(64) struct overlay overlay;	/* VXLAN, inner Ethernet */
 	uint16_t salen;
+	uint32_t slot;			/* peers.h */
 	union {
 		struct sockaddr any;
 		struct sockaddr_in in;
@@ -48,8 +49,8 @@ void table_free(struct table *t);
 /* The peer that owns inner address dst (addr_len bytes), NULL: nobody. */
 const struct peer *table_lookup(const struct table *t, const uint8_t *dst);
 
-/* Whether some peer has this underlay address. */
-bool table_knows(const struct table *t, const uint8_t *outer);
+/* The peer with this underlay address, NULL: no known one. */
+const struct peer *table_sender(const struct table *t, const uint8_t *outer);
 
 /* The underlay address of a peer. */
 static inline const uint8_t *peer_outer(const struct peer *peer)

@@ -37,6 +37,8 @@ static void account(struct sender *s, const struct packer *k, uint32_t i)
 	count(s->counters, COUNT_OUT_SENDS, 1);
 	count(s->counters, COUNT_OUT_SENT, s->messages.count[i]);
 	count(s->counters, COUNT_OUT_BYTES, bytes);
+	peer_sent(&s->peers[k->slots[s->messages.first[i]].peer->slot],
+		  s->messages.count[i], bytes);
 }
 
 /*

@@ -6,6 +6,7 @@
 #pragma once
 #include "counters.h"
 #include "pack.h"
+#include "peers.h"
 
 enum {
 	IN_BATCH = 16,
@@ -21,6 +22,7 @@ struct sender {
 	const int *fds;			/* one for each source port */
 	uint32_t n_fds;
 	struct counters *counters;
+	struct peer_counters *peers;
 	_Atomic bool segment;		/* UDP_SEGMENT is in force */
 	uint64_t now;			/* ms, set before udp_send_all */
 	/* Peers whose path took no UDP_SEGMENT: until when not to try, by

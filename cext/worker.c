@@ -38,6 +38,7 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 	w->sender.fds = source;
 	w->sender.n_fds = s->sources;
 	w->sender.counters = &w->counters;
+	w->sender.peers = w->peers;
 	w->sender.segment = s->offloads & VX_UDP_SEGMENT;
 	w->coalescer.to = w;
 	w->coalescer.tcp = w->tso;
@@ -59,10 +60,11 @@ struct worker *worker_new(const struct vx_settings *settings, int tun,
 	memset(w, 0, sizeof(*w));
 	w->tun = tun;
 	w->listen = listen;
+	w->peers = peers_new();
 	take_settings(w, settings, source);
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->arena = malloc(BUFFER_BYTES);
-	if (w->arena) {
+	if (w->arena && w->peers) {
 		udp_receiver_init(&w->receiver, w->arena + ARENA_BYTES);
 		*error = w->epoll < 0 ? -errno : watch(w->epoll, watched, 3);
 	}
@@ -79,5 +81,6 @@ void worker_free(struct worker *w)
 	if (w->epoll >= 0)
 		close(w->epoll);
 	free(w->arena);
+	peers_free(w->peers);
 	free(w);
 }

@@ -9,6 +9,7 @@
 #include "coalesce.h"
 #include "icmp.h"
 #include "pathmtu.h"
+#include "peers.h"
 #include "snapshot.h"
 #include "steer.h"
 #include "udp.h"
@@ -40,8 +41,10 @@ struct worker {
 	uint8_t *arena;
 
 	struct receiver receiver;	/* inbound */
+	uint64_t now;			/* ms, of this turn */
 	struct coalescer coalescer;
 
+	struct peer_counters *peers;
 	_Alignas(64) struct counters counters;
 };
 

@@ -8,14 +8,14 @@ the one that the plane reads from, everything is made anew and the plan is commi
 
 import asyncio
 import errno
-from collections import Counter
 from contextlib import suppress
 from enum import Enum
 
-from fwd.model import Plan
+from fwd.model import Address, Plan
 from fwd.node import netlink
+from fwd.node.totals import Totals
 from fwd.ops import log
-from fwd.plane import Offload, Plane, PlaneSettings, probe
+from fwd.plane import Offload, PeerTraffic, Plane, PlaneSettings, probe
 
 
 class Health(Enum):
@@ -39,8 +39,7 @@ class Tunnel:
         self.behind = False
         """Whether the plane holds another plan than ours, because a commit failed."""
         self._index = 0
-        self._carried: Counter[str] = Counter()
-        """Counters of planes that were closed, so that totals never go back."""
+        self._totals = Totals()
 
     async def open(self) -> None:
         """Device, table, then workers: packets flow when this returns.
@@ -129,12 +128,15 @@ class Tunnel:
 
     def counters(self) -> dict[str, int]:
         """Totals since this tunnel began, over all its planes."""
-        now = self.plane.counters() if self.plane is not None else {}
-        return {name: self._carried[name] + now.get(name, 0) for name in now or self._carried}
+        return self._totals.counters(self.plane)
+
+    def peer_traffic(self) -> dict[Address, PeerTraffic]:
+        """Of each peer, by its underlay address: totals since it came into the table."""
+        return self._totals.peers(self.plane)
 
     def close(self) -> None:
         """Stops forwarding.  The device stays, with address and route."""
         plane, self.plane = self.plane, None
         if plane is not None:
-            self._carried.update(plane.counters())
+            self._totals.take_over(plane)
             plane.close()

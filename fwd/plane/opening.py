@@ -53,7 +53,9 @@ def open_sockets(
             fd = lib.vx_udp_listen(
                 settings.family, local, settings.port, bool(fds), offloads, granted
             )
-            check(fd, f"receive on {settings.local} UDP port {settings.port}", device=settings.device)
+            check(
+                fd, f"receive on {settings.local} UDP port {settings.port}", device=settings.device
+            )
         else:
             fd = lib.vx_udp_source(settings.family, local, offloads, granted)
             check(fd, f"send from {settings.local}", device=settings.device)

@@ -9,10 +9,11 @@ from typing import Any, Self
 from msgspec.structs import replace
 
 from fwd._plane import ffi, lib
-from fwd.model import Plan
+from fwd.model import Address, Plan
 from fwd.plane.counters import counter_info
 from fwd.plane.errors import check
 from fwd.plane.opening import open_sockets, open_tun
+from fwd.plane.peers import PeerSlots, PeerTraffic, read_traffic
 from fwd.plane.settings import Offload, PlaneSettings, c_settings
 
 
@@ -23,6 +24,9 @@ class Plane:
         self.settings = settings
         self.workers = workers
         self._handle = handle
+        self._slots = PeerSlots()
+        self._begun: dict[Address, PeerTraffic] = {}
+        """What a peer's counters stood at when it got them from another one."""
 
     @classmethod
     def open(cls, settings: PlaneSettings) -> Self:
@@ -56,7 +60,11 @@ class Plane:
 
     def commit(self, plan: Plan) -> None:
         """Puts plan into force, whole, while packets flow.  On OSError the old one stays."""
-        peers = b"".join(_PEER.pack(peer.outer.packed, peer.mac) for peer in plan.peers)
+        slots = self._slots.propose((peer.outer for peer in plan.peers), settled=not self.retired)
+        begun = self._read_traffic(self._slots.second_hand(slots))
+        peers = b"".join(
+            _PEER.pack(peer.outer.packed, peer.mac, slots[peer.outer]) for peer in plan.peers
+        )
         routes = b"".join(
             _ROUTE.pack(route.prefix.network_address.packed, route.peer, route.prefix.prefixlen)
             for route in plan.routes
@@ -69,10 +77,16 @@ class Plane:
             len(plan.routes),
         )
         check(done, f"commit {len(plan.routes)} routes", device=self.settings.device)
+        self._begun = {peer: then for peer, then in (self._begun | begun).items() if peer in slots}
+        self._slots.accept(slots)
 
     def set_mtu(self, mtu: int) -> None:
         """Another MTU of the TUN, bytes; it is in force with the next commit."""
-        check(lib.vx_plane_set_mtu(self._handle, mtu), f"set the MTU to {mtu}", device=self.settings.device)
+        check(
+            lib.vx_plane_set_mtu(self._handle, mtu),
+            f"set the MTU to {mtu}",
+            device=self.settings.device,
+        )
         self.settings = replace(self.settings, mtu=mtu)
 
     def counters(self) -> dict[str, int]:
@@ -89,6 +103,16 @@ class Plane:
         done = lib.vx_plane_counters(self._handle, worker, values, len(info))
         check(done, "read the counters", device=self.settings.device)
         return {one.name: value for one, value in zip(info, values, strict=True)}
+
+    def peer_traffic(self) -> dict[Address, PeerTraffic]:
+        """Of each peer in the table, by its underlay address, since it came there."""
+        return {
+            peer: traffic.since(self._begun[peer]) if peer in self._begun else traffic
+            for peer, traffic in self._read_traffic(self._slots.by_peer).items()
+        }
+
+    def _read_traffic(self, slots: dict[Address, int]) -> dict[Address, PeerTraffic]:
+        return dict(zip(slots, read_traffic(self._handle, list(slots.values())), strict=True))
 
     @property
     def wanted(self) -> Offload:
@@ -112,7 +136,7 @@ class Plane:
             lib.vx_plane_free(handle)
 
 
-_PEER = struct.Struct("=16s6s2x")
+_PEER = struct.Struct("=16s6s2xI")
 _ROUTE = struct.Struct("=16sIB3x")
 assert _PEER.size == ffi.sizeof("struct vx_peer")
 assert _ROUTE.size == ffi.sizeof("struct vx_route")

@@ -88,7 +88,7 @@ static inline struct frame frame_new(uint8_t family)
 	};
 
 	frame_table(&f);
-	f.outer.known = true;
+	f.outer.peer = &f.table->peers[0];
 	f.spec.tos = (f.spec.tos & 0xfc) | 2;
 	f.spec.dst[0] = 7;
 	frame_addr(family, 1, f.spec.src);

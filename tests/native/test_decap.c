@@ -30,7 +30,7 @@ static void other_vni(struct frame *f)
 
 static void unknown_peer(struct frame *f)
 {
-	f->outer.known = false;
+	f->outer.peer = NULL;
 }
 
 static void wrong_mac(struct frame *f)

@@ -27,7 +27,7 @@ static enum counter with_source(struct frame *f, uint8_t mode, bool known,
 	memcpy(f->spec.src, src, 16);
 	frame_write(f);
 	f->settings.source_check = mode;
-	f->outer.known = known;
+	f->outer.peer = known ? &f->table->peers[0] : NULL;
 	return frame_decap(f, 0, &p);
 }
 

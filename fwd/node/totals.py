@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counters over all planes of a tunnel, so that totals never go back when a plane is made anew."""
+
+from collections import Counter
+
+from fwd.model import Address
+from fwd.plane import PeerTraffic, Plane
+
+
+class Totals:
+    """What planes that are closed have counted; the open one's is added when asked for."""
+
+    def __init__(self) -> None:
+        self._carried: Counter[str] = Counter()
+        self._peers: dict[Address, PeerTraffic] = {}
+
+    def take_over(self, plane: Plane) -> None:
+        """Before plane is closed."""
+        self._peers = self.peers(plane)
+        self._carried.update(plane.counters())
+
+    def counters(self, plane: Plane | None) -> dict[str, int]:
+        """All counters by name."""
+        now = plane.counters() if plane is not None else {}
+        return {name: self._carried[name] + now.get(name, 0) for name in now or self._carried}
+
+    def peers(self, plane: Plane | None) -> dict[Address, PeerTraffic]:
+        """Traffic of the peers in the table, by underlay address."""
+        if plane is None:
+            return self._peers
+        return {
+            peer: traffic.plus(self._peers[peer]) if peer in self._peers else traffic
+            for peer, traffic in plane.peer_traffic().items()
+        }
