@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from fwd.lab.topology import Source
+from fwd.lab.topology import Source, Wiring
 
 
 def parse(argv: Sequence[str]) -> Namespace:
@@ -80,6 +80,13 @@ def _shape(parser: ArgumentParser) -> None:
         choices=[source.value for source in Source],
         default=Source.KUBE.value,
         help="of leases: an API server's stand-in, or a file (default kube)",
+    )
+    _option(
+        parser,
+        "wiring",
+        choices=[wiring.value for wiring in Wiring],
+        default=Wiring.CNI.value,
+        help="of Pods: CNI plugins by each node's conflist, or plain veths (default cni)",
     )
     _option(
         parser,

@@ -20,13 +20,14 @@ from fwd.lab import (
     netns,
     nodeobject,
     nodes,
+    pods,
     underlay,
 )
 from fwd.lab import service as services
 from fwd.lab.agentproc import Process
 from fwd.lab.service import Program, Service
 from fwd.lab.state import State, StateDir
-from fwd.lab.topology import Node, NodeKind, Source, Topology
+from fwd.lab.topology import Node, NodeKind, Source, Topology, Wiring
 
 _LINK_LIMIT: Final = 10.0  # seconds
 # A process may fork while its namespace is emptied; three rounds see off all but a fork bomb.
@@ -38,17 +39,20 @@ def switch(topology: Topology) -> None:
     netns.apply(topology.switch, underlay.switch(topology))
 
 
-def wire(topology: Topology, node: Node) -> None:
-    """All of a node but its data plane, in namespaces that are there."""
+def wire(topology: Topology, node: Node, *, state_dir: StateDir) -> None:
+    """All of a node that comes before its data plane, in namespaces that are there."""
     netns.apply(node.namespace, nodes.host(topology))
     netns.apply(topology.switch, underlay.plug(topology, node))
+    netns.apply(node.namespace, underlay.uplink(topology, node))
+    if topology.spec.wiring is Wiring.CNI:
+        pods.prepare(topology, node, state_dir=state_dir)
+        for pod in node.pods:
+            netns.apply(pod.namespace, nodes.sandbox())
+        return
     attach = [step for pod in node.pods for step in nodes.attach(topology, pod)]
-    netns.apply(
-        node.namespace,
-        [*underlay.uplink(topology, node), *nodes.bridge(topology, node), *attach],
-    )
+    netns.apply(node.namespace, [*nodes.bridge(topology, node), *attach])
     for pod in node.pods:
-        netns.apply(pod.namespace, nodes.pod(topology, pod))
+        netns.apply(pod.namespace, [*nodes.sandbox(), *nodes.pod(topology, pod)])
 
 
 def control_plane(topology: Topology, *, state: State, state_dir: StateDir) -> State:
@@ -64,7 +68,7 @@ def control_plane(topology: Topology, *, state: State, state_dir: StateDir) -> S
 def data_planes(
     topology: Topology, chosen: Sequence[Node], *, state: State, state_dir: StateDir
 ) -> State:
-    """Give nodes their data planes, all at once, and wait until all nodes forward to each other.
+    """Give nodes their data planes, all at once, and wait until each says that it forwards.
 
     Returns:
         The state with their agents, which is saved.
@@ -78,10 +82,22 @@ def data_planes(
     deadline = time.monotonic() + services.START_LIMIT
     for service in started:
         service.await_ready(deadline)
+    return state
+
+
+def connect(topology: Topology, chosen: Sequence[Node], *, state_dir: StateDir) -> None:
+    """Connect the Pods of nodes that forward, where ``wire`` has not done it."""
+    if topology.spec.wiring is Wiring.CNI:
+        for node in chosen:
+            pods.connect(topology, node, state_dir=state_dir)
+
+
+def settle(topology: Topology, chosen: Sequence[Node], *, state_dir: StateDir) -> None:
+    """Wait until all links of these nodes carry packets and all nodes know each other."""
     touched = [topology.switch, *(name for node in chosen for name in node.namespaces)]
     netns.await_links(touched, limit=_LINK_LIMIT)
+    deadline = time.monotonic() + services.START_LIMIT
     meeting.wait(topology, state_dir=state_dir, deadline=deadline)
-    return state
 
 
 def dismantle(namespaces: Sequence[str], *, agents: Iterable[Process] = ()) -> int:

@@ -4,7 +4,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -57,11 +57,22 @@ def require(*programs: str) -> None:
 
 def find(program: str) -> str | None:
     """Path of a program; None if it is not installed."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    return shutil.which(program, path=search_path())
 
 
-def run(argv: Sequence[str], *, stdin: str = "", limit: float = TIME_LIMIT) -> Result:
-    """Run a program to its end.
+def search_path() -> str:
+    """Where programs are looked for."""
+    return f"{os.environ.get('PATH', '')}:{_SBIN}"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: str = "",
+    limit: float = TIME_LIMIT,
+    env: Mapping[str, str] | None = None,
+) -> Result:
+    """Run a program to its end; ``env`` is its whole environment, None this process's own.
 
     Raises:
         LabError: it did not end within ``limit`` seconds (it is killed), or is not there.
@@ -75,6 +86,7 @@ def run(argv: Sequence[str], *, stdin: str = "", limit: float = TIME_LIMIT) -> R
             text=True,
             errors="replace",
             timeout=limit,
+            env=env,
             check=False,
         )
     except subprocess.TimeoutExpired as slow:

@@ -5,18 +5,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from fwd.lab import conflist
 from fwd.lab.service import Program
 from fwd.lab.state import StateDir
-from fwd.lab.topology import PORT, VNI, Node, Source, Topology
+from fwd.lab.topology import PORT, VNI, Node, Source, Topology, Wiring
 from fwd.lab.underlay import UPLINK
-
-CNI_DIR = "net.d"
-"""In a node's directory; who wants a conflist makes it, and gives ``--cni-conf``."""
 
 
 def write_config(topology: Topology, state_dir: StateDir) -> None:
-    """Write ``net-conf.json``, and with static leases all nodes' file, which agents re-read."""
+    """Write what agents of all nodes read: flannel's two files, and the file of static leases."""
     state_dir.write(state_dir.net_conf, net_conf(topology))
+    if topology.spec.wiring is Wiring.CNI:
+        state_dir.write(state_dir.cni_conf, conflist.cni_conf())
     if topology.spec.source is Source.STATIC:
         state_dir.write(state_dir.leases, {"leases": list(leases(topology))})
 
@@ -65,6 +65,10 @@ def command(topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]
         source = ["--kube-subnet-mgr", "--kubeconfig-file", str(state_dir.kubeconfig)]
     else:
         source = ["--static-leases", str(state_dir.leases)]
+    cni = []
+    if topology.spec.wiring is Wiring.CNI:
+        # As in flannel's manifests, and so that the plugins do not masquerade what Pods send.
+        cni = ["--ip-masq", "--cni-conf", str(state_dir.cni_conf)]
     return [
         *("fwd", "run"),
         *source,
@@ -73,6 +77,7 @@ def command(topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]
         *("--net-config-path", str(state_dir.net_conf)),
         *("--subnet-file", str(directory / "subnet.env")),
         *("--run-dir", str(directory)),
-        *("--cni-conf-dir", str(directory / CNI_DIR)),
+        *("--cni-conf-dir", str(state_dir.conflist(node.namespace).parent)),
+        *cni,
         *topology.spec.run_args,
     ]

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from fwd.lab.familyplan import FamilyPlan, IPAddress, IPNetwork
 from fwd.lab.steps import Step, bridge, ip, sysctl
-from fwd.lab.topology import PORT, VNI, FamilyPlan, IPAddress, IPNetwork, Node, Topology
+from fwd.lab.topology import PORT, VNI, Node, Topology
 from fwd.lab.underlay import UPLINK
 
 

@@ -100,9 +100,12 @@ def _build(wanted: Topology, state_dir: StateDir, *, say: Say) -> None:
     building.switch(wanted)
     state = building.control_plane(wanted, state=state, state_dir=state_dir)
     for node in wanted.nodes:
-        building.wire(wanted, node)
+        building.wire(wanted, node, state_dir=state_dir)
     say("data planes")
     state = building.data_planes(wanted, wanted.nodes, state=state, state_dir=state_dir)
+    say("Pods")
+    building.connect(wanted, wanted.nodes, state_dir=state_dir)
+    building.settle(wanted, wanted.nodes, state_dir=state_dir)
     state_dir.save(msgspec.structs.replace(state, phase=Phase.UP))
 
 
@@ -122,6 +125,7 @@ def _revive(there: Topology, state: State, *, state_dir: StateDir, say: Say) -> 
     if dead:
         say("starting again " + ", ".join(node.name for node in dead))
         building.data_planes(there, dead, state=state, state_dir=state_dir)
+        building.settle(there, dead, state_dir=state_dir)
     return bool(dead)
 
 

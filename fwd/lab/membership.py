@@ -37,7 +37,7 @@ def join(
         name: of the new node; None for the lowest one that is free.
         kind: its data plane.
         state_dir: the lab's files.
-        begun: called when the node and its Pods are wired, before its data plane starts.
+        begun: called before its data plane starts.
 
     Returns:
         The lab as it is now, and the new node.
@@ -51,7 +51,7 @@ def join(
         now = _changed(state, after.spec)
         state_dir.save(now)
         netns.create(node.namespaces)
-        building.wire(after, node)
+        building.wire(after, node, state_dir=state_dir)
         if begun:
             begun(node)
         if after.spec.source is Source.KUBE:
@@ -59,6 +59,8 @@ def join(
         else:
             _tell_kernels(before, kernelnode.add_peers(kernelnode.of_topology(after, [node])))
         building.data_planes(after, [node], state=now, state_dir=state_dir)
+        building.connect(after, [node], state_dir=state_dir)
+        building.settle(after, [node], state_dir=state_dir)
     except BaseException:
         with signals.shielded():
             with contextlib.suppress(LabError):  # the API server may be what is missing

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node's own part and its Pods: forwarding, ``cni0``, veths; for every data plane.  Pure.
 
-This is what the CNI bridge plugin makes of flannel's conflist (flannel spec 9.2): gateway address
-on ``cni0``, hairpin on each port, a default route in each Pod, the Pod MTU on all of them.
+``bridge``, ``attach`` and ``pod`` are what the CNI bridge plugin makes of flannel's conflist
+(flannel spec 9.2): gateway address on ``cni0``, hairpin on each port, a default route in each Pod,
+the Pod MTU on all of them.  With ``Wiring.CNI`` the plugin itself does it (``pods``).
 """
 
 from typing import Final
@@ -59,9 +60,14 @@ def attach(topology: Topology, pod: Pod) -> list[Step]:
     ]
 
 
+def sandbox() -> list[Step]:
+    """A Pod's namespace before anybody connects it."""
+    return [ip("link set lo up")]
+
+
 def pod(topology: Topology, pod: Pod) -> list[Step]:
-    """The Pod's own namespace."""
-    steps = [ip("link set lo up")]
+    """The Pod's end of its veth, in the Pod's own namespace."""
+    steps = []
     for plan in topology.plans:
         address = plan.pod(pod.node, pod.index)
         steps.append(ip(f"addr add {address} dev {POD_LINK}{' nodad' * (plan.family == 6)}"))

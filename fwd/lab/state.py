@@ -20,14 +20,14 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from fwd.lab import topology
+from fwd.lab import conflist, topology
 from fwd.lab.agentproc import Process
 from fwd.lab.errors import LabError
 from fwd.lab.topology import Spec
 
 DEFAULT_PREFIX: Final = "fwdlab"
 _DEFAULT: Final = Path("/run/fwd-lab")
-_FILES: Final = ("lab.json", "leases.json", "net-conf.json", "api")
+_FILES: Final = ("lab.json", "leases.json", "net-conf.json", "cni-conf.json", "api")
 _LOCK_PATIENCE: Final = 5.0  # seconds: a status or a small up next door is soon done
 _MAX_PATH: Final = 60  # an AF_UNIX address has room for 107 bytes; the agent's socket is below this
 
@@ -81,6 +81,11 @@ class StateDir(Struct, frozen=True):
         return self.root / "net-conf.json"
 
     @property
+    def cni_conf(self) -> Path:
+        """flannel's ``cni-conf.json``, one file for all agents."""
+        return self.root / "cni-conf.json"
+
+    @property
     def api(self) -> Path:
         """The API server's own directory."""
         return self.root / "api"
@@ -108,6 +113,14 @@ class StateDir(Struct, frozen=True):
     def of_node(self, namespace: str) -> Path:
         """A node's own directory: the agent's run directory, and its log."""
         return self.root / namespace
+
+    def conflist(self, namespace: str) -> Path:
+        """A node's list of CNI plugins."""
+        return self.of_node(namespace) / "net.d" / conflist.FILE_NAME
+
+    def var_lib(self, namespace: str) -> Path:
+        """What CNI plugins of a node take for ``/var/lib``."""
+        return self.of_node(namespace) / "var-lib"
 
     def agent_socket(self, namespace: str) -> Path:
         """Where a node's agent tells its status."""

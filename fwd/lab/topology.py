@@ -4,7 +4,7 @@
 Pure: no sockets, no files, no clock.  Who turns it into commands: ``underlay``, ``nodes``,
 ``kernelnode``; who writes the ``Spec`` down, so that a later command finds the same lab: ``state``.
 
-A family is a value (``FamilyPlan``), so two of them make a dual-stack lab and no function has a
+A family is a value (``familyplan``), so two of them make a dual-stack lab and no function has a
 twin.  A node is named by its index; the indexes need not be contiguous: nodes join (``with_node``)
 and leave (``without_node``) while the addresses of the others stay.
 """
@@ -12,24 +12,12 @@ and leave (``without_node``) while the addresses of the others stay.
 import enum
 import re
 from collections.abc import Iterator
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_interface,
-    ip_network,
-)
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-IPAddress = IPv4Address | IPv6Address
-IPInterface = IPv4Interface | IPv6Interface
-IPNetwork = IPv4Network | IPv6Network
+from fwd.lab.familyplan import FAMILY_PLANS, FamilyPlan
 
 # Outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.  flannel takes these 50 off for both families
 # and leaves the 20 more of an IPv6 underlay to the kernel's clamp on the device.
@@ -43,7 +31,6 @@ MAX_PODS: Final = 200
 MIN_MTU: Final = 1280 + OVERHEAD  # Pods must be able to speak IPv6 (RFC 8200, 5)
 MAX_MTU: Final = 65535  # the largest a veth takes
 
-_API_INDEX: Final = 254  # the last octet of the API server's address: no node's
 API_PORT: Final = 6443
 
 _PREFIX = re.compile(r"[a-z][a-z0-9]{0,15}")
@@ -63,6 +50,13 @@ class Source(enum.Enum):
     STATIC = "static"  # a file that all of them read
 
 
+class Wiring(enum.Enum):
+    """Who connects Pods to their node."""
+
+    CNI = "cni"  # CNI plugins by the node's list, as a container runtime runs them
+    VETH = "veth"  # the lab, which does what they would
+
+
 class NodeSpec(Struct, frozen=True):
     """A node as it was asked for; ``index`` in 1..MAX_INDEX gives its names and addresses."""
 
@@ -79,6 +73,7 @@ class Spec(Struct, frozen=True):
         families: 4, 6 or both, in this order.
         run_args: passed on to each ``fwd run``.
         source: where agents have the leases from.
+        wiring: who connects Pods to their node.
     """
 
     prefix: str
@@ -88,53 +83,7 @@ class Spec(Struct, frozen=True):
     families: tuple[int, ...] = (4,)
     run_args: tuple[str, ...] = ()
     source: Source = Source.STATIC
-
-
-class FamilyPlan(Struct, frozen=True):
-    """The addresses of one family: node i owns the i-th subnet of the cluster network."""
-
-    underlay: IPNetwork
-    cluster: IPNetwork
-    subnet_length: int
-
-    @property
-    def family(self) -> int:
-        """4 or 6."""
-        return self.cluster.version
-
-    def node(self, index: int) -> IPInterface:
-        """Node's underlay address, with the underlay's prefix length."""
-        return ip_interface(f"{self.underlay[index]}/{self.underlay.prefixlen}")
-
-    @property
-    def api(self) -> IPInterface:
-        """The API server's underlay address, on the switch itself."""
-        return self.node(_API_INDEX)
-
-    def subnet(self, index: int) -> IPNetwork:
-        """Node's Pod subnet: what Kubernetes calls ``spec.podCIDR``."""
-        step = 1 << (self.cluster.max_prefixlen - self.subnet_length)
-        return ip_network(f"{self.cluster[index * step]}/{self.subnet_length}")
-
-    def vtep(self, index: int) -> IPAddress:
-        """Address of node's VXLAN device: the subnet's network address (flannel spec 5.1)."""
-        return self.subnet(index).network_address
-
-    def gateway(self, index: int) -> IPInterface:
-        """Address of node's ``cni0``: network + 1, as the CNI bridge plugin has it."""
-        subnet = self.subnet(index)
-        return ip_interface(f"{subnet[1]}/{subnet.prefixlen}")
-
-    def pod(self, index: int, pod: int) -> IPInterface:
-        """Address of a Pod; the first one has network + 2, as host-local gives them out."""
-        subnet = self.subnet(index)
-        return ip_interface(f"{subnet[1 + pod]}/{subnet.prefixlen}")
-
-
-FAMILY_PLANS: Final = {
-    4: FamilyPlan(ip_network("192.168.50.0/24"), ip_network("10.244.0.0/16"), 24),
-    6: FamilyPlan(ip_network("fd00:50::/64"), ip_network("fd00:10:244::/48"), 64),
-}
+    wiring: Wiring = Wiring.VETH
 
 
 class Pod(Struct, frozen=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 from fwd.lab import state, topology
 from fwd.lab.errors import LabError
 from fwd.lab.state import State, StateDir
-from fwd.lab.topology import Source, Spec, Topology
+from fwd.lab.topology import Source, Spec, Topology, Wiring
 
 
 def plan(arguments: Namespace, *, default: str) -> Topology:
@@ -19,6 +19,7 @@ def plan(arguments: Namespace, *, default: str) -> Topology:
         mtu=arguments.mtu,
         run_args=tuple(arguments.run_arg),
         source=Source(arguments.source),
+        wiring=Wiring(arguments.wiring),
     )
     try:
         return topology.plan(spec)

@@ -15,10 +15,11 @@ from typing import Final
 import pytest
 from msgspec import Struct
 
-from fwd.lab import fwdnode, lab, netns, nodes, state, steps, topology, underlay
+from fwd.lab import lab, netns, nodes, state, steps, topology, underlay
+from fwd.lab.cni import Runtime, Sandbox
 from fwd.lab.topology import Spec
 from fwd.node import cni
-from tests.netns.cni_support import SEED, Pod, Runtime, host_port, require_plugins
+from tests.netns.cni_support import SEED, host_port, require_plugins
 from tests.netns.lab_support import require
 from tests.netns.names import own
 from tests.netns.sockets import udp_in
@@ -40,7 +41,7 @@ class Node(Struct, frozen=True):
     conf_dir: Path
     runtime: Runtime
     sandbox: str
-    pod: Pod
+    pod: Sandbox
     """In the sandbox, with a hostPort of HOST_PORT/udp."""
 
 
@@ -81,7 +82,7 @@ def _node(
     (pod,) = node.pods
     unwire = (f"link del {nodes.port(pod)}", f"link del {nodes.CNI}")
     netns.apply(node.namespace, [steps.ip(line) for line in unwire])
-    agents = state_dir.of_node(node.namespace) / fwdnode.CNI_DIR / cni.FILE_NAME
+    agents = state_dir.conflist(node.namespace)
     agents.parent.mkdir()
     wait_until(agents.exists)
     conf_dir = directory / node.name / "net.d"  # a runtime may hide /run
@@ -100,7 +101,7 @@ def _node(
             var_lib=directory / node.name / "var-lib",
         ),
         sandbox=pod.namespace,
-        pod=Pod(pod.name, netns.path(pod.namespace), host_port(HOST_PORT)),
+        pod=Sandbox(pod.name, netns.path(pod.namespace), host_port(HOST_PORT)),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fwd.lab import agentproc, netns
+from fwd.lab import agentproc, cni, netns
 from tests.netns.names import own
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +28,8 @@ def cannot_run(*, fwd: bool) -> str | None:
     missing = [name for name in ("ip", "bridge", "ping", "iperf3") if shutil.which(name) is None]
     if missing:
         return f"needs {', '.join(missing)}"
+    if cni.plugins() is None:
+        return f"needs {', '.join(cni.NEEDED)} (containernetworking-plugins)"
     return "needs /dev/net/tun" if fwd and not Path("/dev/net/tun").exists() else None
 
 

@@ -20,8 +20,7 @@ from typing import Final
 
 import pytest
 
-from fwd.lab import netns
-from tests.netns.cni_support import PLUGINS
+from fwd.lab import cni, netns
 from tests.netns.lab_support import ROOT, wait_for
 
 NEEDED: Final = ("podman", "runc", "debootstrap")
@@ -86,7 +85,7 @@ class Podman:
         self._conf.write_text(
             "[network]\n"
             'network_backend = "cni"\n'
-            f'cni_plugin_dirs = ["{PLUGINS}"]\n'
+            f'cni_plugin_dirs = ["{cni.plugins()}"]\n'
             f'network_config_dir = "{conf_dir}"\n'
             'default_network = "cbr0"\n'
             "[engine]\n"

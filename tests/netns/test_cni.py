@@ -12,6 +12,7 @@ from ipaddress import ip_network
 import pytest
 
 from fwd.lab import netns
+from fwd.lab.cni import Result
 from tests.netns.cni_lab import (
     OUTSIDE,
     CniLab,
@@ -20,7 +21,7 @@ from tests.netns.cni_lab import (
     built,
     server_in,
 )
-from tests.netns.cni_support import Result, shown
+from tests.netns.cni_support import shown
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 

@@ -17,20 +17,13 @@ from msgspec import structs
 
 from fwd.core import cniconf
 from fwd.lab import netns, steps
+from fwd.lab.cni import PluginError, Runtime, Sandbox
 from fwd.model import IPV4, IPV6
 from fwd.node import cni
 from fwd.node.cni import CniConf
 from fwd.node.subnetfile import SubnetEnv
 from tests.netns.cni_lab import HOST_PORT, asked_from, server_in, unanswered
-from tests.netns.cni_support import (
-    SEED,
-    PluginError,
-    Pod,
-    Runtime,
-    host_port,
-    require_plugins,
-    shown,
-)
+from tests.netns.cni_support import SEED, host_port, require_plugins, shown
 from tests.netns.names import own
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -89,11 +82,11 @@ def place(tmp_path: Path) -> Iterator[Place]:
         netns.delete([name for name in names if netns.path(name).exists()])
 
 
-def pod(number: int) -> Pod:
-    return Pod(f"pod{number}", netns.path(SANDBOXES[number]), host_port(HOST_PORT + number))
+def pod(number: int) -> Sandbox:
+    return Sandbox(f"pod{number}", netns.path(SANDBOXES[number]), host_port(HOST_PORT + number))
 
 
-def plain_pod(number: int) -> Pod:
+def plain_pod(number: int) -> Sandbox:
     return structs.replace(pod(number), args={})
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,19 @@ def test_every_pod_reaches_every_other_through_fwd(built: Lab) -> None:
     assert [pair for pair in document["pairs"] if pair["problems"]] == []
     assert len(document["pairs"]) == 12
     assert done.returncode == 0
+
+
+def test_pods_are_connected_by_cni_as_each_nodes_list_says(built: Lab) -> None:
+    for number in (1, 2, 3):
+        node = built.state_dir / f"{built.prefix}-n{number}"
+        conflist = json.loads((node / "net.d/10-flannel.conflist").read_text())
+        bridge, portmap = conflist["plugins"]
+        assert (bridge["type"], portmap["type"]) == ("bridge", "portmap")
+        assert bridge["ipam"]["ranges"] == [[{"subnet": f"10.244.{number}.0/24"}]]
+        assert (bridge["mtu"], bridge["ipMasq"]) == (1450, False)
+        given = (node / f"var-lib/cni/networks/cbr0/10.244.{number}.2").read_text()
+        assert given.split() == [f"n{number}-p1", "eth0"], "host-local's note of whose it is"
+    assert not list(Path("/var/lib/cni").rglob("10.244.*")), "nothing in the machine's own files"
 
 
 def test_status_has_what_each_agent_says(built: Lab) -> None:

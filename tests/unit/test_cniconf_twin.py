@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwd.core import cniconf
+from fwd.lab.cni import plugin_conf
 from fwd.model import Network
 from fwd.node import subnetfile
 from fwd.node.subnetfile import SubnetEnv
-from tests.netns.cni_support import plugin_conf
 
 Object = dict[str, Any]
 

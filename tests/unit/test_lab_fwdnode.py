@@ -10,7 +10,7 @@ import pytest
 
 from fwd.lab import fwdnode
 from fwd.lab.state import StateDir
-from fwd.lab.topology import Source, Spec, Topology, node_specs, plan
+from fwd.lab.topology import Source, Spec, Topology, Wiring, node_specs, plan
 
 
 @pytest.fixture
@@ -66,6 +66,16 @@ def test_from_the_api_server_it_has_a_kubeconfig_and_no_leases(
     assert "--static-leases" not in command
     fwdnode.write_config(kube, StateDir(tmp_path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["net-conf.json"]
+
+
+def test_with_cni_it_has_flannels_cni_conf_and_masquerades(lab: Topology, tmp_path: Path) -> None:
+    cni = plan(msgspec.structs.replace(lab.spec, wiring=Wiring.CNI))
+    command = fwdnode.command(cni, cni.nodes[0], state_dir=StateDir(tmp_path))
+    assert command[command.index("--cni-conf") + 1] == f"{tmp_path}/cni-conf.json"
+    assert "--ip-masq" in command
+    fwdnode.write_config(cni, StateDir(tmp_path))
+    written = json.loads((tmp_path / "cni-conf.json").read_bytes())
+    assert [plugin["type"] for plugin in written["plugins"]] == ["flannel", "portmap"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwd.lab import topology
-from fwd.lab.topology import FAMILY_PLANS, MAX_INDEX, NodeKind, NodeSpec, Spec, node_specs, plan
+from fwd.lab.familyplan import FAMILY_PLANS
+from fwd.lab.topology import MAX_INDEX, NodeKind, NodeSpec, Spec, node_specs, plan
 
 SPEC = Spec(prefix="t", nodes=node_specs(fwd=2, kernel=1), pods=2)
 
