@@ -115,6 +115,17 @@ def test_no_datagram_at_all_is_all_lost() -> None:
     assert probes.read_iperf(iperf(sum_received=seen, sum=UDP)).lost_percent == 100.0
 
 
+def test_what_the_receivers_socket_had_no_room_for_was_not_lost_on_the_way() -> None:
+    snmp = "Ip: Forwarding\nIp: 1\nUdp: InDatagrams RcvbufErrors\nUdp: 300 96\nUdpLite: X\n"
+    assert probes.read_overflowed(snmp + "Udp6RcvbufErrors   \t7\n", 4) == 96
+    assert probes.read_overflowed(snmp + "Udp6RcvbufErrors   \t7\n", 6) == 7
+    assert probes.read_overflowed("", 4) == probes.read_overflowed("", 6) == 0
+    seen = Stream(gbit=0.03, lost_percent=25.0)
+    assert probes.arrived(seen, overflowed=96).lost_percent == pytest.approx(1.0)
+    assert probes.arrived(seen, overflowed=0) == seen
+    assert probes.arrived(Stream(error="hung"), overflowed=9) == Stream(error="hung")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
