@@ -138,14 +138,14 @@ def test_truncated_at_every_length(net: Net) -> None:
     with Injector(net, 1) as injector:
         whole = injector.encapsulated(injector.inner(PAYLOAD))
         expected = {
-            "in_too_short": headers * 10 + (headers - 1) * 50,
-            "in_ip_length": (len(whole) - headers) * 60,
+            "in_too_short": headers * COUNT,
+            "in_ip_length": (len(whole) - headers) * COUNT,
         }
         with under_load(net, expected):
-            for length in range(len(whole)):
-                injector.send(whole[:length], 10)
-                if length:  # UDP_SEGMENT has no segments of nothing
-                    injector.send_merged(whole[:length], 50)
+            injector.send(b"", COUNT)  # UDP_SEGMENT has no segments of nothing
+            for length in range(1, len(whole)):
+                injector.send(whole[:length], 50)
+                injector.send_merged(whole[:length], COUNT - 50)
 
 
 def test_all_mixed_with_good_ones(net: Net) -> None:
