@@ -27,7 +27,7 @@ class Removable(Protocol):
 
 Made = TypeVar("Made", bound=Removable)
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 
 from tests.netns.agent_support import Agent, Cluster, entry, require_bridge_filter, wait_for
+from tests.netns.kube_cluster import KubeCluster, running
 from tests.netns.rules_support import Node
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -99,12 +100,36 @@ def host(cluster: Cluster) -> Host:
     return Host(cluster)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [*ENGINES, "iptables-legacy"])
 def test_cleanup_leaves_the_node_as_it_was(host: Host, engine: str) -> None:
-    host.cluster.configure(nft=ENGINES[engine])
+    host.cluster.configure(nft=ENGINES.get(engine, False))
+    if engine == "iptables-legacy":  # what kubelet uses is used
+        host.node.run(engine, "-t", "mangle", "-N", "KUBE-KUBELET-CANARY")
+    cleaned = all_is_cleaned(host)
+    for trace in ("device flannel.1", "MASQUERADE" if engine != "nftables" else "flannel-ipv4"):
+        assert trace in cleaned
+    if engine != "nftables":
+        assert f"rule of {engine.removeprefix('iptables-')}" in cleaned.replace("iptables-", "")
+
+
+def test_cleanup_after_kube_mode_and_direct_routes(tmp_path: Path) -> None:
+    with running(KubeCluster(tmp_path)) as kube:
+        kube.configure(DirectRouting=True)
+        kube.put(3, public_ip="192.168.50.33")
+        cleaned = all_is_cleaned(
+            Host(kube),
+            until=lambda: bool(kube.n1.show("route", "show", "proto", "86", "table", "main")),
+        )
+    for trace in ("route 10.244.3.0/24", "leases.saved", "flannel.1.mac", "flannel-ipv4"):
+        assert trace in cleaned
+
+
+def all_is_cleaned(host: Host, *, until: Callable[[], bool] = lambda: True) -> str:
+    """A node is after its agent and `fwd cleanup` as it was before; what that says."""
     host.node.everything()  # looking makes iptables' tables
     before = host.dump()
     agent = host.started()
+    wait_for("all that it makes", until)
     refused = host.cleanup()
     assert refused.returncode == 1
     assert "another agent runs" in refused.stderr
@@ -117,11 +142,10 @@ def test_cleanup_leaves_the_node_as_it_was(host: Host, engine: str) -> None:
     assert done.returncode == 0, done.stderr
     assert host.dump() == before
     assert done.stdout == listed.stdout.replace("would remove", "removed")
-    for trace in ("device flannel.1", "MASQUERADE" if engine != "nftables" else "flannel-ipv4"):
-        assert trace in done.stdout
     for path in (host.subnet_env, host.conflist, host.run_dir):
         assert str(path) in done.stdout
     assert host.cleanup().stdout == "nothing to remove\n"
+    return done.stdout
 
 
 def test_cleanup_leaves_what_others_changed(host: Host) -> None:
