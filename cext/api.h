@@ -35,6 +35,31 @@
 #define VX_COUNT_DROP_OUT 1
 #define VX_COUNT_DROP_IN 2
 
+/* Where a packet is seen. */
+#define VX_FROM_TUN 0		/* inner, maybe one for many */
+#define VX_TO_UNDERLAY 1	/* outer payload: VXLAN, Ethernet, inner */
+#define VX_FROM_UNDERLAY 2	/* as well */
+#define VX_TO_TUN 3		/* inner, maybe one for many */
+
+/* What became of it: the index of a drop counter, or this. */
+#define VX_PASSED 0xffff
+
+/* Tests of a packet, see struct vx_test. */
+#define VX_TEST_AND 0		/* of the two answers before */
+#define VX_TEST_OR 1
+#define VX_TEST_NOT 2
+#define VX_TEST_POINT 3		/* low <= VX_FROM_TUN, ... <= high */
+#define VX_TEST_VERDICT 4	/* low <= verdict <= high */
+#define VX_TEST_PEER 5		/* underlay address in address/length */
+#define VX_TEST_FAMILY 6	/* of the inner packet: 4 or 6 */
+#define VX_TEST_PROTO 7
+#define VX_TEST_SRC 8		/* in address/length */
+#define VX_TEST_DST 9
+#define VX_TEST_SPORT 10	/* low <= port <= high */
+#define VX_TEST_DPORT 11
+#define VX_TEST_LAST 11
+#define VX_MAX_TESTS 256
+
 struct vx_plane;
 
 struct vx_settings {
@@ -69,6 +94,31 @@ struct vx_route {
 	uint32_t peer;		/* index into the peers of the same commit */
 	uint8_t length;		/* prefix length, bits */
 	uint8_t reserved[3];
+};
+
+/* One packet seen, followed by `kept` bytes of it and padding up to size. */
+struct vx_record {
+	uint32_t size;		/* of the whole record, a multiple of 8 */
+	uint32_t length;	/* of the packet */
+	uint32_t kept;		/* bytes of it that are here */
+	uint32_t packets;	/* on the wire that it stands for */
+	uint64_t time;		/* ns since 1970 */
+	uint16_t verdict;
+	uint16_t port;		/* outer source port; 0: unknown */
+	uint8_t point;		/* VX_FROM_TUN, ... */
+	uint8_t tos;		/* of the outer header */
+	uint8_t reserved[2];
+	uint8_t outer[16];	/* the other node; zero: unknown */
+};
+
+/* A step of a filter, in reverse Polish notation. */
+struct vx_test {
+	uint8_t what;		/* VX_TEST_* */
+	uint8_t family;		/* of the address: 4 or 6 */
+	uint8_t length;		/* of the prefix, bits */
+	uint8_t reserved;
+	uint16_t low, high;
+	uint8_t address[16];
 };
 
 /*
@@ -137,6 +187,28 @@ int vx_plane_counters(const struct vx_plane *plane, int worker,
  */
 void vx_plane_peers(const struct vx_plane *plane, const uint32_t *slots,
 		    uint32_t n, struct vx_peer_traffic *out);
+
+/*
+ * Takes records of dropped packets, a few a second of each reason; returns
+ * their bytes.  buffer holds 64 KiB at least.
+ */
+uint32_t vx_plane_drops(struct vx_plane *plane, uint8_t *buffer,
+			uint32_t size);
+
+/*
+ * Begins to record every packet that the tests match, up to snaplen bytes of
+ * each, in ring_size bytes (a power of two) a worker.  -EINVAL: the tests are no
+ * expression; -EBUSY: a capture runs, or the last one has just ended; -ENOMEM.
+ */
+int vx_plane_capture(struct vx_plane *plane, const struct vx_test *tests,
+		     uint32_t n_tests, uint32_t snaplen, uint32_t ring_size);
+
+/* Takes records of the capture; *lost: those that found no room so far. */
+uint32_t vx_plane_captured(struct vx_plane *plane, uint8_t *buffer,
+			   uint32_t size, uint64_t *lost);
+
+/* Ends the capture. */
+void vx_plane_capture_end(struct vx_plane *plane);
 
 /* Stops and joins the workers, closes the descriptors, frees the plane. */
 void vx_plane_free(struct vx_plane *plane);

@@ -49,7 +49,8 @@ static bool may_merge(const struct coalescer *c, const struct pkt *p)
 
 static bool same_addresses(const struct pkt *a, const struct pkt *b)
 {
-	return !memcmp(pkt_src(a), pkt_src(b), 2 * addr_len(a->family));
+	return same_addr(pkt_src(a), pkt_src(b), a->family) &&
+	       same_addr(pkt_dst(a), pkt_dst(b), a->family);
 }
 
 static bool same_flow(const struct pkt *a, const struct pkt *b)

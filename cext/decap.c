@@ -36,13 +36,12 @@ static enum counter check_overlay(const struct vx_settings *s,
 static bool source_belongs(const struct table *t, const struct outer *outer,
 			   const struct pkt *p)
 {
-	unsigned n = addr_len(p->family);
 	const struct peer *owner = table_lookup(t, pkt_src(p));
 
 	if (owner)
 		return owner == outer->peer ||
-		       !memcmp(peer_outer(owner), outer->addr, n);
-	return !memcmp(pkt_src(p), outer->addr, n);
+		       same_addr(peer_outer(owner), outer->addr, p->family);
+	return same_addr(pkt_src(p), outer->addr, p->family);
 }
 
 static enum counter take_ecn(const struct outer *outer, struct pkt *p)

@@ -8,14 +8,27 @@
 #include "vnet.h"
 #include "worker.h"
 
-static void account(struct worker *w, int error, uint32_t n, uint32_t bytes)
+static SELDOM void note_not_written(struct worker *w, const struct pkt *p,
+				    uint32_t n)
+{
+	struct iovec header = { p->ip, p->payload };
+
+	count(&w->counters, DROP_IN_TUN_ERROR, n);
+	trace_dropped(&w->trace, DROP_IN_TUN_ERROR,
+		      &(struct sighting){ .point = VX_TO_TUN, .iov = &header,
+					  .n_iov = 1, .len = p->len,
+					  .packets = n });
+}
+
+static void account(struct worker *w, int error, const struct pkt *p,
+		    uint32_t n)
 {
 	if (error) {
-		count(&w->counters, DROP_IN_TUN_ERROR, n);
+		note_not_written(w, p, n);
 		return;
 	}
 	count(&w->counters, COUNT_IN_WRITTEN, n);
-	count(&w->counters, COUNT_IN_BYTES, bytes);
+	count(&w->counters, COUNT_IN_BYTES, p->len);
 }
 
 /* For a TUN that takes no super-packets: what a kernel peer did not cut. */
@@ -65,7 +78,7 @@ static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
 	struct vnethdr v;
 
 	if (p->gso_size && !takes_gso(w, p)) {
-		account(w, write_segments(w, tun, p), n, p->len);
+		account(w, write_segments(w, tun, p), p, n);
 		return;
 	}
 	if (p->unfinished && !w->vnet) {
@@ -75,9 +88,56 @@ static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
 	v = vnet_make(p);
 	iov[1] = (struct iovec){ p->ip, p->payload };
 	memcpy(iov + 2, payload, n_payload * sizeof(*payload));
-	account(w, tun_write(tun, w->vnet, &v, iov, 2 + n_payload), n,
-		p->len);
+	account(w, tun_write(tun, w->vnet, &v, iov, 2 + n_payload), p, n);
 	count(&w->counters, COUNT_IN_WRITES, 1);
+}
+
+/* Shows what is delivered to the capture that runs. */
+static void deliver_shown(void *worker, struct pkt *p,
+			  const struct iovec *payload, uint32_t n_payload,
+			  uint32_t n)
+{
+	struct worker *w = worker;
+	struct iovec iov[1 + RUN_MAX] = { { p->ip, p->payload } };
+
+	memcpy(iov + 1, payload, n_payload * sizeof(*payload));
+	trace_passed(&w->trace,
+		     &(struct sighting){ .point = VX_TO_TUN, .iov = iov,
+					 .n_iov = 1 + n_payload,
+					 .len = p->len, .packets = n });
+	deliver(worker, p, payload, n_payload, n);
+}
+
+/* The port stands before the address: sockaddr_in, sockaddr_in6. */
+static be16 outer_port(const struct worker *w, const struct outer *outer)
+{
+	be16 port;
+
+	memcpy(&port, outer->addr - (w->settings->family == IPV4 ? 2 : 6),
+	       sizeof(port));
+	return port;
+}
+
+/*
+ * For what is dropped, and while a capture runs for all: counts, shows.
+ * Whether the datagram goes on.
+ */
+static SELDOM bool in_shown(struct worker *w, const struct outer *outer,
+			    uint8_t *data, uint32_t len, enum counter drop)
+{
+	struct iovec iov = { data, len };
+	struct sighting s = { .point = VX_FROM_UNDERLAY, .tos = outer->tos,
+			      .port = outer_port(w, outer),
+			      .outer = outer->addr, .iov = &iov, .n_iov = 1,
+			      .len = len, .packets = 1 };
+
+	if (drop == NO_DROP) {
+		trace_passed(&w->trace, &s);
+		return true;
+	}
+	count(&w->counters, drop, 1);
+	trace_dropped(&w->trace, drop, &s);
+	return false;
 }
 
 /* Bytes of the inner packet; 0: it was dropped. */
@@ -89,10 +149,9 @@ static uint32_t in_datagram(struct worker *w, const struct table *t,
 	enum counter drop = decap(w->settings, t, outer, data, len, gso_hint,
 				  &p);
 
-	if (drop != NO_DROP) {
-		count(&w->counters, drop, 1);
+	if (drop != w->trace.ordinary &&
+	    !in_shown(w, outer, data, len, drop))
 		return 0;
-	}
 	path_mtu_apply(w->path_mtus, &p);
 	coalesce_add(&w->coalescer, &p);
 	return p.len;
@@ -111,7 +170,7 @@ static void in_message(struct worker *w, const struct table *t,
 
 	if (m->truncated) {
 		count(&w->counters, COUNT_IN_PACKETS, 1);
-		count(&w->counters, DROP_IN_TRUNCATED, 1);
+		in_shown(w, &outer, m->data, m->len, DROP_IN_TRUNCATED);
 		return;
 	}
 	do {
@@ -127,7 +186,8 @@ static void in_message(struct worker *w, const struct table *t,
 	} while (at < m->len);
 	count(&w->counters, COUNT_IN_PACKETS, packets);
 	if (good && outer.peer)
-		peer_heard(&w->peers[outer.peer->slot], good, bytes, w->now);
+		peer_heard(&w->peers[outer.peer->slot], good, bytes,
+			   w->sender.now);
 }
 
 bool inbound(struct worker *w, const struct table *t)
@@ -137,8 +197,7 @@ bool inbound(struct worker *w, const struct table *t)
 	if (n <= 0)
 		return false;
 	count(&w->counters, COUNT_IN_RECEIVES, n);
-	w->coalescer.deliver = deliver;
-	w->now = now_ms();
+	w->coalescer.deliver = w->trace.capture ? deliver_shown : deliver;
 	for (int i = 0; i < n; i++) {
 		struct received m = udp_received(&w->receiver, i);
 

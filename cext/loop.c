@@ -57,8 +57,11 @@ void *worker_main(void *worker)
 
 	while (!atomic_load_explicit(w->stopping, memory_order_relaxed)) {
 		const struct table *t = snapshot_read(w->snapshot, w->reader);
-		bool more = ready & OUT && outbound(w, t);
+		bool more;
 
+		w->sender.now = now_ms();
+		trace_turn(&w->trace, atomic_load(w->capture));
+		more = ready & OUT && outbound(w, t);
 		more |= ready & IN && inbound(w, t);
 		/* While one direction is busy the other is tried each turn. */
 		ready = more ? BOTH : sleep_until_ready(w);

@@ -104,6 +104,32 @@ static void encap(struct worker *w, const struct peer *peer,
 			encap_segment(take_slot(w, peer, p, source), p, i);
 }
 
+/*
+ * For what is dropped, and while a capture runs for all: counts, shows.
+ * Whether the packet goes on.  len is what was read.
+ */
+static SELDOM bool out_shown(struct worker *w, const struct table *t,
+			     const struct pkt *p, uint32_t len, uint32_t n,
+			     enum counter drop)
+{
+	struct iovec iov = { p->ip, len };
+	struct sighting s = { .point = VX_FROM_TUN, .iov = &iov, .n_iov = 1,
+			      .len = len, .packets = n };
+	const struct peer *peer;
+
+	if (drop != NO_DROP) {
+		count(&w->counters, drop, n);
+		trace_dropped(&w->trace, drop, &s);
+		return false;
+	}
+	peer = table_lookup(t, pkt_dst(p));
+	if (peer) {	/* else it is dropped soon, and shown then */
+		s.outer = peer_outer(peer);
+		trace_passed(&w->trace, &s);
+	}
+	return true;
+}
+
 static void out_packet(struct worker *w, const struct table *t,
 		       const struct vnethdr *v, uint8_t *ip, uint32_t len)
 {
@@ -113,16 +139,14 @@ static void out_packet(struct worker *w, const struct table *t,
 	const struct peer *peer;
 
 	count(&w->counters, COUNT_OUT_PACKETS, n);
-	if (drop != NO_DROP) {
-		count(&w->counters, drop, n);
+	if (drop != w->trace.ordinary && !out_shown(w, t, &p, len, n, drop))
 		return;
-	}
 	path_mtu_learn(w->path_mtus, &p);
 	if (w->steering)
 		steer_learn(w->steering, &p, w->index);
 	peer = table_lookup(t, pkt_dst(&p));
 	if (!peer) {
-		count(&w->counters, DROP_OUT_NO_ROUTE, n);
+		out_shown(w, t, &p, len, n, DROP_OUT_NO_ROUTE);
 		answer_unreachable(w, &p);
 		return;
 	}
@@ -135,7 +159,6 @@ bool outbound(struct worker *w, const struct table *t)
 	bool more = true;
 	uint32_t n;
 
-	w->sender.now = now_ms();
 	for (n = 0; n < OUT_BATCH && at <= last; n++) {
 		uint8_t *ip = at + HEADROOM;
 		struct vnethdr v;

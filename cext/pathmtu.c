@@ -19,23 +19,28 @@ static uint32_t hash_of(const uint8_t *addr, uint8_t family)
 	return hash;
 }
 
+static bool is_icmp(const struct pkt *p)
+{
+	return p->proto == (p->family == IPV4 ? PROTO_ICMP4 : PROTO_ICMP6) &&
+	       !p->fragment;
+}
+
 static bool is_too_big(const struct pkt *p, const uint8_t *icmp)
 {
 	if (p->family == IPV4)
-		return p->proto == PROTO_ICMP4 &&
-		       icmp[0] == ICMP4_UNREACHABLE &&
+		return icmp[0] == ICMP4_UNREACHABLE &&
 		       icmp[1] == ICMP4_FRAGMENTATION_NEEDED;
-	return p->proto == PROTO_ICMP6 && icmp[0] == ICMP6_TOO_BIG;
+	return icmp[0] == ICMP6_TOO_BIG;
 }
 
-void path_mtu_learn(struct path_mtus *m, const struct pkt *p)
+static void learn(struct path_mtus *m, const struct pkt *p)
 {
 	const uint8_t *icmp = p->ip + p->l4;
 	uint32_t quoted = p->l4 + sizeof(struct icmphdr);
 	struct pkt about = { .ip = p->ip + quoted, .family = p->family };
 	uint32_t mtu, hash;
 
-	if (p->fragment || p->len < quoted + ip_header_min(p->family) ||
+	if (p->len < quoted + ip_header_min(p->family) ||
 	    !is_too_big(p, icmp))
 		return;
 	memcpy(&mtu, icmp + offsetof(struct icmphdr, rest), sizeof(mtu));
@@ -49,6 +54,12 @@ void path_mtu_learn(struct path_mtus *m, const struct pkt *p)
 	atomic_store_explicit(&m->entry[hash % PATH_MTUS],
 			      (uint64_t)hash << 32 | mtu,
 			      memory_order_relaxed);
+}
+
+void path_mtu_learn(struct path_mtus *m, const struct pkt *p)
+{
+	if (is_icmp(p))
+		learn(m, p);
 }
 
 void path_mtu_apply(const struct path_mtus *m, struct pkt *p)

@@ -9,21 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "worker.h"
-
-struct vx_plane {
-	struct vx_settings settings;
-	struct snapshot snapshot;
-	_Atomic bool stopping;
-	struct path_mtus path_mtus;
-	struct steering steering;
-	int stop;			/* eventfd: wakes all workers */
-	uint32_t started;		/* threads to join */
-	uint32_t taken;			/* queues that workers own */
-	int source[VX_MAX_SOURCES];
-	int tun[VX_MAX_WORKERS];	/* owned by the workers */
-	struct worker *workers[VX_MAX_WORKERS];
-};
+#include "plane.h"
 
 int vx_plane_commit(struct vx_plane *plane,
 		    const struct vx_peer *peers, uint32_t n_peers,
@@ -51,50 +37,6 @@ int vx_plane_set_mtu(struct vx_plane *plane, uint32_t mtu)
 	 * in the table. */
 	plane->settings.mtu = mtu;
 	return 0;
-}
-
-uint32_t vx_plane_retired(struct vx_plane *plane)
-{
-	return snapshot_reap(&plane->snapshot);
-}
-
-uint32_t vx_plane_offloads(const struct vx_plane *plane)
-{
-	uint32_t offloads = plane->settings.offloads;
-
-	for (uint32_t i = 0; i < plane->settings.workers; i++)
-		if (!atomic_load(&plane->workers[i]->sender.segment))
-			offloads &= ~VX_UDP_SEGMENT;
-	return offloads;
-}
-
-static void add_counters(const struct worker *w, uint64_t *out)
-{
-	for (unsigned i = 0; i < N_COUNTERS; i++)
-		out[i] += atomic_load_explicit(&w->counters.v[i],
-					       memory_order_relaxed);
-}
-
-int vx_plane_counters(const struct vx_plane *plane, int worker,
-		      uint64_t *out, uint32_t n)
-{
-	int workers = plane->settings.workers;
-
-	if (worker >= workers || worker < -1 || n < N_COUNTERS)
-		return -EINVAL;
-	memset(out, 0, n * sizeof(*out));
-	for (int i = 0; i < workers; i++)
-		if (worker == -1 || worker == i)
-			add_counters(plane->workers[i], out);
-	return 0;
-}
-
-void vx_plane_peers(const struct vx_plane *plane, const uint32_t *slots,
-		    uint32_t n, struct vx_peer_traffic *out)
-{
-	memset(out, 0, n * sizeof(*out));
-	for (uint32_t i = 0; i < plane->settings.workers; i++)
-		peers_add(plane->workers[i]->peers, slots, n, out);
 }
 
 static int check(const struct vx_settings *s)
@@ -126,6 +68,8 @@ static int add_workers(struct vx_plane *plane, const int *tun,
 		w->snapshot = s;
 		w->reader = &s->readers[s->n_readers++];
 		w->stopping = &plane->stopping;
+		w->capture = &plane->capture;
+		w->trace.index = i;
 		w->path_mtus = &plane->path_mtus;
 		w->steering = plane->settings.workers > 1 ? &plane->steering
 							  : NULL;
@@ -246,6 +190,7 @@ static void stop_workers(struct vx_plane *plane)
 void vx_plane_free(struct vx_plane *plane)
 {
 	stop_workers(plane);
+	vx_plane_capture_end(plane);
 	for (uint32_t i = 0; i < plane->settings.workers; i++)
 		worker_free(plane->workers[i]);
 	close_all(plane->source, plane->settings.sources);

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot.h"
 
+uint64_t snapshot_withdraw(struct snapshot *s)
+{
+	return atomic_fetch_add(&s->generation, 1) + 1;
+}
+
 void snapshot_publish(struct snapshot *s, struct table *t)
 {
 	struct table *old = atomic_exchange(&s->table, t);
 
 	if (!old)
 		return;
-	old->retired = atomic_fetch_add(&s->generation, 1) + 1;
+	old->retired = snapshot_withdraw(s);
 	old->next = s->retired;
 	s->retired = old;
 	snapshot_reap(s);
@@ -23,6 +28,11 @@ static uint64_t oldest_seen(struct snapshot *s)
 		oldest = seen < oldest ? seen : oldest;
 	}
 	return oldest;
+}
+
+bool snapshot_passed(struct snapshot *s, uint64_t generation)
+{
+	return oldest_seen(s) >= generation;
 }
 
 static void free_from(struct table **at)

@@ -45,6 +45,16 @@ struct snapshot {
 /* Publishes t; the table before it is retired. */
 void snapshot_publish(struct snapshot *s, struct table *t);
 
+/*
+ * For a pointer beside the table that readers load after snapshot_read(), and
+ * that has just been exchanged: the generation from which on a reader has the
+ * new one.  The argument is the table's.
+ */
+uint64_t snapshot_withdraw(struct snapshot *s);
+
+/* Whether all readers have come to that generation, or sleep. */
+bool snapshot_passed(struct snapshot *s, uint64_t generation);
+
 /* Frees what nobody reads any more; the number of tables that remain. */
 uint32_t snapshot_reap(struct snapshot *s);
 

@@ -50,7 +50,7 @@ const struct peer *table_sender(const struct table *t, const uint8_t *outer)
 	while ((at = t->outers[i++ & t->outer_mask])) {
 		const struct peer *peer = &t->peers[at - 1];
 
-		if (!memcmp(peer_outer(peer), outer, addr_len(t->family)))
+		if (same_addr(peer_outer(peer), outer, t->family))
 			return peer;
 	}
 	return NULL;

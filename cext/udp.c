@@ -27,18 +27,29 @@ static bool may_segment(const void *who, const struct peer *peer)
 	       s->refused_until[refusal(peer)] <= s->now;
 }
 
-static void account(struct sender *s, const struct packer *k, uint32_t i)
+/* n messages from the i-th on were sent. */
+static void account(struct sender *s, const struct packer *k, uint32_t i,
+		    uint32_t n)
 {
-	uint64_t bytes = 0;
-	uint16_t at = s->messages.first[i];
+	const struct messages *m = &s->messages;
+	uint64_t packets = 0, bytes = 0;
 
-	for (uint32_t n = s->messages.count[i]; n--; at = k->slots[at].next)
-		bytes += k->slots[at].inner_len;
-	count(s->counters, COUNT_OUT_SENDS, 1);
-	count(s->counters, COUNT_OUT_SENT, s->messages.count[i]);
+	for (const uint32_t end = i + n; i < end; i++) {
+		const struct slot *slot = &k->slots[m->first[i]];
+		struct peer_counters *peer = &s->peers[slot->peer->slot];
+		uint64_t these = slot->inner_len;
+
+		for (uint32_t left = m->count[i]; --left;) {
+			slot = &k->slots[slot->next];
+			these += slot->inner_len;
+		}
+		peer_sent(peer, m->count[i], these);
+		packets += m->count[i];
+		bytes += these;
+	}
+	count(s->counters, COUNT_OUT_SENDS, n);
+	count(s->counters, COUNT_OUT_SENT, packets);
 	count(s->counters, COUNT_OUT_BYTES, bytes);
-	peer_sent(&s->peers[k->slots[s->messages.first[i]].peer->slot],
-		  s->messages.count[i], bytes);
 }
 
 /*
@@ -87,7 +98,59 @@ static bool wait_for_room(int fd, bool *waited)
 	return poll(&p, 1, FULL_WAIT_MS) > 0;
 }
 
-static enum verdict not_sent(struct sender *s, const struct packer *k, int fd,
+/* Local port of a socket, in network order. */
+static be16 port_of(int fd)
+{
+	struct sockaddr_in6 name = { 0 };	/* or sockaddr_in */
+	socklen_t len = sizeof(name);
+
+	return getsockname(fd, (struct sockaddr *)&name, &len) ? 0
+							   : name.sin6_port;
+}
+
+static struct sighting datagram(const struct slot *slot, be16 port)
+{
+	return (struct sighting){ .point = VX_TO_UNDERLAY, .tos = slot->tos,
+				  .port = port,
+				  .outer = peer_outer(slot->peer),
+				  .iov = slot->iov, .n_iov = slot->n_iov,
+				  .len = slot->len, .packets = 1 };
+}
+
+/* Counts and shows the datagrams of a message that is lost. */
+static SELDOM void lose(struct sender *s, struct packer *k, int fd, uint32_t i,
+			enum counter reason)
+{
+	const struct messages *m = &s->messages;
+	uint16_t at = m->first[i];
+
+	count(s->counters, reason, m->count[i]);
+	for (uint32_t n = m->count[i]; n--; at = k->slots[at].next) {
+		struct sighting seen = datagram(&k->slots[at], port_of(fd));
+
+		trace_dropped(s->trace, reason, &seen);
+		k->slots[at].n_iov = 0;		/* shown */
+	}
+}
+
+/* Shows the capture that runs what was sent. */
+static SELDOM void show_sent(struct sender *s, const struct packer *k)
+{
+	for (uint64_t used = k->used; used; used &= used - 1) {
+		unsigned source = __builtin_ctzll(used);
+		be16 port = port_of(s->fds[source]);
+
+		for (uint16_t at = k->head[source]; at != NO_SLOT;
+		     at = k->slots[at].next) {
+			struct sighting seen = datagram(&k->slots[at], port);
+
+			if (seen.n_iov)
+				trace_passed(s->trace, &seen);
+		}
+	}
+}
+
+static enum verdict not_sent(struct sender *s, struct packer *k, int fd,
 			     uint32_t i, bool *waited)
 {
 	const struct messages *m = &s->messages;
@@ -100,13 +163,13 @@ static enum verdict not_sent(struct sender *s, const struct packer *k, int fd,
 	if (m->count[i] > 1 &&
 	    (error == EIO || error == EINVAL || error == EMSGSIZE))
 		return refused(s, k->slots[m->first[i]].peer, error);
-	count(s->counters, reason(error), m->count[i]);
+	lose(s, k, fd, i, reason(error));
 	return LOST;
 }
 
 /* Sends the packed messages; returns the slot from which to pack anew. */
-static uint16_t send_messages(struct sender *s, const struct packer *k,
-			      int fd, bool *waited)
+static uint16_t send_messages(struct sender *s, struct packer *k, int fd,
+			      bool *waited)
 {
 	struct messages *m = &s->messages;
 	uint32_t at = 0;
@@ -114,10 +177,11 @@ static uint16_t send_messages(struct sender *s, const struct packer *k,
 	while (at < m->n) {
 		int n = sendmmsg(fd, m->msg + at, m->n - at, MSG_DONTWAIT);
 
-		for (; n > 0; n--)
-			account(s, k, at++);
-		if (n == 0 || at == m->n)
+		if (n >= 0) {
+			account(s, k, at, n);
+			at += n;
 			continue;
+		}
 		switch (not_sent(s, k, fd, at, waited)) {
 		case AGAIN:
 			break;
@@ -143,6 +207,8 @@ void udp_send_all(struct sender *s, struct packer *k)
 			at = send_messages(s, k, s->fds[source], &waited);
 		}
 	}
+	if (s->trace->capture)
+		show_sent(s, k);
 	pack_reset(k);
 }
 

@@ -7,6 +7,7 @@
 #include "counters.h"
 #include "pack.h"
 #include "peers.h"
+#include "trace.h"
 
 enum {
 	IN_BATCH = 16,
@@ -23,8 +24,9 @@ struct sender {
 	uint32_t n_fds;
 	struct counters *counters;
 	struct peer_counters *peers;
+	struct tracer *trace;
 	_Atomic bool segment;		/* UDP_SEGMENT is in force */
-	uint64_t now;			/* ms, set before udp_send_all */
+	uint64_t now;			/* ms, of this turn */
 	/* Peers whose path took no UDP_SEGMENT: until when not to try, by
 	 * hash of the peer.  A collision costs speed, nothing else. */
 	uint64_t refused_until[REFUSALS];

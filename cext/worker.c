@@ -39,6 +39,7 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 	w->sender.n_fds = s->sources;
 	w->sender.counters = &w->counters;
 	w->sender.peers = w->peers;
+	w->sender.trace = &w->trace;
 	w->sender.segment = s->offloads & VX_UDP_SEGMENT;
 	w->coalescer.to = w;
 	w->coalescer.tcp = w->tso;
@@ -64,7 +65,7 @@ struct worker *worker_new(const struct vx_settings *settings, int tun,
 	take_settings(w, settings, source);
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->arena = malloc(BUFFER_BYTES);
-	if (w->arena && w->peers) {
+	if (w->arena && w->peers && !tracer_init(&w->trace, settings->family)) {
 		udp_receiver_init(&w->receiver, w->arena + ARENA_BYTES);
 		*error = w->epoll < 0 ? -errno : watch(w->epoll, watched, 3);
 	}
@@ -82,5 +83,6 @@ void worker_free(struct worker *w)
 		close(w->epoll);
 	free(w->arena);
 	peers_free(w->peers);
+	tracer_free(&w->trace);
 	free(w);
 }

@@ -12,6 +12,7 @@
 #include "peers.h"
 #include "snapshot.h"
 #include "steer.h"
+#include "trace.h"
 #include "udp.h"
 
 enum {
@@ -27,6 +28,7 @@ struct worker {
 	struct snapshot *snapshot;	/* the table, */
 	struct reader *reader;		/* and this worker's place there */
 	const _Atomic bool *stopping;
+	struct capture *_Atomic const *capture;	/* as the table: once a turn */
 	struct path_mtus *path_mtus;	/* shared by all workers */
 	struct steering *steering;	/* as well; NULL: one worker */
 	const int *tuns;		/* all queues, by worker */
@@ -41,10 +43,10 @@ struct worker {
 	uint8_t *arena;
 
 	struct receiver receiver;	/* inbound */
-	uint64_t now;			/* ms, of this turn */
 	struct coalescer coalescer;
 
 	struct peer_counters *peers;
+	struct tracer trace;
 	_Alignas(64) struct counters counters;
 };
 

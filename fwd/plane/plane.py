@@ -3,18 +3,21 @@
 
 import os
 import struct
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
 from msgspec.structs import replace
 
 from fwd._plane import ffi, lib
+from fwd.core.capturefilter import Step
 from fwd.model import Address, Plan
 from fwd.plane.counters import counter_info
 from fwd.plane.errors import check
 from fwd.plane.opening import open_sockets, open_tun
 from fwd.plane.peers import PeerSlots, PeerTraffic, read_traffic
 from fwd.plane.settings import Offload, PlaneSettings, c_settings
+from fwd.plane.trace import RecordReader, c_tests
 
 
 class Plane:
@@ -24,6 +27,7 @@ class Plane:
         self.settings = settings
         self.workers = workers
         self._handle = handle
+        self._reader = RecordReader()
         self._slots = PeerSlots()
         self._begun: dict[Address, PeerTraffic] = {}
         """What a peer's counters stood at when it got them from another one."""
@@ -113,6 +117,31 @@ class Plane:
 
     def _read_traffic(self, slots: dict[Address, int]) -> dict[Address, PeerTraffic]:
         return dict(zip(slots, read_traffic(self._handle, list(slots.values())), strict=True))
+
+    def drops(self) -> bytes:
+        """Records of packets dropped since the last call: a few a second of each reason.
+
+        `core.packetrecord` parses them.
+        """
+        return self._reader.drops(self._handle)
+
+    def start_capture(self, steps: Sequence[Step], *, snaplen: int, ring_bytes: int) -> None:
+        """Begins to record what the filter matches, snaplen bytes of each packet.
+
+        ring_bytes, a power of two, is each worker's room between two calls of captured().  OSError
+        with EBUSY if a capture runs, or the last one has only just ended.
+        """
+        done = lib.vx_plane_capture(self._handle, c_tests(steps), len(steps), snaplen, ring_bytes)
+        check(done, "capture", device=self.settings.device)
+
+    def captured(self) -> tuple[bytes, int]:
+        """Records since the last call, and how many found no room since the capture began."""
+        return self._reader.captured(self._handle)
+
+    def end_capture(self) -> None:
+        """May be called again."""
+        if self._handle != ffi.NULL:
+            lib.vx_plane_capture_end(self._handle)
 
     @property
     def wanted(self) -> Offload:

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The plane itself: plane.c is its life, reading.c what can be seen of it.
+ */
+#pragma once
+#include "worker.h"
+
+struct vx_plane {
+	struct vx_settings settings;
+	struct snapshot snapshot;
+	_Atomic bool stopping;
+	struct capture *_Atomic capture;	/* NULL: none */
+	struct capture *ended;			/* a worker may still see it, */
+	uint64_t ended_at;			/* until this generation */
+	struct path_mtus path_mtus;
+	struct steering steering;
+	int stop;			/* eventfd: wakes all workers */
+	uint32_t started;		/* threads to join */
+	uint32_t taken;			/* queues that workers own */
+	int source[VX_MAX_SOURCES];
+	int tun[VX_MAX_WORKERS];	/* owned by the workers */
+	struct worker *workers[VX_MAX_WORKERS];
+};
+
+/* Frees the capture that has ended, if no worker sees it any more. */
+bool capture_reap(struct vx_plane *plane);
