@@ -15,7 +15,7 @@ import uvloop
 
 from fwd.core.rules import Finding, Kind, Repair, Transaction, Wanted
 from fwd.model import IPV4, IPV6, ConfigError
-from fwd.node.rules import iptables, keeper, nftables, programs
+from fwd.node.rules import asnode, iptables, keeper, nftables, programs
 from fwd.node.rules.bridge import check_bridge_filter
 from fwd.node.rules.keeper import RuleKeeper, choose_engine
 from fwd.node.rules.programs import LockHeldError, RuleError, run
@@ -72,6 +72,38 @@ async def test_the_back_end_is_what_the_node_uses(
     install("iptables-nft", save=nft)
     install("iptables-legacy", save=legacy)
     assert await chosen() == name
+
+
+async def test_legacy_tables_that_cannot_be_read_are_no_reason_to_take_nft(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("iptables-nft", save=RULE)
+    install("iptables-legacy", "ip6tables-legacy", code=1)
+    (tmp_path / "iptables-legacy").write_text("#!/bin/sh\necho v1.8.9\n")
+    names = tmp_path / "ip_tables_names"
+    monkeypatch.setattr(iptables, "LEGACY_TABLES", {IPV4: names, IPV6: tmp_path / "none"})
+    assert await chosen() == "iptables-nft", "the kernel does not know them"
+    names.write_text("nat\nfilter\n")
+    with pytest.raises(RuleError, match=r"\(nat, filter\).* needs CAP_NET_RAW"):
+        await chosen()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("iptables", "iptables-legacy"),
+        ("/usr/local/sbin/ip6tables-save", "ip6tables-legacy-save"),
+    ],
+)
+def test_iptables_for_a_person_is_that_of_the_node(
+    install: Install, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    install("iptables-nft", "ip6tables-nft")
+    install("iptables-legacy", "ip6tables-legacy", save=HINT)
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, argv: became.append([Path(path).name, *argv]))
+    asnode.main([name, "-L"])
+    assert became == [[meant, meant, "-L"]]
 
 
 async def test_kubelets_hint_counts_in_either_family(install: Install) -> None:

@@ -14,6 +14,7 @@ begins or ends the rules' life reads iptables-save, which makes no table that is
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -22,10 +23,16 @@ from msgspec import Struct
 from fwd.core import iptables as text
 from fwd.core.rules import FAMILIES, Finding, Repair, Transaction, Wanted
 from fwd.model import IPV4, IPV6, ConfigError
-from fwd.node.rules.programs import LOCK_SECONDS, Done, LockHeldError, find, run
+from fwd.node.rules.programs import LOCK_SECONDS, Done, LockHeldError, RuleError, find, run
 
 COMMANDS = {IPV4: "iptables", IPV6: "ip6tables"}
 BACK_ENDS = ("nft", "legacy")
+
+LEGACY_TABLES = {
+    IPV4: Path("/proc/net/ip_tables_names"),
+    IPV6: Path("/proc/net/ip6_tables_names"),
+}
+"""The kernel's lists, one name a line; not there without its legacy modules."""
 
 _NO_CHAIN = 1
 _RESOURCE_PROBLEM = 4
@@ -215,8 +222,9 @@ async def _in_use(engines: Sequence[Iptables]) -> Iptables:
     by_name = {engine.back_end: engine for engine in engines}
     if len(by_name) == 1:
         return engines[0]
-    dumps = {back_end: await _dump(by_name[back_end]) for back_end in BACK_ENDS}
+    dumps = {}
     for back_end in BACK_ENDS:
+        dumps[back_end] = await _dump(by_name[back_end])
         if _HINT.search(dumps[back_end] or ""):
             return by_name[back_end]
     legacy, nft = (_count(dumps[back_end]) for back_end in ("legacy", "nft"))
@@ -224,10 +232,29 @@ async def _in_use(engines: Sequence[Iptables]) -> Iptables:
 
 
 async def _dump(engine: Iptables) -> str | None:
-    """All tables of all families; None: the kernel does not know this back end."""
-    runs = [await run([programs.save]) for programs in engine.programs.values()]
-    readable = [done.out for done in runs if done.code == 0]
+    """All tables of all families; None: the kernel does not know this back end.
+
+    Raises RuleError where there are legacy tables and we may not read them.  To take nft then would
+    be a guess, and rules in both back ends the price of a wrong one.
+    """
+    readable = []
+    for family, programs in engine.programs.items():
+        done = await run([programs.save])
+        if done.code == 0:
+            readable.append(done.out)
+        elif engine.back_end == "legacy" and (tables := _legacy_tables(family)):
+            raise RuleError(
+                f"{programs.save} cannot read this node's tables ({', '.join(tables)}): legacy "
+                "iptables needs CAP_NET_RAW (or set EnableNFTables in net-conf.json)"
+            )
     return "".join(readable) if readable else None
+
+
+def _legacy_tables(family: int) -> list[str]:
+    """Those that this network namespace has; to see them takes no right."""
+    with suppress(OSError):
+        return LEGACY_TABLES[family].read_text(encoding="ascii").split()
+    return []
 
 
 def _count(dump: str | None) -> int:
