@@ -9,6 +9,7 @@
 #   FWD_SANITIZE=thread     instrumented C modules, see cext/build.py
 #   ARGS='-k coalesce'      more arguments for pytest, or for fwd bench (ARGS=--quick)
 #   SECONDS=30              how long each fuzz target runs
+#   BASE=, IMAGE=           of the container image, see deploy/build-image
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -22,10 +23,10 @@ FLAGS := $(if $(filter default,$(origin CC)),,CC=$(CC)) CFLAGS=$(CFLAGS) \
 	FWD_SANITIZE=$(FWD_SANITIZE) FWD_WERROR=$(FWD_WERROR)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check asan tsan fuzz counts bench setup packages clean distclean FORCE
+.PHONY: help demo test check asan tsan fuzz counts bench image image-test setup packages clean distclean FORCE
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: setup ## three nodes on this machine, all Pods reaching each other; a fourth comes and goes (root)
 	$(VENV)/fwd lab demo
@@ -57,6 +58,12 @@ counts: packages ## instructions a packet in the hot loop, against the recorded 
 
 bench: setup ## side by side with the kernel's vxlan device (root; five minutes)
 	$(MAKE) -C bench run PYTHON=$(CURDIR)/$(VENV)/python
+
+image: packages ## the container image, from nothing: build/image/fwd.tar (root)
+	deploy/build-image build/image/fwd.tar
+
+image-test: setup image ## the image with the manifests' rights, between nodes of a lab (root)
+	$(VENV)/python -m pytest tests/image -rA $(ARGS)
 
 setup: packages .venv/ready
 	@$(MAKE) --no-print-directory fwd/_plane.abi3.so

@@ -8,12 +8,9 @@ and kept in build/.
 """
 
 import contextlib
-import fcntl
 import os
-import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -25,15 +22,12 @@ from tests.netns.lab_support import ROOT, wait_for
 
 NEEDED: Final = ("podman", "runc", "debootstrap")
 IMAGE: Final = "minbase"
-_TARBALL: Final = ROOT / "build/podman" / f"{IMAGE}.tar"
+_TARBALL: Final = ROOT / "build/podman/base.tar"
 _BUILD_LIMIT: Final = 300.0  # seconds; 30 with a fast mirror
 _LIMIT: Final = 60.0  # for one podman command; most take under one
-_LEFT_OUT: Final = (
-    "./dev/*",
-    "./usr/share/doc",
-    "./usr/share/locale",
-    "./var/cache",
-    "./var/lib/apt",
+
+_FLAGS: Final = (
+    *("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"),
 )
 
 # /run and /var/lib hold all of podman's, runc's and CNI's state; `cat` ends when our end closes.
@@ -53,34 +47,21 @@ def require_podman() -> None:
 
 def image() -> Path:
     """A tar file of Debian's smallest root file system, built if there is none yet."""
-    _TARBALL.parent.mkdir(parents=True, exist_ok=True)
-    with _TARBALL.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _TARBALL.exists():
-            with tempfile.TemporaryDirectory(dir=_TARBALL.parent) as directory:
-                _bootstrap(Path(directory))
+    done = subprocess.run(
+        [ROOT / "deploy/make-base", _TARBALL],
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_LIMIT,
+        check=False,
+    )
+    assert done.returncode == 0, f"make-base: {done.stderr}"
     return _TARBALL
 
 
-def _bootstrap(directory: Path) -> None:
-    suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    root, tarball = directory / "root", directory / "new.tar"
-    left_out = [f"--exclude={path}" for path in _LEFT_OUT]
-    for argv in (
-        ["debootstrap", "--variant=minbase", suite, str(root)],
-        ["tar", "-C", str(root), "-cf", str(tarball), *left_out, "."],
-    ):
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_BUILD_LIMIT, check=False
-        )
-        assert done.returncode == 0, f"{argv[0]}: {done.stdout[-500:]}{done.stderr[-500:]}"
-    tarball.rename(_TARBALL)
-
-
 class Podman:
-    """podman of one node, with the image imported."""
+    """podman of one node, with the minimal image imported, or another one from its archive."""
 
-    def __init__(self, namespace: str, *, conf_dir: Path) -> None:
+    def __init__(self, namespace: str, *, conf_dir: Path, archive: Path | None = None) -> None:
         self._conf = conf_dir.parent / "containers.conf"
         self._conf.write_text(
             "[network]\n"
@@ -102,12 +83,14 @@ class Podman:
         assert self._holder.stdout.readline() == "ready\n"
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
         (self._inside,) = children.read_text().split()
-        self.run("import", "--quiet", str(image()), IMAGE)
+        if archive is None:
+            self.run("import", "--quiet", str(image()), IMAGE)
+        else:
+            self.run("load", "--quiet", "--input", str(archive))
 
     def run(self, *words: str) -> str:
         """One podman command; what it prints."""
-        flags = ("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay")
-        return self.exec("podman", *flags, *words)
+        return self.exec("podman", *_FLAGS, *words)
 
     def start(self, name: str, *command: str, options: tuple[str, ...] = ()) -> None:
         """A container in the background."""
@@ -118,6 +101,10 @@ class Podman:
         """A container's address, as podman has it from CNI's result."""
         field = "{{.NetworkSettings.Networks.cbr0.IPAddress}}"
         return self.run("inspect", "--format", field, name).strip()
+
+    def log(self, name: str) -> str:
+        """What a container has written, on both its outputs."""
+        return self.exec("sh", "-c", 'exec "$@" 2>&1', "sh", "podman", *_FLAGS, "logs", name)
 
     def exec(self, *argv: str) -> str:
         """A program in the node's namespaces."""

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image as the base's DaemonSet runs it: what it may do, and TCP to each kind of peer."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import pytest
+
+from fwd.lab import probes
+from fwd.lab.probes import Direction, Route
+from tests.deploy.rendering import BASE, rendered, run
+from tests.image.cluster import ImageLab, built
+from tests.image.kubelet import Pod, start
+from tests.netns.lab_support import wait_for
+
+NET_ADMIN: Final = 1 << 12
+SETS: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+FILTER: Final = "2"
+"""Of seccomp's modes: none, strict, filter."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageLab]:
+    with built(tmp_path_factory.mktemp("image")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def pods(lab: ImageLab) -> list[Pod]:
+    found = [start(machine, rendered(BASE)) for machine in lab.machines]
+    for pod in found:
+        wait_for(lambda pod=pod: pod.probe("readinessProbe") == 200)  # type: ignore[misc]
+    return found
+
+
+def status_of_threads(pod: Pod) -> dict[str, dict[str, str]]:
+    """Of all threads of all the container's processes, by their path in /proc."""
+    found = {}
+    for path, text in pod.files("root/proc/[0-9]*/task/*/status").items():
+        fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+        found[path] = fields
+    return found
+
+
+def decoded(mask: str) -> str:
+    return run("capsh", f"--decode={mask}").strip().partition("=")[2]
+
+
+def shown(threads: Mapping[str, Mapping[str, str]]) -> str:
+    lines = []
+    for path, fields in threads.items():
+        sets = " ".join(f"{name}={decoded(fields[name])}" for name in SETS)
+        lines.append(
+            f"{path.split('/')[-2]:>4} {fields['Name']:<16} {sets} "
+            f"NoNewPrivs={fields['NoNewPrivs']} Seccomp={fields['Seccomp']}"
+        )
+    return "\n".join(lines)
+
+
+def test_tcp_goes_between_two_containers_and_to_a_kernel_peer(
+    lab: ImageLab, pods: list[Pod]
+) -> None:
+    assert len(pods) == 2
+    (one, *others) = lab.plan.nodes
+    family = lab.plan.plans[0]
+    for other in others:
+        route = Route(
+            source=one.pods[0].namespace,
+            target=other.pods[0].namespace,
+            address=str(family.pod(other.index, 1).ip),
+            family=4,
+            mtu=lab.plan.pod_mtu,
+        )
+        wait_for(lambda route=route: probes.ping(route).received)  # type: ignore[misc]
+        for direction in Direction:
+            stream = probes.tcp(route, seconds=1, direction=direction)
+            assert stream.error is None, stream
+            print(f"{one.name} to {other.name} ({other.kind.value}) {direction.value}: {stream}")
+
+
+def test_every_thread_has_net_admin_and_nothing_else(pods: list[Pod]) -> None:
+    threads = status_of_threads(pods[0])
+    print(f"\n{shown(threads)}")
+    names = {fields["Name"] for fields in threads.values()}
+    assert "tini" in names
+    assert len(threads) > 2, "the agent's control thread and its workers"
+    for fields in threads.values():
+        for name in SETS:
+            assert int(fields[name], 16) & ~NET_ADMIN == 0, f"{name}: {decoded(fields[name])}"
+        assert fields["Seccomp"] == FILTER
+        assert fields["NoNewPrivs"] == "1"
+
+
+def test_it_writes_what_the_node_needs_and_its_root_is_read_only(pods: list[Pod]) -> None:
+    pod = pods[0]
+    root = pod.machine.root
+    assert "FLANNEL_SUBNET=10.244.1.1/24" in (root / "run/flannel/subnet.env").read_text()
+    conflist = json.loads((root / "etc/cni/net.d/10-flannel.conflist").read_text())
+    for plugin in conflist["plugins"]:
+        assert (root / "opt/cni/bin" / plugin["type"]).exists()
+    with pytest.raises(AssertionError, match="Read-only file system"):
+        pod.exec("touch", "/here")
+
+
+def test_the_memory_that_is_requested_is_what_it_takes(pods: list[Pod]) -> None:
+    statuses = pods[0].files("root/proc/[0-9]*/status").values()
+    kib = sum(
+        int(kib)
+        for text in statuses
+        for kib in re.findall(r"^RssAnon:\s+(\d+)", text, re.MULTILINE)
+    )
+    requested = pods[0].spec["containers"][0]["resources"]["requests"]["memory"]
+    print(f"RssAnon {kib / 1024:.1f} MiB, requested {requested}")
+    assert kib < int(requested.removesuffix("Mi")) * 1024
+
+
+def test_it_is_live_and_stops_when_told(pods: list[Pod]) -> None:
+    assert pods[1].probe("livenessProbe") == 200
+    pods[1].stop()
+    assert pods[1].probe("livenessProbe") == 0
