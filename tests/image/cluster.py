@@ -65,7 +65,7 @@ def _build(plan: Topology, state_dir: StateDir) -> None:
     there = building.control_plane(plan, state=there, state_dir=state_dir)
     router, _ = plan.api_address
     for node in plan.nodes:
-        building.wire(plan, node)
+        building.wire(plan, node, state_dir=state_dir)
         # By which an agent finds the underlay that is not told it.
         netns.apply(node.namespace, [steps.ip(f"route add default via {router}")])
     # By a plan of its own: in the whole one it would wait for agents that nobody has started.
