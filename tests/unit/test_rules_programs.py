@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running programs within limits, choosing among them, and keeping on when others interfere.
-
-Programs are scripts that print what the real ones would; PATH holds nothing else.
-"""
+"""Running programs within limits, and keeping on when others interfere."""
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,177 +11,16 @@ import pytest
 import uvloop
 
 from fwd.core.rules import Finding, Kind, Repair, Transaction, Wanted
-from fwd.model import IPV4, IPV6, ConfigError
-from fwd.node.rules import asnode, iptables, keeper, nftables, programs
-from fwd.node.rules.bridge import check_bridge_filter
-from fwd.node.rules.keeper import RuleKeeper, choose_engine
+from fwd.model import IPV4
+from fwd.node.rules import keeper
+from fwd.node.rules.keeper import RuleKeeper
 from fwd.node.rules.programs import LockHeldError, RuleError, run
-from tests.unit.rules_model import BOTH, CASES, NETWORKS, SUBNETS
+from tests.unit.rules_model import BOTH, NETWORKS, SUBNETS
+
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 SH = "/bin/sh"
 IPV4_ONLY = Wanted({IPV4: NETWORKS[IPV4]}, {IPV4: SUBNETS[IPV4]})
-NFT_VERSION = "iptables v1.8.9 (nf_tables)"
-HINT = "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT"
-
-Install = Callable[..., None]
-NewLoop = Callable[[], asyncio.AbstractEventLoop]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Makes programs that print this text, and all of their like that print nothing."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(programs, "_SBIN", str(tmp_path))
-
-    def make(*commands: str, version: str = NFT_VERSION, save: str = "", code: int = 0) -> None:
-        for command in commands:
-            for name, said in ((command, version), (f"{command}-save", save)):
-                (tmp_path / name).write_text(f"#!/bin/sh\necho '{said}'\nexit {code}\n")
-            (tmp_path / f"{command}-restore").write_text("#!/bin/sh\n")
-            for suffix in ("", "-save", "-restore"):
-                (tmp_path / f"{command}{suffix}").chmod(0o755)
-
-    return make
-
-
-async def chosen(families: Sequence[int] = (IPV4,)) -> str:
-    return (await choose_engine(nft=False, families=families)).name
-
-
-RULE = "*nat\n-A POSTROUTING -j KUBE\nCOMMIT"
-
-
-@pytest.mark.parametrize(
-    ("nft", "legacy", "name"),
-    [
-        ("", "", "iptables-nft"),
-        (HINT, RULE, "iptables-nft"),
-        (RULE, HINT, "iptables-legacy"),
-        (HINT, HINT, "iptables-nft"),
-        (RULE, RULE, "iptables-nft"),
-        ("", RULE, "iptables-legacy"),
-        (RULE, "", "iptables-nft"),
-    ],
-)
-async def test_the_back_end_is_what_the_node_uses(
-    install: Install, nft: str, legacy: str, name: str
-) -> None:
-    install("iptables-nft", save=nft)
-    install("iptables-legacy", save=legacy)
-    assert await chosen() == name
-
-
-async def test_legacy_tables_that_cannot_be_read_are_no_reason_to_take_nft(
-    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install("iptables-nft", save=RULE)
-    install("iptables-legacy", "ip6tables-legacy", code=1)
-    (tmp_path / "iptables-legacy").write_text("#!/bin/sh\necho v1.8.9\n")
-    names = tmp_path / "ip_tables_names"
-    monkeypatch.setattr(iptables, "LEGACY_TABLES", {IPV4: names, IPV6: tmp_path / "none"})
-    assert await chosen() == "iptables-nft", "the kernel does not know them"
-    names.write_text("nat\nfilter\n")
-    with pytest.raises(RuleError, match=r"\(nat, filter\).* needs CAP_NET_RAW"):
-        await chosen()
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("iptables", "iptables-legacy"),
-        ("/usr/local/sbin/ip6tables-save", "ip6tables-legacy-save"),
-    ],
-)
-def test_iptables_for_a_person_is_that_of_the_node(
-    install: Install, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
-) -> None:
-    install("iptables-nft", "ip6tables-nft")
-    install("iptables-legacy", "ip6tables-legacy", save=HINT)
-    became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda path, argv: became.append([Path(path).name, *argv]))
-    asnode.main([name, "-L"])
-    assert became == [[meant, meant, "-L"]]
-
-
-async def test_kubelets_hint_counts_in_either_family(install: Install) -> None:
-    install("iptables-nft", "ip6tables-nft", save=RULE)
-    install("iptables-legacy")
-    install("ip6tables-legacy", save=HINT)
-    assert await chosen() == "iptables-legacy"
-
-
-async def test_a_back_end_that_the_kernel_does_not_know_is_not_chosen(install: Install) -> None:
-    install("iptables-legacy")
-    install("iptables-nft", save="")
-    failing = Path(os.environ["PATH"]) / "iptables-nft-save"
-    failing.write_text("#!/bin/sh\nexit 1\n")
-    assert await chosen() == "iptables-legacy"
-
-
-@pytest.mark.parametrize(
-    ("version", "name"),
-    [(NFT_VERSION, "iptables-nft"), ("iptables v1.6.1", "iptables-legacy")],
-)
-async def test_a_plain_iptables_says_what_it_is(install: Install, version: str, name: str) -> None:
-    install("iptables", version=version)
-    assert await chosen() == name
-
-
-@pytest.mark.parametrize(
-    ("version", "modern"),
-    [("1.4.21", False), ("1.6.1", False), ("1.6.2", True), ("1.8", True), ("1.8.11", True)],
-)
-async def test_old_programs_neither_wait_nor_know_random_fully(
-    install: Install, version: str, *, modern: bool
-) -> None:
-    install("iptables", version=f"iptables v{version}")
-    (engine,) = await iptables.installed()
-    assert engine.modern is modern
-
-
-async def test_what_is_missing_is_said_in_one_line(install: Install) -> None:
-    with pytest.raises(ConfigError, match=r"^iptables is not installed, .*: install iptables, or"):
-        await chosen()
-    with pytest.raises(ConfigError, match=r"^nft is not installed, .*: install nftables, or"):
-        await choose_engine(nft=True, families=(IPV4,))
-    install("iptables-nft")
-    with pytest.raises(ConfigError, match=r"^ip6tables is not installed") as raised:
-        await chosen((IPV4, IPV6))
-    assert "\n" not in str(raised.value)
-
-
-async def test_without_rules_no_program_is_needed(install: Install) -> None:
-    engine = await choose_engine(nft=False, families=CASES["none"].families)
-    kept = RuleKeeper(engine, CASES["none"])
-    assert await kept.install() == await kept.check() == await kept.remove() == []
-    install("ip6tables-nft")
-    with pytest.raises(ConfigError, match=r"^iptables is not installed"):
-        await chosen()
-
-
-async def test_ip6tables_may_be_missing_where_ipv6_is_off(install: Install) -> None:
-    install("iptables-nft")
-    engine = await choose_engine(nft=False, families=IPV4_ONLY.families)
-    assert (await engine.plan(IPV4_ONLY, thorough=True)).findings
-    assert (await engine.plan_removal()).findings == ()
-
-
-async def test_what_is_not_installed_has_left_nothing_to_clean(install: Install) -> None:
-    assert await keeper.clean_all() == []
-    install("iptables-nft")
-    engine = await choose_engine(nft=False, families=(IPV4,))
-    assert await keeper.clean_others(engine) == []
-
-
-def test_the_bridge_module_is_asked_for_only_where_rules_need_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"^Failed to check br_netfilter: stat {tmp_path}/bridge"):
-        check_bridge_filter(IPV4_ONLY, directory=tmp_path)
-    check_bridge_filter(CASES["none"], directory=tmp_path)
-    (tmp_path / "bridge-nf-call-iptables").write_text("0\n")
-    check_bridge_filter(IPV4_ONLY, directory=tmp_path)
-    with pytest.raises(ConfigError, match="bridge-nf-call-ip6tables: no such file"):
-        check_bridge_filter(BOTH, directory=tmp_path)
-
 
 LOOPS = pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
 
@@ -307,12 +143,3 @@ async def test_a_dry_run_changes_nothing() -> None:
     engine = Others(times=1)
     assert len(await RuleKeeper(engine, BOTH).remove(dry_run=True)) == 1
     assert engine.applied == 0
-
-
-async def test_nft_is_asked_what_it_knows(install: Install) -> None:
-    install("nft", code=1)
-    engine = await nftables.choose()
-    assert (engine.random_fully, engine.comments) == (False, False)
-    install("nft")
-    engine = await nftables.choose()
-    assert (engine.random_fully, engine.comments) == (True, True)
