@@ -8,10 +8,11 @@ Theory of operation.  Each part (masquerade, forward) is a chain of ours and one
 built-in chain.  Our own chain is replaced as a whole if it differs at all: restore flushes a user's
 chain that is named with a colon, and within one table everything takes effect together, so that
 there is no moment with half of it.  In the built-in chain we touch only what is ours.  There the
-jump is right if it is there exactly once, *wherever* it is: flannel appends it, others append
-theirs after it or insert them before, and agents that each insisted on a place of their own would
-fight for ever.  The rules are made for that: what kube-proxy masquerades is marked, and who accepts
-before us accepts.  What else in the built-in chain has our comment is an earlier flannel's.
+jump is right if it is there exactly once, behind the rules that it was behind when it was last
+seen: flannel appends it, others append theirs after it or insert them before, and agents that each
+insisted on a place of their own would fight for ever.  One that has come before rules that it was
+behind has been moved, and is appended again; how often, the caller limits.  What else in the
+built-in chain has our comment is an earlier flannel's.
 """
 
 import re
@@ -109,13 +110,19 @@ def parse(text: str) -> dict[str, dict[str, list[str]]]:
 
 
 def plan(
-    part: Part, rules: Sequence[str], chains: Chains, *, direct: Container[str], where: str
+    part: Part,
+    rules: Sequence[str],
+    chains: Chains,
+    *,
+    direct: Container[str],
+    where: str,
+    behind: Container[str] = (),
 ) -> tuple[list[Finding], list[str]]:
     """What is wrong with a part, and the lines for its table that put it right in one commit.
 
     Without rules the part is not to be: then chains must be all of the table, as any may jump to
     ours.  direct: rules of the built-in chain that v0.11 wrote (direct_rules).  where: program and
-    table, for the findings.
+    table, for the findings.  behind: the rules that the jump has to be behind (ahead_of_jump).
     """
     findings, lines = [], []
     for chain, kind, rule in _unwelcome(part, chains, wanted=bool(rules), direct=direct):
@@ -135,7 +142,25 @@ def plan(
     if part.jump not in chains.get(part.builtin, ()):
         findings.append(Finding(f"{where} {part.builtin}", Kind.MISSING, part.jump))
         lines.append(f"-A {part.builtin} {part.jump}")
+    elif was_moved(part, chains, behind=behind):
+        findings.append(Finding(f"{where} {part.builtin}", Kind.MISPLACED, part.jump))
+        lines += [f"-D {part.builtin} {part.jump}", f"-A {part.builtin} {part.jump}"]
     return findings, lines
+
+
+def ahead_of_jump(part: Part, chains: Chains) -> frozenset[str]:
+    """Others' rules that come before our jump; none where there is no jump."""
+    rules = list(chains.get(part.builtin, ()))
+    return frozenset(rules[: rules.index(part.jump)] if part.jump in rules else ())
+
+
+def was_moved(part: Part, chains: Chains, *, behind: Container[str]) -> bool:
+    """Whether the one jump that is there has come before a rule that it has to be behind."""
+    rules = list(chains.get(part.builtin, ()))
+    if rules.count(part.jump) != 1:
+        return False
+    ahead = ahead_of_jump(part, chains)
+    return any(rule in behind and rule not in ahead for rule in rules)
 
 
 def _unwelcome(

@@ -17,7 +17,7 @@ from fwd.node.rules import iptables as node_iptables
 from fwd.node.rules.programs import LockHeldError
 from tests.netns.names import own
 from tests.netns.rules_support import BACK_ENDS, Node, golden, namespace, restore
-from tests.unit.rules_model import BOTH, Table, disturbed, installed, rules_of, twin
+from tests.unit.rules_model import BOTH, OTHERS, Table, disturbed, installed, rules_of, twin
 
 pytestmark = pytest.mark.netns
 
@@ -79,6 +79,33 @@ def test_a_jump_is_left_where_others_put_it(node: Node, engine: str, part: iptab
         assert node.dump(engine) == before
 
 
+@pytest.mark.parametrize("part", iptables.PARTS, ids=lambda part: part.table)
+@pytest.mark.parametrize("engine", BACK_ENDS)
+def test_a_jump_that_is_moved_is_put_back_but_not_for_ever(
+    node: Node, engine: str, part: iptables.Part
+) -> None:
+    def change(*lines: str) -> None:
+        restore(node, engine, iptables.payload({part.table: lines}))
+
+    move = (f"-D {part.builtin} {part.jump}", f"-I {part.builtin} 1 {part.jump}")
+    change(*(f"-A {part.builtin} -s 10.9.{number}.0/24 -j ACCEPT" for number in range(2)))
+    kept = node.keeper(engine)
+    kept.install()
+    change(f"-A {part.builtin} -j ACCEPT")
+    assert kept.check() == []
+    change(f"-D {part.builtin} -j ACCEPT")
+    right = node.dump(engine)
+    for _ in range(node_iptables._MOVES):
+        change(*move)
+        assert node.dump(engine) != right
+        assert kinds(kept.check()) == {Kind.MISPLACED}
+        assert node.dump(engine) == right
+    change(*move)
+    moved = node.dump(engine)
+    assert kept.check() == []
+    assert node.dump(engine) == moved != right
+
+
 def in_kernel(node: Node, engine: str, part: iptables.Part, table: Table) -> None:
     """Makes a table just this."""
     lines = [f":{chain} - [0:0]" for chain in table if chain != part.builtin]
@@ -111,8 +138,9 @@ def test_any_disturbance_is_repaired_as_the_model_says(
     back_end = engine.removeprefix("iptables-")
     dump = node.run(f"iptables-{back_end}", "-t", part.table, "-S")
     listed = iptables.parse(dump)[""]
-    assert {chain: listed[chain] for chain in table | {part.chain: []}} == twin(part, table)
-    assert bool(found) == (table != twin(part, table))
+    right = twin(part, table, behind=[OTHERS[0]])
+    assert {chain: listed[chain] for chain in table | {part.chain: []}} == right
+    assert bool(found) == (table != right)
     assert kept.check() == []
 
 

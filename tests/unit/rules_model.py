@@ -126,8 +126,11 @@ def whole_v0_11(part: Part, table: Table) -> tuple[str, ...]:
     return V0_11 if set(V0_11) <= set(table[part.builtin]) else ()
 
 
-def twin(part: Part, table: Table) -> Table:
-    """What a repair must leave, said in the plainest way: others' rules, and ours."""
+def twin(part: Part, table: Table, *, behind: Sequence[str] = ()) -> Table:
+    """What a repair must leave, said in the plainest way: others' rules, and ours.
+
+    behind: what the jump was behind before.
+    """
     builtin = [
         rule
         for rule in table[part.builtin]
@@ -138,7 +141,8 @@ def twin(part: Part, table: Table) -> Table:
     else:  # the last one stays, where it is among the others
         at = len(table[part.builtin]) - 1 - table[part.builtin][::-1].index(part.jump)
         before = [rule for rule in table[part.builtin][:at] if rule in builtin]
-        builtin.insert(len(before), part.jump)
+        moved = any(rule in behind and rule not in before for rule in builtin)
+        builtin.insert(len(builtin) if moved else len(before), part.jump)
     return table | {part.builtin: builtin, part.chain: rules_of(part)}
 
 

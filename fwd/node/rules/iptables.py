@@ -13,6 +13,7 @@ begins or ends the rules' life reads iptables-save, which makes no table that is
 """
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Self
 from msgspec import Struct
 
 from fwd.core import iptables as text
+from fwd.core.backoff import Allowance
 from fwd.core.rules import FAMILIES, Finding, Repair, Transaction, Wanted
 from fwd.model import IPV4, IPV6, ConfigError
 from fwd.node.rules.programs import LOCK_SECONDS, Done, LockHeldError, RuleError, find, run
@@ -37,6 +39,10 @@ LEGACY_TABLES = {
 _NO_CHAIN = 1
 _RESOURCE_PROBLEM = 4
 """Exit codes (include/xtables.h); the latter is the lock's, among others."""
+_MOVES = 5
+_MOVE_SECONDS = 300.0
+"""So often a jump is put back behind others' rules, and then once in so many seconds: who wants it
+elsewhere shall have it rather than be fought with."""
 _MODERN = (1, 6, 2)
 """Since then restore waits for the lock, and MASQUERADE knows --random-fully (flannel spec 7.2)."""
 _HINT = re.compile(r"^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY) ", re.MULTILINE)
@@ -67,6 +73,9 @@ class Iptables:
         self.back_end = back_end
         self.programs = programs
         self.modern = version >= _MODERN
+        self._behind: dict[tuple[int, text.Part], frozenset[str]] = {}
+        """Others' rules that each jump was behind when all was right."""
+        self._moves = Allowance(burst=_MOVES, seconds=_MOVE_SECONDS)
 
     @property
     def _wait(self) -> list[str]:
@@ -111,17 +120,31 @@ class Iptables:
         for part in text.PARTS:
             if not rules[part] and part.table not in tables:
                 continue
+            chains = tables.get(part.table, {})
             wrong, repair = text.plan(
                 part,
                 rules[part],
-                tables.get(part.table, {}),
+                chains,
                 direct=direct[part.table],
                 where=f"{COMMANDS[family]}-{self.back_end} {part.table}",
+                behind=self._to_be_behind(family, part, chains),
             )
+            if not wrong:
+                self._behind[family, part] = text.ahead_of_jump(part, chains)
             findings += wrong
             if repair:
                 lines[part.table] = repair
         return findings, lines
+
+    def _to_be_behind(self, family: int, part: text.Part, chains: text.Chains) -> frozenset[str]:
+        """What a jump has to be behind: nothing, once somebody has moved it too often."""
+        behind = self._behind.get((family, part), frozenset())
+        if text.was_moved(part, chains, behind=behind):
+            now = time.monotonic()
+            if self._moves.wait(now):
+                return frozenset()
+            self._moves.take(now)
+        return behind
 
     async def plan_removal(self) -> Repair:
         """All that is ours, in both families."""
