@@ -3,14 +3,18 @@
 
 Its CNI network back end runs the list in the node's directory.  Nothing outlives `Podman.close`,
 whatever podman has left: not a process, as they are in a pid namespace, nor a file, as they are on
-file systems of this mount namespace; cgroups are removed.  The image is Debian's minbase, made once
-and kept in build/.
+file systems of this mount namespace; cgroups are removed.  The image is this machine's perl and
+what that needs, so that making one takes no mirror and no minute.
 """
 
 import contextlib
+import functools
+import io
 import os
+import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,13 +22,17 @@ from typing import Final
 import pytest
 
 from fwd.lab import cni, netns
-from tests.netns.lab_support import ROOT, wait_for
+from tests.netns.lab_support import wait_for
 
-NEEDED: Final = ("podman", "runc", "debootstrap")
-IMAGE: Final = "minbase"
-_TARBALL: Final = ROOT / "build/podman/base.tar"
-_BUILD_LIMIT: Final = 300.0  # seconds; 30 with a fast mirror
-_LIMIT: Final = 60.0  # for one podman command; most take under one
+NEEDED: Final = ("podman", "runc", "perl")
+IMAGE: Final = "perl"
+_LIMIT: Final = 60.0  # seconds for one podman command; most take under one
+
+# All files of a perl that has opened its sockets' module.
+_FILES: Final = """
+use IO::Socket::INET;
+print "$_\n" for $^X, values %INC, @DynaLoader::dl_shared_objects;
+"""
 
 _FLAGS: Final = (
     *("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "overlay"),
@@ -45,17 +53,22 @@ def require_podman() -> None:
         pytest.skip(reason)
 
 
-def image() -> Path:
-    """A tar file of Debian's smallest root file system, built if there is none yet."""
-    done = subprocess.run(
-        [ROOT / "deploy/make-base", _TARBALL],
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_LIMIT,
-        check=False,
-    )
-    assert done.returncode == 0, f"make-base: {done.stderr}"
-    return _TARBALL
+@functools.cache
+def image() -> bytes:
+    """A tar file with perl, IO::Socket::INET and the libraries of both."""
+    files = _output("perl", "-e", _FILES).split()
+    linked = "".join(_output("ldd", path) for path in files if not path.endswith(".pm"))
+    files += re.findall(r"(/\S+) \(0x", linked)
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", dereference=True) as tar:
+        for path in sorted(set(files)):
+            tar.add(path)
+    return made.getvalue()
+
+
+def _output(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=_LIMIT, check=True)
+    return done.stdout
 
 
 class Podman:
@@ -84,13 +97,13 @@ class Podman:
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
         (self._inside,) = children.read_text().split()
         if archive is None:
-            self.run("import", "--quiet", str(image()), IMAGE)
+            self.run("import", "--quiet", "-", IMAGE, stdin=image())
         else:
             self.run("load", "--quiet", "--input", str(archive))
 
-    def run(self, *words: str) -> str:
+    def run(self, *words: str, stdin: bytes = b"") -> str:
         """One podman command; what it prints."""
-        return self.exec("podman", *_FLAGS, *words)
+        return self.exec("podman", *_FLAGS, *words, stdin=stdin)
 
     def start(self, name: str, *command: str, options: tuple[str, ...] = ()) -> None:
         """A container in the background."""
@@ -106,18 +119,19 @@ class Podman:
         """What a container has written, on both its outputs."""
         return self.exec("sh", "-c", 'exec "$@" 2>&1', "sh", "podman", *_FLAGS, "logs", name)
 
-    def exec(self, *argv: str) -> str:
+    def exec(self, *argv: str, stdin: bytes = b"") -> str:
         """A program in the node's namespaces."""
         done = subprocess.run(
             ["nsenter", "--target", self._inside, "--mount", "--net", "--pid", *argv],
             env=dict(os.environ) | {"CONTAINERS_CONF": str(self._conf)},
+            input=stdin,
             capture_output=True,
-            text=True,
             timeout=_LIMIT,
             check=False,
         )
-        assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout}{done.stderr}"
-        return done.stdout
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == 0, f"{' '.join(argv)}: {out}{err}"
+        return out
 
     def close(self) -> None:
         """Ends all that runs there."""

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rendered list run by a real container runtime: podman's CNI back end, on three fwd nodes.
-
-The first run makes the image, which takes a minute and a Debian mirror.
-"""
+"""A rendered list run by a real container runtime: podman's CNI back end, on three fwd nodes."""
 
 import itertools
 import subprocess
@@ -20,7 +17,7 @@ from tests.netns.sockets import udp_in
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
-# minbase has a perl.  Answers with its name and who asked.
+# Answers with its name and who asked.
 SERVER = """
 $s = IO::Socket::INET->new(Proto => "udp", LocalPort => $ARGV[1]) or die;
 while (defined($asker = $s->recv($_, 100))) {
