@@ -3,7 +3,7 @@
 
 Theory of operation.  Everything that can make the agent act is an event in one queue: a source's
 snapshot or trouble, a hint that links changed, a tick a second.  One loop takes them out, one at a
-time, so that no two of them ever change the forwarder together.
+time, so that no two of them ever change what is forwarded together.
 
 Before the first packet flows, any error ends the program with one line.  Afterwards none does: the
 agent says what is wrong once, keeps the last good table and goes on.  What was in force is saved,
@@ -13,6 +13,7 @@ so that the next start forwards before it has talked to anyone; the source then 
 import asyncio
 import gc
 import time
+from collections import Counter
 from contextlib import AsyncExitStack, closing
 from enum import Enum, auto
 from typing import NoReturn
@@ -21,12 +22,14 @@ import uvloop
 
 from fwd.config import RunConfig, load_netconf, shown
 from fwd.core.netconf import NetConf
-from fwd.model import IPV6, ConfigError, FwdError, Lease, OwnLease, Refusal, Snapshot, Trouble
-from fwd.node.forwarder import Forwarder, reason
+from fwd.model import ConfigError, FwdError, Refusal, Snapshot, Trouble
+from fwd.node.forwarder import reason
+from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import HostSetup
 from fwd.node.linkwatch import LinkWatch
 from fwd.node.rundir import RunDir
 from fwd.node.savedstate import SavedState
+from fwd.node.saver import Saver
 from fwd.ops import log
 from fwd.ops.gather import gather
 from fwd.ops.health import Health
@@ -39,8 +42,6 @@ from fwd.sources.base import LeaseSource
 from fwd.sources.choice import make_source
 
 TICK_SECONDS = 1.0
-SAVE_SECONDS = 1.0
-"""From a change to the disk: changes come in bursts."""
 
 
 class Hint(Enum):
@@ -68,10 +69,12 @@ class Agent:
         self._run_dir = run_dir
         self._health = health
         self._events: asyncio.Queue[Snapshot | Trouble | Hint] = asyncio.Queue(maxsize=16)
-        self._forwarder = Forwarder(config, conf, run_dir, all_or_nothing=source.all_or_nothing)
+        self._forwarding = Forwarding(config, conf, run_dir, all_or_nothing=source.all_or_nothing)
         self._host = HostSetup(config, conf, run_dir)
-        self._saved = _saved_state(config, conf, run_dir)
-        self._unsaved = asyncio.Event()
+        self._saver = Saver(
+            _saved_state(config, conf, run_dir),
+            look=lambda: (self._forwarding.own, self._forwarding.book.leases),
+        )
         self._reporter = Reporter()
         self._refusals = RefusalLog()
         self._refused: tuple[Refusal, ...] = ()
@@ -87,31 +90,31 @@ class Agent:
             await stack.enter_async_context(self._source)
             if not begun:
                 await self._begin_from_source()
-            stack.callback(self._forwarder.close)
+            stack.callback(self._forwarding.close)
             links = stack.enter_context(closing(LinkWatch()))
             stack.enter_context(closing(await StatusServer.open(self._run_dir.path, self._gather)))
-            self._forwarder.tell_forwarding(leases_of="saved state" if begun else "source")
-            self._source.announce(self._forwarder.station.lease)
+            self._forwarding.tell_forwarding(leases_of="saved state" if begun else "source")
+            self._source.announce(self._forwarding.leases)
             self._report()
-            self._host.want(self._forwarder.subnet_env)
+            self._host.want(self._forwarding.subnet_env)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._host.keep())
             tasks.create_task(self._tell_ready())
             tasks.create_task(self._feed_source())
             tasks.create_task(self._feed_links(links))
             tasks.create_task(self._feed_ticks())
-            tasks.create_task(self._keep_saved())
+            tasks.create_task(self._saver.keep())
             _settle_memory()
             while True:
                 await self._handle(await self._events.get())
 
     async def _begin_from_saved(self) -> bool:
         """Forwards by the saved leases, if there are any that can be used."""
-        saved = None if self._saved is None else self._saved.load()
+        saved = self._saver.load()
         if saved is None:
             return False
         try:
-            await self._forwarder.begin(saved.own, saved.leases)
+            await self._forwarding.begin(saved.own, saved.leases)
         except FwdError as error:
             log.warning("saved-state-unused", error=str(error))
             return False
@@ -120,7 +123,7 @@ class Agent:
     async def _begin_from_source(self) -> None:
         first = await self._source.first()
         try:
-            await self._forwarder.begin(first.own, first.leases)
+            await self._forwarding.begin(first.own, first.leases)
         except ConfigError as error:
             raise ConfigError(self._about(str(error))) from error
         self._note(first)
@@ -157,52 +160,51 @@ class Agent:
                     self._keep(event.text)
                 case Hint.LINKS:
                     await self._follow_underlay()
-                    await self._forwarder.look_after_links()
+                    await self._forwarding.look_after_links()
                 case Hint.TICK:
-                    if self._forwarder.underlay_trouble is not None:
+                    if self._forwarding.underlay_trouble is not None:
                         await self._follow_underlay()
-                    await self._forwarder.look_after_tunnel()
+                    await self._forwarding.look_after_tunnels()
                     self._report()
         except OSError as error:
             log.warning("failed", error=error.strerror or error)
-        self._host.want(self._forwarder.subnet_env)
+        self._host.want(self._forwarding.subnet_env)
 
     async def _follow_underlay(self) -> None:
         """Peers learn at once where this node is now."""
-        before = self._forwarder.station
+        leases, addresses = self._forwarding.leases, self._forwarding.addresses
         try:
-            await self._forwarder.follow_underlay()
+            await self._forwarding.follow_underlay()
         finally:
-            after = self._forwarder.station
-            if after.underlay.address != before.underlay.address:
+            if self._forwarding.addresses != addresses:
                 self._source.reconnect()
-            if after.lease != before.lease:
-                self._source.announce(after.lease)
+            if self._forwarding.leases != leases:
+                self._source.announce(self._forwarding.leases)
 
     async def _on_snapshot(self, snapshot: Snapshot) -> None:
-        before = self._forwarder.station.lease
+        before = self._forwarding.leases
         try:
-            await self._forwarder.take(snapshot.own, snapshot.leases)
+            await self._forwarding.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
             self._keep(self._about(reason(error)))
             return
         if self._trouble is not None:
-            log.info("leases-good-again", leases=len(self._forwarder.book))
+            log.info("leases-good-again", leases=len(self._forwarding.book))
             self._trouble = None
         self._note(snapshot)
-        if self._forwarder.station.lease != before:
-            self._source.announce(self._forwarder.station.lease)
+        if self._forwarding.leases != before:
+            self._source.announce(self._forwarding.leases)
 
     def _note(self, snapshot: Snapshot) -> None:
         """These leases are in force."""
-        self._refused = snapshot.refused + self._forwarder.book.refused
+        self._refused = snapshot.refused + self._forwarding.book.refused
         self._refusals.tell(self._refused)
-        self._unsaved.set()
+        self._saver.changed()
 
     def _keep(self, text: str) -> None:
         """The source's last word cannot be in force."""
         if text != self._trouble:
-            log.warning("leases-refused", error=text, kept=len(self._forwarder.book))
+            log.warning("leases-refused", error=text, kept=len(self._forwarding.book))
         self._trouble = text
 
     def _about(self, text: str) -> str:
@@ -210,41 +212,20 @@ class Agent:
         where = self._config.static_leases
         return text if where is None else f"{where}: {text}"
 
-    async def _keep_saved(self) -> NoReturn:
-        """Apart from the events, and in a thread: leases must not wait for a disk.
-
-        At the end what is not saved yet is saved at once.
-        """
-        try:
-            while True:
-                await self._unsaved.wait()
-                await asyncio.sleep(SAVE_SECONDS)
-                self._unsaved.clear()
-                await asyncio.to_thread(
-                    self._save, self._forwarder.own, self._forwarder.book.leases
-                )
-        finally:
-            self._save(self._forwarder.own, self._forwarder.book.leases)
-
-    def _save(self, own: OwnLease, leases: tuple[Lease, ...]) -> None:
-        try:
-            if self._saved is not None:
-                self._saved.save(own, leases)
-        except OSError as error:
-            log.warning("saved-state", error=f"cannot save: {error.strerror or error}")
-
     def _report(self) -> None:
-        tunnel = self._forwarder.tunnel
-        if tunnel.plane is not None:
-            self._reporter.offloads(tunnel.plane.wanted, tunnel.plane.offloads)
-        self._reporter.drops(tunnel.counters(), now=time.monotonic())
+        drops: Counter[str] = Counter()
+        for tunnel in self._forwarding.tunnels:
+            if tunnel.plane is not None:
+                self._reporter.offloads(tunnel.plane.wanted, tunnel.plane.offloads)
+            drops.update(tunnel.counters())
+        self._reporter.drops(drops, now=time.monotonic())
 
     def _gather(self) -> Status:
         return gather(
-            self._forwarder,
+            self._forwarding,
             host=self._host.state(),
             source_check=self._config.source_check,
-            trouble=self._trouble or self._forwarder.underlay_trouble,
+            trouble=self._trouble or self._forwarding.underlay_trouble,
             source=self._source.state(),
             refused=self._refused,
         )
@@ -268,10 +249,6 @@ def _settle_memory() -> None:
 async def run(config: RunConfig) -> NoReturn:
     """`fwd run`.  Ends only by an error or by being cancelled."""
     conf = load_netconf(config.net_config_path)
-    if IPV6 in conf.networks:
-        raise ConfigError(
-            f"{config.net_config_path}: EnableIPv6: this version carries IPv4 only, set it to false"
-        )
     log.info("settings", **shown(config))
     for note in config.notes:
         log.warning("environment-ignored", error=note)

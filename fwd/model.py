@@ -56,6 +56,11 @@ class OwnLease(Struct, frozen=True):
     """An operator's choice of the underlay interface by its address; it beats --public-ip."""
     vtep_mac: bytes | None = None
 
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.subnet.version
+
 
 class Peer(Struct, frozen=True):
     """A VTEP to send to: outer destination address, inner destination MAC."""
@@ -95,7 +100,8 @@ class Snapshot(Struct, frozen=True):
     a source that lost sight of the cluster for a while needs no care of its own.
     """
 
-    own: OwnLease
+    own: tuple[OwnLease, ...]
+    """This node's, at most one a family."""
     leases: tuple[Lease, ...] = ()
     refused: tuple[Refusal, ...] = ()
 

@@ -21,7 +21,8 @@ from fwd.ops import log
 class DirectRoutes:
     """Those of one family.  One call at a time."""
 
-    def __init__(self, *, enabled: bool) -> None:
+    def __init__(self, family: int, *, enabled: bool) -> None:
+        self._family = family
         self._enabled = enabled
         self._stale = True
         """Whether the kernel may have others than we want; without DirectRouting: an earlier
@@ -29,26 +30,26 @@ class DirectRoutes:
         self._trouble: str | None = None
         self.count = 0
 
-    async def withdraw(self, leases: Iterable[Lease], *, family: int) -> None:
+    async def withdraw(self, leases: Iterable[Lease]) -> None:
         """Removes the routes of all but these peers, before the table forgets them."""
         if self.count:
             kept = {lease.subnet for lease in leases}
-            await self._guarded(lambda: self._remove_all_but(kept, family=family))
+            await self._guarded(lambda: self._remove_all_but(kept))
 
-    async def follow(self, leases: Iterable[Lease], *, family: int) -> None:
+    async def follow(self, leases: Iterable[Lease]) -> None:
         """Asks the kernel which of these peers are on-link now, and makes the routes so."""
         if self._enabled or self._stale:
-            there = tuple(lease for lease in leases if lease.family == family)
-            self._stale = not await self._guarded(lambda: self._apply(there, family=family))
+            there = tuple(leases)
+            self._stale = not await self._guarded(lambda: self._apply(there))
 
     def doubt(self) -> None:
         """Something has changed that may matter: look_again() has work to do."""
         self._stale = self._stale or self._enabled
 
-    async def look_again(self, leases: Iterable[Lease], *, family: int) -> None:
+    async def look_again(self, leases: Iterable[Lease]) -> None:
         """follow(), if it was doubted; called seldom enough to join what changes in a burst."""
         if self._stale:
-            await self.follow(leases, family=family)
+            await self.follow(leases)
 
     async def _guarded(self, work: Callable[[], str | None]) -> bool:
         try:
@@ -62,16 +63,17 @@ class DirectRoutes:
         self._trouble = trouble
         return trouble is None
 
-    def _remove_all_but(self, kept: set[Network], *, family: int) -> None:
-        held = [route for route in routetable.held(family) if not route.blackhole]
+    def _remove_all_but(self, kept: set[Network]) -> None:
+        held = [route for route in routetable.held(self._family) if not route.blackhole]
         routetable.remove(route for route in held if route.prefix not in kept)
 
-    def _apply(self, leases: tuple[Lease, ...], *, family: int) -> str | None:
+    def _apply(self, leases: tuple[Lease, ...]) -> str | None:
         on_link = routetable.on_link(one.public_ip for one in leases) if self._enabled else set()
-        wanted = wanted_routes(leases, family=family, on_link=on_link)
-        there = {route.prefix: route for route in routetable.held(family) if not route.blackhole}
+        wanted = wanted_routes(leases, family=self._family, on_link=on_link)
+        held = routetable.held(self._family)
+        there = {route.prefix: route for route in held if not route.blackhole}
         todo = changes(wanted, {prefix: route.via for prefix, route in there.items()})
-        flannels = _of_flannel(leases, family=family)
+        flannels = _of_flannel(leases, family=self._family)
         routetable.remove([*(there[prefix] for prefix in todo.removed), *flannels])
         refused = routetable.put(todo.added)
         self.count = len(wanted) - len(refused)

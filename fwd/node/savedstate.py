@@ -23,7 +23,7 @@ from fwd.ops import log
 
 FILE_NAME = "leases.saved"
 SET_ASIDE = ".set-aside"
-_HEADER = b"fwd leases 1\n"
+_HEADER = b"fwd leases 2\n"
 """Another layout takes another number."""
 _CHECK_BYTES = 4
 
@@ -36,13 +36,17 @@ class _Lease(Struct, frozen=True, array_like=True):
     vtep_mac: bytes
 
 
+class _Own(Struct, frozen=True, array_like=True):
+    subnet: str
+    public_ip: str | None
+    underlay_ip: str | None
+
+
 class _State(Struct, frozen=True, array_like=True):
     node: str
     networks: tuple[str, ...]
     vni: int
-    subnet: str
-    public_ip: str | None
-    underlay_ip: str | None
+    own: tuple[_Own, ...]
     leases: tuple[_Lease, ...]
 
 
@@ -53,7 +57,7 @@ _decoder = msgspec.msgpack.Decoder(_State)
 class SavedState:
     """The file, for one cluster network.
 
-    This node's MAC is not in it: `rundir` remembers that, and the device or the Node may know
+    This node's MACs are not in it: `rundir` remembers them, and the device or the Node may know
     better.
     """
 
@@ -85,18 +89,16 @@ class SavedState:
         self._written = content
         return snapshot
 
-    def save(self, own: OwnLease, leases: tuple[Lease, ...]) -> None:
+    def save(self, own: tuple[OwnLease, ...], leases: tuple[Lease, ...]) -> None:
         """Replaces the file, unless it says the same already.  Raises OSError.
 
         Of two threads the one that comes second waits, and its word is the last.
         """
         state = _State(
-            node=own.node,
+            node=own[0].node,
             networks=self._networks,
             vni=self._vni,
-            subnet=str(own.subnet),
-            public_ip=None if own.public_ip is None else str(own.public_ip),
-            underlay_ip=None if own.underlay_ip is None else str(own.underlay_ip),
+            own=tuple(map(_pack_own, own)),
             leases=tuple(map(_pack, leases)),
         )
         body = _encoder.encode(state)
@@ -124,12 +126,7 @@ class SavedState:
             raise ValueError(f"it is of network {networks}, this is {', '.join(self._networks)}")
         if state.vni != self._vni:
             raise ValueError(f"it is of VNI {state.vni}, and this is {self._vni}")
-        own = OwnLease(
-            node=state.node,
-            subnet=ip_network(state.subnet),
-            public_ip=_address(state.public_ip),
-            underlay_ip=_address(state.underlay_ip),
-        )
+        own = tuple(_unpack_own(one, state.node) for one in state.own)
         return Snapshot(own=own, leases=tuple(_unpack(one, self._vni) for one in state.leases))
 
     def _set_aside(self, reason: str) -> None:
@@ -137,6 +134,23 @@ class SavedState:
         log.warning("saved-state-set-aside", file=self._path, renamed_to=aside.name, reason=reason)
         with suppress(OSError):
             self._path.rename(aside)
+
+
+def _pack_own(own: OwnLease) -> _Own:
+    return _Own(
+        subnet=str(own.subnet),
+        public_ip=None if own.public_ip is None else str(own.public_ip),
+        underlay_ip=None if own.underlay_ip is None else str(own.underlay_ip),
+    )
+
+
+def _unpack_own(packed: _Own, node: str) -> OwnLease:
+    return OwnLease(
+        node=node,
+        subnet=ip_network(packed.subnet),
+        public_ip=_address(packed.public_ip),
+        underlay_ip=_address(packed.underlay_ip),
+    )
 
 
 def _pack(lease: Lease) -> _Lease:

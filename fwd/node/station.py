@@ -15,7 +15,7 @@ from fwd.config import RunConfig
 from fwd.core.identity import MacMemory, choose_mac
 from fwd.core.netconf import NetConf
 from fwd.core.text import format_mac
-from fwd.model import IPV4, Address, ConfigError, Lease, OwnLease
+from fwd.model import IPV4, Address, Lease, OwnLease
 from fwd.node import netlink, underlay
 from fwd.node.rundir import RunDir
 from fwd.ops import log
@@ -33,13 +33,8 @@ class Station(Struct, frozen=True):
 
 async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir: RunDir) -> Station:
     """Where this node stands; looks, and notes the MAC.  Raises FwdError or OSError."""
-    family = own.subnet.version
-    if family not in conf.networks:
-        raise ConfigError(
-            f"node {own.node}: subnet {own.subnet}: IPv{family} is not enabled in net-conf.json"
-        )
     selected = await asyncio.to_thread(underlay.choose, _selection(own, config))
-    mac = await _settle_mac(own, conf.backend.device(family), run_dir)
+    mac = await _settle_mac(own, conf.backend.device(own.family), run_dir)
     return _station(replace(own, vtep_mac=mac), selected, config, conf)
 
 
@@ -53,9 +48,29 @@ async def follow_underlay(
     return _station(replace(own, vtep_mac=station.lease.vtep_mac), now, config, conf)
 
 
+def tell_station(event: str, station: Station, config: RunConfig) -> None:
+    """Says where this node is now."""
+    lease, link = station.lease, station.underlay
+    log.info(
+        event,
+        node=lease.node,
+        subnet=lease.subnet,
+        public_ip=lease.public_ip,
+        interface=link.name,
+        address=link.address,
+        mtu=link.mtu,
+    )
+    flag, given = _flag(lease.family, config)
+    if given not in (None, lease.public_ip):
+        log.warning(
+            "public-ip-differs",
+            text=f"{flag} is {given}, but peers send to {lease.public_ip}, as the own lease says",
+        )
+
+
 def _selection(own: OwnLease, config: RunConfig) -> underlay.Selection:
     return underlay.Selection(
-        family=own.subnet.version,
+        family=own.family,
         interfaces=config.iface,
         patterns=config.iface_regex,
         can_reach=config.iface_can_reach,
@@ -66,14 +81,20 @@ def _selection(own: OwnLease, config: RunConfig) -> underlay.Selection:
 
 def _public_ip(own: OwnLease, config: RunConfig) -> Address | None:
     """The operator's word: the Node's annotation before the flag."""
-    given = config.public_ip if own.subnet.version == IPV4 else config.public_ipv6
-    return own.underlay_ip or given
+    return own.underlay_ip or _flag(own.family, config)[1]
+
+
+def _flag(family: int, config: RunConfig) -> tuple[str, Address | None]:
+    """Name and value of the flag that says where peers shall send."""
+    if family == IPV4:
+        return "--public-ip", config.public_ip
+    return "--public-ipv6", config.public_ipv6
 
 
 def _station(own: OwnLease, link: underlay.Underlay, config: RunConfig, conf: NetConf) -> Station:
     """What follows from the own lease, its MAC settled, and the underlay."""
     assert own.vtep_mac is not None
-    backend, family = conf.backend, own.subnet.version
+    backend, family = conf.backend, own.family
     device, mtu = backend.device(family), backend.device_mtu(family, link.mtu)
     return Station(
         lease=Lease(

@@ -7,6 +7,7 @@ from fwd.config import version
 from fwd.core.text import format_mac
 from fwd.model import Refusal, SourceState
 from fwd.node.forwarder import Forwarder
+from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import PartState
 from fwd.ops.report import drop_reasons
 from fwd.ops.status import (
@@ -17,12 +18,13 @@ from fwd.ops.status import (
     RefusalStatus,
     SourceStatus,
     Status,
+    TunnelStatus,
 )
 from fwd.plane import ALL_OFFLOADS, Offload
 
 
 def gather(
-    forwarder: Forwarder,
+    forwarding: Forwarding,
     *,
     host: Iterable[PartState],
     source_check: str,
@@ -31,24 +33,15 @@ def gather(
     refused: Iterable[Refusal],
 ) -> Status:
     """The document of this moment."""
-    station, tunnel = forwarder.station, forwarder.tunnel
-    plane = tunnel.plane
-    wanted = station.settings.offloads
-    in_force = plane.offloads if plane is not None else Offload(0)
-    counters = tunnel.counters()
+    tunnels = tuple(map(_tunnel, forwarding.forwarders))
+    first = forwarding.stations[0]
     return Status(
         version=version(),
-        node=station.lease.node,
-        subnet=str(station.lease.subnet),
-        public_ip=str(station.lease.public_ip),
-        vtep_mac=format_mac(station.lease.vtep_mac),
-        device=station.layout.device,
-        mtu=station.layout.mtu,
-        vni=station.settings.vni,
-        port=station.settings.port,
-        underlay=station.underlay.name,
+        node=first.lease.node,
+        vni=first.settings.vni,
+        port=first.settings.port,
         source_check=source_check,
-        forwarding=plane is not None,
+        forwarding=all(tunnel.forwarding for tunnel in tunnels),
         trouble=trouble,
         source=SourceStatus(
             kind=source.kind,
@@ -56,7 +49,6 @@ def gather(
             detail=source.detail,
             leases_of="source" if source.is_current else "saved state",
         ),
-        direct_routes=forwarder.direct.count,
         host=tuple(
             HostStatus(
                 part=one.name,
@@ -68,13 +60,6 @@ def gather(
             for one in host
         ),
         refused=tuple(RefusalStatus(node=one.node, reason=one.reason) for one in refused),
-        workers=plane.workers if plane is not None else 0,
-        retired_tables=plane.retired if plane is not None else 0,
-        offloads=OffloadStatus(
-            in_force=in_force.names,
-            fallen_back=(wanted & ~in_force).names,
-            disabled=(ALL_OFFLOADS & ~wanted).names,
-        ),
         leases=tuple(
             LeaseStatus(
                 node=lease.node,
@@ -82,7 +67,34 @@ def gather(
                 public_ip=str(lease.public_ip),
                 vtep_mac=format_mac(lease.vtep_mac),
             )
-            for lease in forwarder.book.leases
+            for lease in forwarding.book.leases
+        ),
+        tunnels=tunnels,
+    )
+
+
+def _tunnel(forwarder: Forwarder) -> TunnelStatus:
+    station, tunnel = forwarder.station, forwarder.tunnel
+    plane = tunnel.plane
+    wanted = station.settings.offloads
+    in_force = plane.offloads if plane is not None else Offload(0)
+    counters = tunnel.counters()
+    return TunnelStatus(
+        family=forwarder.family,
+        subnet=str(station.lease.subnet),
+        public_ip=str(station.lease.public_ip),
+        vtep_mac=format_mac(station.lease.vtep_mac),
+        device=station.layout.device,
+        mtu=station.layout.mtu,
+        underlay=station.underlay.name,
+        forwarding=plane is not None,
+        direct_routes=forwarder.direct.count,
+        workers=plane.workers if plane is not None else 0,
+        retired_tables=plane.retired if plane is not None else 0,
+        offloads=OffloadStatus(
+            in_force=in_force.names,
+            fallen_back=(wanted & ~in_force).names,
+            disabled=(ALL_OFFLOADS & ~wanted).names,
         ),
         counters=counters,
         worker_counters=plane.worker_counters() if plane is not None else (),

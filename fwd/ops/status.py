@@ -16,7 +16,7 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
-from fwd.model import FwdError
+from fwd.model import IPV4, FwdError
 
 SOCKET_NAME = "fwd.sock"
 _SEND_SECONDS = 5.0
@@ -77,35 +77,47 @@ class DropStatus(Struct, frozen=True):
     text: str
 
 
-class Status(Struct, frozen=True, rename="kebab"):
-    """The document.  Counters are packets and bytes since the agent started."""
+class TunnelStatus(Struct, frozen=True, rename="kebab"):
+    """One family's tunnel.  Counters are packets and bytes since the agent started."""
 
-    version: str
-    node: str
+    family: int
+    """4 or 6."""
     subnet: str
     public_ip: str
     vtep_mac: str
     device: str
     mtu: int
-    vni: int
-    port: int
     underlay: str
-    source_check: str
     forwarding: bool
-    trouble: str | None
-    """Why the source's last word is not in force, or where the underlay went, if so."""
-    source: SourceStatus
     direct_routes: int
     """Peers on our link that the kernel routes to, without the tunnel."""
-    host: tuple[HostStatus, ...]
-    refused: tuple[RefusalStatus, ...]
     workers: int
     retired_tables: int
     offloads: OffloadStatus
-    leases: tuple[LeaseStatus, ...]
     counters: dict[str, int]
     worker_counters: tuple[dict[str, int], ...]
     drops: tuple[DropStatus, ...]
+
+
+class Status(Struct, frozen=True, rename="kebab"):
+    """The document."""
+
+    version: str
+    node: str
+    vni: int
+    port: int
+    source_check: str
+    forwarding: bool
+    """Whether every tunnel does."""
+    trouble: str | None
+    """Why the source's last word is not in force, or where the underlay went, if so."""
+    source: SourceStatus
+    host: tuple[HostStatus, ...]
+    refused: tuple[RefusalStatus, ...]
+    leases: tuple[LeaseStatus, ...]
+    """The peers', of all families."""
+    tunnels: tuple[TunnelStatus, ...]
+    """One a family that is on, IPv4 first."""
 
 
 class StatusServer:
@@ -190,33 +202,45 @@ def render(status: Status) -> str:
     """The document for people.  Counters that are zero are left out."""
     rows = [
         ("node", status.node),
-        ("subnet", status.subnet),
-        ("device", f"{status.device}  mtu {status.mtu}  vni {status.vni}"),
-        ("vtep", f"{status.public_ip}:{status.port} on {status.underlay}  {status.vtep_mac}"),
-        ("state", "forwarding" if status.forwarding else "down, being made anew"),
         ("trouble", status.trouble or "none"),
         ("source", f"{status.source.kind}: {status.source.standing}, {status.source.detail}"),
         ("leases", f"{len(status.leases)} of {status.source.leases_of}"),
         *(_host_row(one) for one in status.host),
-        ("direct routes", str(status.direct_routes)),
-        ("workers", str(status.workers)),
-        ("offloads", " ".join(status.offloads.in_force) or "none"),
-        ("  fallen back", " ".join(status.offloads.fallen_back) or "none"),
-        ("  disabled", " ".join(status.offloads.disabled) or "none"),
         ("source check", status.source_check),
-        ("retired tables", str(status.retired_tables)),
     ]
-    reasons = {drop.reason for drop in status.drops}
-    rows += [
-        (name, str(count))
-        for name, count in status.counters.items()
-        if count and name not in reasons
-    ]
+    for tunnel in status.tunnels:
+        rows += _tunnel_rows(tunnel, vni=status.vni, port=status.port)
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {value}" for name, value in rows]
     lines += [f"refused {one.node}: {one.reason}" for one in status.refused]
-    lines += [f"drop {drop.count:>12}  {drop.reason}: {drop.text}" for drop in status.drops]
+    lines += [
+        f"drop {drop.count:>12}  {tunnel.device}  {drop.reason}: {drop.text}"
+        for tunnel in status.tunnels
+        for drop in tunnel.drops
+    ]
     return "\n".join(lines)
+
+
+def _tunnel_rows(tunnel: TunnelStatus, *, vni: int, port: int) -> list[tuple[str, str]]:
+    public_ip = tunnel.public_ip if tunnel.family == IPV4 else f"[{tunnel.public_ip}]"
+    reasons = {drop.reason for drop in tunnel.drops}
+    return [
+        ("device", f"{tunnel.device}  mtu {tunnel.mtu}  vni {vni}"),
+        ("  subnet", tunnel.subnet),
+        ("  vtep", f"{public_ip}:{port} on {tunnel.underlay}  {tunnel.vtep_mac}"),
+        ("  state", "forwarding" if tunnel.forwarding else "down, being made anew"),
+        ("  direct routes", str(tunnel.direct_routes)),
+        ("  workers", str(tunnel.workers)),
+        ("  offloads", " ".join(tunnel.offloads.in_force) or "none"),
+        ("    fallen back", " ".join(tunnel.offloads.fallen_back) or "none"),
+        ("    disabled", " ".join(tunnel.offloads.disabled) or "none"),
+        ("  retired tables", str(tunnel.retired_tables)),
+        *(
+            (f"  {name}", str(count))
+            for name, count in tunnel.counters.items()
+            if count and name not in reasons
+        ),
+    ]
 
 
 def _host_row(host: HostStatus) -> tuple[str, str]:

@@ -41,8 +41,8 @@ class LeaseSource(Protocol):
     def changes(self) -> AsyncIterator[Snapshot | Trouble]:
         """What follows, for ever.  Trouble is said once, not at each attempt."""
 
-    def announce(self, lease: Lease) -> None:
-        """This node's lease is settled and packets flow: publish it, and keep it published.
+    def announce(self, leases: tuple[Lease, ...]) -> None:
+        """Publishes this node's leases, one a family, and keeps them published: packets flow.
 
         Returns at once; a source that cannot publish now does it when it can.
         """

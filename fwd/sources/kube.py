@@ -85,10 +85,10 @@ class KubeSource:
             changed=self._on_changed,
         )
         self._node = OwnNode(self._api, decoder, keys, look=self._look, learn=self._on_learned)
-        self._own: OwnLease | None = None
-        """As the Node says it.  Before that, who began from a saved state has announced one."""
+        self._own: tuple[OwnLease, ...] = ()
+        """As the Node says it.  Before that, who began from a saved state has announced some."""
         self._waiting = ""
-        """What this node's own lease waits for."""
+        """What this node's own leases wait for."""
         self._fault: ConfigError | None = None
         """What no waiting cures, as far as one can tell."""
         self._away: str | None = "not asked yet"
@@ -124,7 +124,7 @@ class KubeSource:
             await self._api.close()
 
     async def first(self) -> Snapshot:
-        """The first whole list in which this node has a subnet."""
+        """The first whole list in which this node has its subnets."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -142,9 +142,9 @@ class KubeSource:
                 yield snapshot
             await asyncio.sleep(SNAPSHOT_SECONDS)
 
-    def announce(self, lease: Lease) -> None:
-        """Annotates this Node with the lease, and again whenever somebody undoes that."""
-        self._node.announce(lease)
+    def announce(self, leases: tuple[Lease, ...]) -> None:
+        """Annotates this Node with the leases, and again whenever somebody undoes that."""
+        self._node.announce(leases)
 
     def reconnect(self) -> None:
         """Without this a watch would end by its silence only, and a patch by its time limit."""
@@ -174,14 +174,14 @@ class KubeSource:
         )
 
     def _snapshot(self) -> Snapshot | None:
-        """The table, if there is one and this node has a subnet."""
-        own, announced = self._own, self._node.lease
-        if own is None and announced is not None:
-            own = OwnLease(announced.node, announced.subnet, announced.public_ip)
-        if own is None or not self._watch.listed:
+        """The table, if there is one and this node has its subnets."""
+        announced = self._node.leases
+        own = self._own or tuple(OwnLease(one.node, one.subnet, one.public_ip) for one in announced)
+        if not own or not self._watch.listed:
             return None
-        if announced is not None:  # from now on the Node follows us, not we the Node
-            own = replace(own, vtep_mac=announced.vtep_mac)
+        if announced:  # from now on the Node follows us, not we the Node
+            macs = {lease.family: lease.vtep_mac for lease in announced}
+            own = tuple(replace(one, vtep_mac=macs[one.family]) for one in own)
         return Snapshot(own=own, leases=self._table.leases(), refused=self._table.refusals())
 
     # The two endless rounds.
@@ -259,7 +259,7 @@ class KubeSource:
         if isinstance(error, ConfigError):
             self._fault = error
             self._news.set()
-            if self._node.lease is None and not self._watch.listed:
+            if not self._node.leases and not self._watch.listed:
                 return  # first() ends by it, and so does the program, with this one line
         if text not in self._told_errors:
             self._told_errors.add(text)
@@ -285,7 +285,7 @@ class KubeSource:
                 if isinstance(found, NoSubnet):
                     waiting = found.text
                 else:
-                    self._own = found[0]  # IPv4: with both families on no agent starts yet
+                    self._own = found
         if waiting and waiting != self._waiting:
             log.warning("waiting", text=waiting)
         self._waiting = waiting

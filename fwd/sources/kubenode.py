@@ -27,7 +27,7 @@ REPAIR_SECONDS = 30.0
 
 
 class OwnNode:
-    """Publishes one lease, then that the network is up.
+    """Publishes this node's leases, one a family, then that the network is up.
 
     `look` gives the Node as it is known, `learn` takes in what the server answered to a patch.
     """
@@ -46,9 +46,9 @@ class OwnNode:
         self._keys = keys
         self._look = look
         self._learn = learn
-        self._lease: Lease | None = None
-        self._published: Lease | None = None
-        """The lease that was in the Node once; what is missing of it later was taken away."""
+        self._leases: tuple[Lease, ...] = ()
+        self._published: tuple[Lease, ...] = ()
+        """Those that were in the Node once; what is missing of them later was taken away."""
         self._is_up = False
         self._told_up = False
         self._created = ""
@@ -57,13 +57,13 @@ class OwnNode:
         self._wake = asyncio.Event()
 
     @property
-    def lease(self) -> Lease | None:
+    def leases(self) -> tuple[Lease, ...]:
         """What is to be published."""
-        return self._lease
+        return self._leases
 
-    def announce(self, lease: Lease) -> None:
-        """Publishes this lease from now on."""
-        self._lease = lease
+    def announce(self, leases: tuple[Lease, ...]) -> None:
+        """Publishes these leases from now on."""
+        self._leases = leases
         self._wake.set()
 
     def ready(self) -> None:
@@ -79,26 +79,27 @@ class OwnNode:
         """Waits until something is to be done and does it.  Raises ApiError or ConfigError."""
         self._wake.clear()
         node = self._look()
-        if node is None or self._lease is None or node.name != self._lease.node:
+        if node is None or not self._leases or node.name != self._leases[0].node:
             await self._wake.wait()
             return
         if node.created != self._created:  # deleted and made again: it knows nothing of us
-            self._created, self._published, self._told_up = node.created, None, False
-        wanted = annotations.published([self._lease])
+            self._created, self._published, self._told_up = node.created, (), False
+        wanted = annotations.published(self._leases)
         missing = annotations.unwritten(wanted, node.annotations)
-        if missing and self._published == self._lease:
+        if missing and self._published == self._leases:
             await self._repair(node, missing)
         elif missing:
             await self._patch(node, {"metadata": {"annotations": self._by_key(missing)}})
-            self._published = self._lease
-            log.info("lease-published", node=node.name, subnet=self._lease.subnet)
+            self._published = self._leases
+            subnets = ",".join(str(lease.subnet) for lease in self._leases)
+            log.info("lease-published", node=node.name, subnet=subnets)
         elif self._is_up and not self._told_up:
-            self._published = self._lease
+            self._published = self._leases
             await self._patch(node, _network_is_up(datetime.now(UTC)))
             self._told_up = True
             log.info("network-available", node=node.name)
         else:
-            self._published = self._lease
+            self._published = self._leases
             await self._wake.wait()
 
     async def _repair(self, node: Node, missing: dict[str, str]) -> None:

@@ -4,9 +4,9 @@
     {"leases": [{"node": "n1", "subnet": "10.244.1.0/24", "public-ip": "192.168.50.1",
                  "backend-data": {"VNI": 1, "VtepMAC": "02:00:00:00:00:01"}}, ...]}
 
-Only this node's own entry may leave out backend-data.  The file is polled, not watched by inotify:
-two stats a second cost nothing, and work for mounted ConfigMaps (whose file is a symlink that is
-swapped), editors that rename and network file systems alike.
+A node has an entry a family.  Only this node's own may leave out backend-data.  The file is polled,
+not watched by inotify: two stats a second cost nothing, and work for mounted ConfigMaps (whose file
+is a symlink that is swapped), editors that rename and network file systems alike.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ _entry_decoder = msgspec.json.Decoder(_Entry)
 
 
 def parse(data: bytes, *, node: str, vni: int) -> Snapshot:
-    """The leases that a file's content states, `node`'s own one set apart.
+    """The leases that a file's content states, `node`'s own ones set apart.
 
     An entry without VNI gets `vni`.  Raises ConfigError naming the entry and the field at fault.
     """
@@ -67,18 +67,20 @@ def parse(data: bytes, *, node: str, vni: int) -> Snapshot:
     except _UNREADABLE as error:
         raise ConfigError(str(error)) from error
     leases: list[Lease] = []
-    own: OwnLease | None = None
+    own: dict[int, OwnLease] = {}
     for number, text in enumerate(raw.leases, 1):
         lease = _parse_entry(text, number=number, node=node, vni=vni)
         if isinstance(lease, Lease):
             leases.append(lease)
-        elif own is None:
-            own = lease
+        elif lease.family in own:
+            raise ConfigError(
+                f"entry {number} (node {node}): a second IPv{lease.family} entry of this node"
+            )
         else:
-            raise ConfigError(f"entry {number} (node {node}): a second entry of this node")
-    if own is None:
+            own[lease.family] = lease
+    if not own:
         raise ConfigError(f"node {node} has no entry, and without one it has no subnet")
-    return Snapshot(own=own, leases=tuple(leases))
+    return Snapshot(own=tuple(own.values()), leases=tuple(leases))
 
 
 def _parse_entry(text: msgspec.Raw, *, number: int, node: str, vni: int) -> Lease | OwnLease:
@@ -121,7 +123,7 @@ def _field(where: str, name: str, parse: Callable[[S], T], text: S) -> T:
 
 
 class StaticSource:
-    """A `LeaseSource` that is a file; nobody is told of this node's own lease."""
+    """A `LeaseSource` that is a file; nobody is told of this node's own leases."""
 
     all_or_nothing = True
 
@@ -155,7 +157,7 @@ class StaticSource:
             if said is not None:
                 yield said
 
-    def announce(self, lease: Lease) -> None:
+    def announce(self, leases: tuple[Lease, ...]) -> None:
         """Peers have their own file."""
 
     def reconnect(self) -> None:

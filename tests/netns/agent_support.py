@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -128,6 +128,12 @@ class Agent:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
+    def tunnel(self, family: int = 4) -> dict[str, Any]:
+        """Of the status, the part of one family."""
+        (found,) = (one for one in self.status()["tunnels"] if one["family"] == family)
+        part: dict[str, Any] = found
+        return part
+
     def ended(self) -> int:
         """Waits for the agent to end by itself; its exit code."""
         return self._process.wait(WAIT_SECONDS)
@@ -148,13 +154,20 @@ class Cluster:
     """Two nodes n1 and n2 joined by a veth, one leases file for both."""
 
     NETWORK = "10.244.0.0/16"
+    NETWORK_KEYS: tuple[tuple[int, dict[str, object], dict[str, object]], ...] = (
+        (4, {"Network": NETWORK, "EnableIPv4": True}, {"EnableIPv4": False}),
+        (6, {"IPv6Network": "fd00:244::/48", "EnableIPv6": True}, {}),
+    )
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, families: Sequence[int] = (4,)) -> None:
         self.directory = directory
+        self.families = families
         self.leases = directory / "leases.json"
         self.net_conf = directory / "net-conf.json"
         self.configure()
-        self.entries = {name: entry(name) for name in ("n1", "n2")}
+        self.entries = {
+            key(name, family): entry(name, family) for name in ("n1", "n2") for family in families
+        }
         self.write()
         self._removals: list[Callable[[], None]] = []
 
@@ -164,12 +177,16 @@ class Cluster:
         peer = ("peer", "name", "u2", "netns", self.n2.name)
         self.n1.ip("link", "add", "u1", "type", "veth", *peer)
         for number, node in enumerate((self.n1, self.n2), 1):
-            node.ip("address", "add", f"192.168.50.{number}/24", "dev", f"u{number}")
+            for family in self.families:
+                address = f"{underlay_ip(f'n{number}', family)}/{24 if family == 4 else 64}"
+                node.ip("address", "add", address, "dev", f"u{number}", *NODAD[family])
             node.ip("link", "set", f"u{number}", "up")
 
     def configure(self, *, nft: bool = True, **backend: object) -> None:
         """net-conf.json; nftables needs no kernel module that may not be loaded."""
-        conf = {"Network": self.NETWORK, "EnableNFTables": nft}
+        conf: dict[str, object] = {"EnableNFTables": nft}
+        for family, on, off in self.NETWORK_KEYS:
+            conf |= on if family in self.families else off
         self.net_conf.write_text(json.dumps(conf | {"Backend": {"Type": "vxlan"} | backend}))
 
     n1: Namespace
@@ -216,15 +233,35 @@ class Cluster:
             self._removals.pop()()
 
 
-def entry(name: str) -> dict[str, Any]:
-    """The lease of node nX: subnet 10.244.X.0/24, underlay 192.168.50.X, MAC 02:...:0X."""
+NODAD: Mapping[int, Sequence[str]] = {4: (), 6: ("nodad",)}
+"""Of `ip address add`: an address that can be used at once."""
+
+
+def key(name: str, family: int) -> str:
+    """Of a node's entry: IPv4's has the node's name alone."""
+    return name if family == 4 else f"{name}-v6"
+
+
+def underlay_ip(name: str, family: int) -> str:
+    """Of node nX: 192.168.50.X and fd02::X."""
+    return ("192.168.50." if family == 4 else "fd02::") + name.removeprefix("n")
+
+
+def entry(name: str, family: int = 4) -> dict[str, Any]:
+    """The lease of node nX: subnet 10.244.X.0/24 or fd00:244:0:X::/64, MAC 02:...:[0|6]X."""
     number = name.removeprefix("n")
     return {
         "node": name,
-        "subnet": f"10.244.{number}.0/24",
-        "public-ip": f"192.168.50.{number}",
-        "backend-data": {"VNI": 1, "VtepMAC": f"02:00:00:00:00:0{number}"},
+        "subnet": f"10.244.{number}.0/24" if family == 4 else f"fd00:244:0:{number}::/64",
+        "public-ip": underlay_ip(name, family),
+        "backend-data": {"VNI": 1, "VtepMAC": f"02:00:00:00:00:{family % 4 * 3}{number}"},
     }
+
+
+def tunnel_ip(name: str, family: int) -> str:
+    """A node's own address in the cluster's network: its subnet's first one."""
+    subnet: str = entry(name, family)["subnet"]
+    return subnet.partition("/")[0]
 
 
 def require_bridge_filter() -> None:

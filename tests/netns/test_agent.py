@@ -57,7 +57,7 @@ def test_two_nodes_reach_each_other(pair: tuple[Cluster, Agent, Agent]) -> None:
 def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, _ = pair
     assert cluster.n1.pings("10.244.2.0")
-    status = first.status()
+    status, tunnel = first.status(), first.tunnel()
     assert status["forwarding"] is True
     assert status["trouble"] is None
     assert status["leases"] == [
@@ -68,14 +68,14 @@ def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> Non
             "vtep-mac": "02:00:00:00:00:02",
         }
     ]
-    assert status["counters"]["out_packets"] >= 1
-    assert len(status["worker-counters"]) == status["workers"]
+    assert tunnel["counters"]["out_packets"] >= 1
+    assert len(tunnel["worker-counters"]) == tunnel["workers"]
     assert (
-        sum(one["out_packets"] for one in status["worker-counters"])
-        == (status["counters"]["out_packets"])
+        sum(one["out_packets"] for one in tunnel["worker-counters"])
+        == (tunnel["counters"]["out_packets"])
     )
-    assert {name for names in status["offloads"].values() for name in names} == set(OFFLOADS)
-    assert sum(len(names) for names in status["offloads"].values()) == len(OFFLOADS)
+    assert {name for names in tunnel["offloads"].values() for name in names} == set(OFFLOADS)
+    assert sum(len(names) for names in tunnel["offloads"].values()) == len(OFFLOADS)
     assert stat.S_IMODE((first.run_dir / "fwd.sock").stat().st_mode) == 0o600
     people = cluster.n1.run(sys.executable, "-m", "fwd", "status", f"-run-dir={first.run_dir}")
     assert people.returncode == 0
@@ -118,14 +118,14 @@ def test_a_crash_leaves_nothing_in_the_way(cluster: Cluster) -> None:
 def test_a_deleted_device_comes_back_with_its_leases(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, _ = pair
     assert cluster.n1.pings("10.244.2.0")
-    before = first.status()["counters"]["out_packets"]
+    before = first.tunnel()["counters"]["out_packets"]
     for times in (1, 2, 3):
         cluster.n1.ip("link", "del", DEVICE)
         first.says("device-lost", times=times)
         first.says("tunnel-restored", times=times)
     assert cluster.n1.pings("10.244.2.0")
     assert own_addresses(cluster) == ["10.244.1.0/32"]
-    assert first.status()["counters"]["out_packets"] > before, "totals never go back"
+    assert first.tunnel()["counters"]["out_packets"] > before, "totals never go back"
 
 
 @pytest.mark.parametrize("change", [("down",), ("mtu", "1300")])
@@ -152,21 +152,21 @@ def test_a_kernel_vxlan_device_is_replaced_and_its_mac_kept(cluster: Cluster) ->
     cluster.n1.ip("link", "set", DEVICE, "up")
     first = cluster.started("n1")
     assert "kind=vxlan" in first.says("device-replaced")
-    assert first.status()["vtep-mac"] == mac
+    assert first.tunnel()["vtep-mac"] == mac
     assert device(cluster)["linkinfo"]["info_kind"] == "tun"
     assert own_addresses(cluster) == ["10.244.1.0/32"]
 
     first.stop()
     again = cluster.started("n1")
     assert "of=run-dir" in again.says("vtep-mac"), "a TUN has no MAC, so it is remembered"
-    assert again.status()["vtep-mac"] == mac
+    assert again.tunnel()["vtep-mac"] == mac
     cluster.entries["n1"] = cluster.entries["n1"] | {
         "backend-data": {"VNI": 1, "VtepMAC": "02:00:00:00:00:07"}
     }
     cluster.write()
     again.says("own-lease-changed")
     assert "0e:11:22:33:44:55" in again.says("vtep-mac-differs")
-    assert again.status()["vtep-mac"] == "02:00:00:00:00:07"
+    assert again.tunnel()["vtep-mac"] == "02:00:00:00:00:07"
 
 
 def test_a_foreign_device_of_that_name_is_not_touched(cluster: Cluster) -> None:
@@ -209,15 +209,15 @@ def test_every_offload_can_be_done_without(cluster: Cluster, name: str) -> None:
     cluster.started("n2")
     first = cluster.started("n1", f"-disable-offload={name}")
     assert cluster.n1.pings("10.244.2.0")
-    status = first.status()
-    assert name in status["offloads"]["disabled"]
-    assert name not in status["offloads"]["in-force"]
+    tunnel = first.tunnel()
+    assert name in tunnel["offloads"]["disabled"]
+    assert name not in tunnel["offloads"]["in-force"]
     if name == "multi-queue":
-        assert status["workers"] == 1
+        assert tunnel["workers"] == 1
         first.stop()
         again = cluster.started("n1", "--workers=2")
         again.says("device-replaced")
-        assert again.status()["workers"] == 2, "a single-queue TUN is made anew"
+        assert again.tunnel()["workers"] == 2, "a single-queue TUN is made anew"
 
 
 def test_a_plane_takes_5000_leases_in_milliseconds_and_refuses_nonsense(cluster: Cluster) -> None:

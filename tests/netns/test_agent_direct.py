@@ -38,7 +38,7 @@ def routes(cluster: Cluster) -> dict[str, str]:
 
 
 def tunnelled(agent: Agent) -> int:
-    count: int = agent.status()["counters"]["out_packets"]
+    count: int = agent.tunnel()["counters"]["out_packets"]
     return count
 
 
@@ -52,7 +52,7 @@ def test_a_peer_moves_between_link_and_tunnel(direct: Cluster) -> None:
     before = tunnelled(agent)
     assert direct.n1.pings("10.244.2.0")
     assert tunnelled(agent) == before
-    assert agent.status()["direct-routes"] == 1
+    assert agent.tunnel()["direct-routes"] == 1
     for _ in range(2):
         direct.n1.ip("route", "add", "192.168.50.2/32", "via", "10.9.0.2")
         wait_for("into the tunnel", lambda: not routes(direct), LIMIT)
@@ -127,7 +127,7 @@ def test_others_routes_are_left_alone(direct: Cluster) -> None:
     agent = direct.started("n1")
     assert not routes(direct), "of the start before"
     assert direct.n1.show("route", "show", "10.244.99.0/24")
-    assert agent.status()["direct-routes"] == 0
+    assert agent.tunnel()["direct-routes"] == 0
     assert direct.n1.pings("10.244.2.0")
 
 

@@ -47,7 +47,7 @@ def test_two_nodes_meet_through_the_api(nodes: tuple[KubeCluster, Agent, Agent])
     kube, first, second = nodes
     assert kube.n1.pings("10.244.2.0")
     assert kube.published("n1") == {
-        P + "backend-data": '{"VNI":1,"VtepMAC":"' + first.status()["vtep-mac"] + '"}',
+        P + "backend-data": '{"VNI":1,"VtepMAC":"' + first.tunnel()["vtep-mac"] + '"}',
         P + "backend-type": "vxlan",
         P + "kube-subnet-manager": "true",
         P + "public-ip": "192.168.50.1",
@@ -162,7 +162,7 @@ def test_a_start_without_the_api_server_forwards_by_what_was_saved(
     kube, first, _ = nodes
     saved = first.run_dir / "leases.saved"
     wait_for("the saved state", lambda: saved.exists() and b"n2" in saved.read_bytes())
-    mac = first.status()["vtep-mac"]
+    mac = first.tunnel()["vtep-mac"]
     kube.api.wait(kube.server.stop())
     first.stop(signal.SIGKILL)
     again = kube.start("n1")
@@ -171,7 +171,7 @@ def test_a_start_without_the_api_server_forwards_by_what_was_saved(
     status = again.status()
     assert status["source"]["leases-of"] == "saved state"
     assert status["source"]["standing"] == "away"
-    assert (status["vtep-mac"], len(status["leases"])) == (mac, 2)
+    assert (again.tunnel()["vtep-mac"], len(status["leases"])) == (mac, 2)
     kube.put(3, public_ip="192.168.9.9")
     kube.api.wait(kube.server.start())
     wait_for("the truth", lambda: kube.third_is(again, "192.168.9.9"), RETURN_SECONDS)
@@ -206,14 +206,14 @@ def test_a_subnet_that_changes_is_registered_anew(
     nodes: tuple[KubeCluster, Agent, Agent],
 ) -> None:
     kube, first, second = nodes
-    mac = first.status()["vtep-mac"]
+    mac = first.tunnel()["vtep-mac"]
     kube.put(1, cidr="10.244.77.0/24", annotations=kube.published("n1"))
     assert "subnet=10.244.77.0/24" in first.says("own-lease-changed")
     first.says("tunnel-restored")
     wait_for("n2 knows", lambda: "10.244.77.0/24" in str(second.status()["leases"]))
     assert kube.n2.pings("10.244.77.0")
     assert "FLANNEL_SUBNET=10.244.77.1/24" in (first.run_dir / "subnet.env").read_text()
-    assert first.status()["vtep-mac"] == mac
+    assert first.tunnel()["vtep-mac"] == mac
 
 
 def test_an_overwrite_changes_what_is_published_and_nothing_else(

@@ -112,7 +112,7 @@ def test_a_drop_is_told_with_its_reason(pair: tuple[Cluster, Agent, Agent]) -> N
     assert cluster.n2.run(sys.executable, "-c", send).returncode == 0
     line = first.says("drops")
     assert "reason=in_too_short count=1 total=1" in line
-    (drop,) = first.status()["drops"]
+    (drop,) = first.tunnel()["drops"]
     assert (drop["reason"], drop["count"]) == ("in_too_short", 1)
 
 

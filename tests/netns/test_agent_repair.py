@@ -43,7 +43,7 @@ def test_a_start_that_fails_loses_no_mac(cluster: Cluster) -> None:
     cluster.n1.ip("link", "set", "other", "up")  # has the port
     assert cluster.start("n1").ended() == 1
     cluster.n1.ip("link", "del", "other")
-    assert cluster.started("n1").status()["vtep-mac"] == mac
+    assert cluster.started("n1").tunnel()["vtep-mac"] == mac
 
 
 def test_a_port_is_not_shared_with_a_stranger(cluster: Cluster) -> None:

@@ -82,7 +82,7 @@ def test_from_flannel_to_fwd_and_back(cluster: Cluster, engine: str) -> None:
     was, was_routes = ipv4_rules(rules, engine), routes(n1)
 
     agent = cluster.started("n1", "--ip-masq")
-    assert agent.status()["vtep-mac"] == MACS[1]
+    assert agent.tunnel()["vtep-mac"] == MACS[1]
     assert n2.pings("10.244.1.0")
     assert n1.pings("10.244.2.0")
     assert not n1.show("route", "show", "10.244.2.0/24"), "went with the device"

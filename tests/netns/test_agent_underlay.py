@@ -80,7 +80,7 @@ def test_flows_survive_a_new_address_and_a_new_mtu(kube: Triangle) -> None:
     assert longest < STALL_SECONDS, f"the other link stood still for {longest:.1f} s"
     longest = moved.end().longest  # fails unless one more answer comes
     assert longest < 3, "two retransmissions are the price of a new address"
-    assert kube.agents["n2"].status()["mtu"] == 1350
+    assert kube.agents["n2"].tunnel()["mtu"] == 1350
     assert not kube.agents["n2"].lines("node-refused")
 
 

@@ -49,11 +49,11 @@ def test_it_reaches_the_sender(sender: str) -> None:
 
 
 def test_it_is_rate_limited(net: Net) -> None:
-    counting, status, begin = Counting(net, 1), net.status(1), time.monotonic()
+    counting, tunnel, begin = Counting(net, 1), net.tunnel(1), time.monotonic()
     with udp_in(net.pod(1).namespace) as sock:
         traffic.paced(lambda data: sock.sendto(data, (NOBODY, 9)), [b"x"] * 4000, burst=64)
     counters = counting.at_rest()
-    most = RATE * status.workers * (time.monotonic() - begin + 1)
+    most = RATE * tunnel.workers * (time.monotonic() - begin + 1)
     assert counters["out_no_route"] == counters["out_packets"] == 4000
     assert 0 < counters["icmp_sent"] <= min(most, 3999)
     topo.assert_balanced(counting.total_at_rest())

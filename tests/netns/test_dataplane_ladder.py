@@ -31,7 +31,7 @@ def test_without(net: Net, missing: set[str]) -> None:
     counting = Counting(net, 1)
     traffic.everything_flows(net)
 
-    offloads = net.status(1).offloads
+    offloads = net.tunnel(1).offloads
     gone = missing.union(*(FALLS_TOO.get(name, set()) for name in missing))
     assert set(offloads.in_force) == set(OFFLOADS) - gone
     assert set(offloads.disabled) >= missing
@@ -39,7 +39,7 @@ def test_without(net: Net, missing: set[str]) -> None:
     for name in gone:
         assert sum(f" offload={name} " in line for line in net.log(1)) == 1
 
-    assert net.status(1).workers == (1 if "multi-queue" in gone else net.status(2).workers)
+    assert net.tunnel(1).workers == (1 if "multi-queue" in gone else net.tunnel(2).workers)
     counters = counting.at_rest()
     assert topo.drops_of(counters) == {}
     topo.assert_balanced(counters)
@@ -53,4 +53,4 @@ def test_no_agent_has_any(net: Net) -> None:
     for index in (1, 2):
         net.restart(index, "--disable-offload", ",".join(OFFLOADS))
     traffic.everything_flows(net)
-    assert net.status(2).offloads.in_force == ()
+    assert net.tunnel(2).offloads.in_force == ()

@@ -37,10 +37,10 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_device_that_cannot_checksum(net: Net, shim: Path) -> None:
     """EIO: switched off for good, said once, and what was refused is sent again."""
     net.restart(1, env={"LD_PRELOAD": str(shim)})
-    before, counting = net.status(1), Counting(net, 1)
+    before, counting = net.tunnel(1), Counting(net, 1)
     assert "udp-segment" in before.offloads.in_force
     traffic.everything_flows(net)
-    after, counters = net.status(1), counting.at_rest()
+    after, counters = net.tunnel(1), counting.at_rest()
     assert set(before.offloads.in_force) - set(after.offloads.in_force) == {"udp-segment"}
     assert after.offloads.fallen_back == ("udp-segment",)
     assert 1 <= counters["out_gso_refused"] <= before.workers
@@ -65,7 +65,7 @@ def test_a_link_without_checksum_offload(net: Net) -> None:
         traffic.everything_flows(net)
     finally:
         sockets.ethtool(namespace, UPLINK, sockets.SET_TX_CHECKSUM, value=1)
-    assert topo.drops_of(net.status(1).counters) == {}
+    assert topo.drops_of(net.tunnel(1).counters) == {}
 
 
 def test_a_path_with_a_smaller_mtu(net: Net) -> None:
@@ -80,7 +80,7 @@ def test_a_path_with_a_smaller_mtu(net: Net) -> None:
     counters = counting.at_rest()
     assert counters["out_gso_refused"] > 0
     assert topo.drops_of(counters) == {}
-    assert "udp-segment" in net.status(1).offloads.in_force
+    assert "udp-segment" in net.tunnel(1).offloads.in_force
     assert packs(net, 3)
 
     net.ip(net.node(1).namespace, f"route del {route}")
@@ -106,10 +106,10 @@ def test_a_tun_that_is_deleted_comes_back_under_a_connection(net: Net, index: in
     pod = net.pod(1)
     with traffic.tcp_load(net.pod(2).namespace, pod.namespace, net.address(pod)) as load:
         wait_until(lambda: load.received > MEGABYTE)
-        before = net.status(index).counters
+        before = net.tunnel(index).counters
         net.ip(net.node(index).namespace, "link del flannel.1")
         wait_until(lambda: any("tunnel-restored" in line for line in net.log(index)))
         begun = load.received
         wait_until(lambda: load.received > begun + 8 * MEGABYTE)
-        after = net.status(index).counters
+        after = net.tunnel(index).counters
     assert all(after[name] >= count for name, count in before.items())

@@ -24,7 +24,7 @@ SIZE = 1000
 @pytest.fixture(scope="module", params=[2, 4])
 def net(request: pytest.FixtureRequest) -> Iterator[Net]:
     with topo.built(args=("--workers", str(request.param))) as net:
-        assert [net.status(index).workers for index in (1, 2)] == [request.param] * 2
+        assert [net.tunnel(index).workers for index in (1, 2)] == [request.param] * 2
         yield net
 
 
@@ -80,7 +80,7 @@ def test_flows_to_two_peers_do_not_mix(net: Net) -> None:
         for _, server in flows:
             traffic.assert_same(traffic.receive(server, len(sent)), sent)
     for index in (1, 2):
-        assert topo.drops_of(net.status(index).counters) == {}
+        assert topo.drops_of(net.tunnel(index).counters) == {}
 
 
 def test_tcp_connections_side_by_side(net: Net) -> None:
@@ -97,7 +97,7 @@ def test_tcp_connections_side_by_side(net: Net) -> None:
 def test_the_work_was_shared(net: Net) -> None:
     """Else the tests above, which come first, would not test it."""
     for index, name in ((1, "in_packets"), (2, "out_packets")):
-        shares = [counters[name] for counters in net.status(index).worker_counters]
+        shares = [counters[name] for counters in net.tunnel(index).worker_counters]
         assert sum(share > 0 for share in shares) > 1, shares
     for index in (1, 2):
         topo.assert_balanced(topo.Counting(net, index).total_at_rest())

@@ -18,7 +18,7 @@ from fwd.lab.agentproc import Process
 from fwd.lab.state import State, StateDir
 from fwd.lab.topology import Node, Pod, Spec, Topology
 from fwd.ops import status
-from fwd.ops.status import Status
+from fwd.ops.status import Status, TunnelStatus
 from fwd.plane import CounterKind, counter_info
 from tests.netns.names import own
 
@@ -70,6 +70,11 @@ class Net:
         """What a node's agent says of itself."""
         directory = self._state_dir.of_node(self.node(index).namespace)
         return status.decode(status.fetch(directory))
+
+    def tunnel(self, index: int) -> TunnelStatus:
+        """Of that the tunnel."""
+        (found,) = self.status(index).tunnels
+        return found
 
     def log(self, index: int) -> list[str]:
         """What a node's agent has logged since it was started last."""
@@ -151,11 +156,11 @@ class Counting:
     def __init__(self, net: Net, index: int) -> None:
         self._net = net
         self._index = index
-        self._before = net.status(index).counters
+        self._before = net.tunnel(index).counters
 
     def now(self) -> dict[str, int]:
         """What each has grown by."""
-        counters = self._net.status(self._index).counters
+        counters = self._net.tunnel(self._index).counters
         return {name: value - self._before[name] for name, value in counters.items()}
 
     def total_at_rest(self) -> dict[str, int]:

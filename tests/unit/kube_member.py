@@ -54,7 +54,8 @@ class Member:
     @property
     def own(self) -> OwnLease:
         assert self.last is not None
-        return self.last.own
+        (own,) = self.last.own
+        return own
 
     async def follow(self) -> None:
         async for said in self.source.changes():
@@ -73,7 +74,7 @@ class Member:
         own = self.own
         public_ip = own.public_ip or ip_address("192.168.0.1")
         mac = own.vtep_mac or MAC
-        self.source.announce(Lease(own.node, own.subnet, public_ip, mac, 1))
+        self.source.announce((Lease(own.node, own.subnet, public_ip, mac, 1),))
         self.source.ready()
 
 

@@ -207,7 +207,7 @@ async def test_a_subnet_that_is_not_assigned_is_waited_for(
             assert made.state().detail == 'node "n1" pod cidr not assigned'
             server.nodes.put(node_object(1))
             snapshot = await asyncio.wait_for(first, 5)
-            assert snapshot.own.subnet == ip_network("10.244.1.0/24")
+            assert snapshot.own[0].subnet == ip_network("10.244.1.0/24")
             assert made.state().standing == "watching"
     assert caplog.text.count("pod cidr not assigned") == 1
 
@@ -217,7 +217,7 @@ async def test_a_node_that_is_not_there_yet_is_waited_for() -> None:
         first = asyncio.create_task(made.first())
         await until(lambda: made.state().standing == "waiting")
         server.nodes.put(node_object(1))
-        assert (await asyncio.wait_for(first, 5)).own.node == "n1"
+        assert (await asyncio.wait_for(first, 5)).own[0].node == "n1"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ async def test_begun_from_a_saved_state_the_lease_is_kept_until_the_node_says_mo
     async with serving(node_object(1, cidr=""), node_object(2)) as server, source(server) as made:
         ours = Member(made)
         lease = Lease("n1", ip_network("10.244.9.0/24"), ip_address("192.168.0.1"), MAC, 1)
-        made.announce(lease)
+        made.announce((lease,))
         task = asyncio.create_task(ours.follow())
         await ours.until("peers", lambda: "n2" in ours.leases)
         assert (ours.own.subnet, ours.own.vtep_mac) == (lease.subnet, MAC)

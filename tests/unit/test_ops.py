@@ -3,11 +3,13 @@
 
 import asyncio
 import logging
+import re
 import stat
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from fwd.model import FwdError, Refusal
 from fwd.ops import log, status
@@ -22,25 +24,37 @@ from fwd.ops.status import (
     SourceStatus,
     Status,
     StatusServer,
+    TunnelStatus,
 )
 from fwd.plane import ALL_OFFLOADS, Offload
 
-DOCUMENT = Status(
-    version="1",
-    node="n1",
+DROPS = (DropStatus(reason="in_too_short", count=3, text="no room"),)
+TUNNEL = TunnelStatus(
+    family=4,
     subnet="10.244.1.0/24",
     public_ip="192.168.50.1",
     vtep_mac="02:00:00:00:00:01",
     device="flannel.1",
     mtu=1450,
+    underlay="eth0",
+    forwarding=True,
+    direct_routes=3,
+    workers=2,
+    retired_tables=0,
+    offloads=OffloadStatus(in_force=("tso",), fallen_back=("uso",), disabled=()),
+    counters={"out_packets": 7, "in_packets": 0, "in_too_short": 3},
+    worker_counters=(),
+    drops=DROPS,
+)
+DOCUMENT = Status(
+    version="1",
+    node="n1",
     vni=1,
     port=8472,
-    underlay="eth0",
     source_check="strict",
     forwarding=True,
     trouble=None,
     source=SourceStatus(kind="static", standing="polling", detail="a.json", leases_of="source"),
-    direct_routes=3,
     host=(
         HostStatus(
             part="rules",
@@ -54,9 +68,6 @@ DOCUMENT = Status(
         ),
     ),
     refused=(RefusalStatus(node="n9", reason="node n9: VNI 7, but net-conf.json says 1"),),
-    workers=2,
-    retired_tables=0,
-    offloads=OffloadStatus(in_force=("tso",), fallen_back=("uso",), disabled=()),
     leases=(
         LeaseStatus(
             node="n2",
@@ -65,9 +76,7 @@ DOCUMENT = Status(
             vtep_mac="02:00:00:00:00:02",
         ),
     ),
-    counters={"out_packets": 7, "in_packets": 0, "in_too_short": 3},
-    worker_counters=(),
-    drops=(DropStatus(reason="in_too_short", count=3, text="no room"),),
+    tunnels=(TUNNEL,),
 )
 
 
@@ -141,8 +150,9 @@ async def test_every_connection_gets_the_document_of_the_moment(tmp_path: Path) 
 
 
 def test_the_document_speaks_kebab_case() -> None:
-    keys = msgspec.json.decode(msgspec.json.encode(DOCUMENT))
-    assert {"public-ip", "vtep-mac", "worker-counters", "retired-tables"} <= set(keys)
+    document = msgspec.json.decode(msgspec.json.encode(DOCUMENT))
+    (tunnel,) = document["tunnels"]
+    assert {"public-ip", "vtep-mac", "worker-counters", "retired-tables"} <= set(tunnel)
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
@@ -157,11 +167,21 @@ def test_another_versions_document_is_an_error_not_a_crash() -> None:
 
 def test_people_see_what_is_not_zero() -> None:
     shown = status.render(DOCUMENT)
-    assert "out_packets     7" in shown
+    assert re.search(r"out_packets +7$", shown, re.MULTILINE)
     assert "in_packets" not in shown
-    assert shown.endswith("in_too_short: no room")
+    assert shown.endswith("flannel.1  in_too_short: no room")
     assert shown.count("in_too_short") == 1
-    assert "fallen back   uso" in shown
+    assert re.search(r"fallen back +uso$", shown, re.MULTILINE)
+
+
+def test_each_family_has_its_part() -> None:
+    other = replace(TUNNEL, family=6, public_ip="fd02::1", device="flannel-v6.1", drops=())
+    shown = status.render(replace(DOCUMENT, tunnels=(TUNNEL, other)))
+    assert re.search(
+        r"^device +flannel\.1 .*^device +flannel-v6\.1 ", shown, re.MULTILINE | re.DOTALL
+    )
+    assert "[fd02::1]:8472 on eth0" in shown
+    assert "192.168.50.1:8472 on eth0" in shown
 
 
 def test_a_refused_node_is_told_once_and_again_when_it_is_accepted(

@@ -41,11 +41,13 @@ def parse(*entries: dict[str, Any]) -> Snapshot:
 
 def test_the_own_entry_is_set_apart() -> None:
     assert parse(entry(1), entry(2)) == Snapshot(
-        own=OwnLease(
-            node="n1",
-            subnet=ip_network("10.244.1.0/24"),
-            public_ip=ip_address("192.168.50.1"),
-            vtep_mac=b"\2\0\0\0\0\1",
+        own=(
+            OwnLease(
+                node="n1",
+                subnet=ip_network("10.244.1.0/24"),
+                public_ip=ip_address("192.168.50.1"),
+                vtep_mac=b"\2\0\0\0\0\1",
+            ),
         ),
         leases=(
             Lease(
@@ -60,7 +62,7 @@ def test_the_own_entry_is_set_apart() -> None:
 
 
 def test_only_the_own_entry_can_do_without_a_mac() -> None:
-    assert parse(entry(1, backend_data=None)).own.vtep_mac is None
+    assert parse(entry(1, backend_data=None)).own[0].vtep_mac is None
     with pytest.raises(ConfigError, match=r"entry 2 \(node n2\): backend-data: is missing"):
         parse(entry(1), entry(2, backend_data=None))
 

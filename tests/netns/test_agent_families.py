@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One agent over IPv6 alone and over both families."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netns.agent_support import Agent, Cluster, key, tunnel_ip, wait_for
+
+DEVICE = {4: "flannel.1", 6: "flannel-v6.1"}
+MTU = {4: 1450, 6: 1430}
+SUBNET_ENV = {
+    (6,): "FLANNEL_IPV6_NETWORK=fd00:244::/48\nFLANNEL_IPV6_SUBNET=fd00:244:0:1::1/64\n",
+    (4, 6): "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\n"
+    "FLANNEL_IPV6_NETWORK=fd00:244::/48\nFLANNEL_IPV6_SUBNET=fd00:244:0:1::1/64\n",
+}
+
+Make = Callable[..., Cluster]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Makes a cluster of these families."""
+    made = []
+
+    def cluster(*families: int) -> Cluster:
+        made.append(Cluster(tmp_path, families=families))
+        made[-1].build()
+        return made[-1]
+
+    try:
+        yield cluster
+    finally:
+        for one in made:
+            one.remove()
+
+
+def reaches(agent: Agent, name: str, family: int) -> bool:
+    return agent.namespace.pings(tunnel_ip(name, family))
+
+
+@pytest.mark.parametrize("families", [(6,), (4, 6)])
+def test_packets_flow_over_every_family_that_is_on(make: Make, families: tuple[int, ...]) -> None:
+    cluster = make(*families)
+    first, second = cluster.started("n1"), cluster.started("n2")
+    for family in families:
+        assert reaches(first, "n2", family), f"IPv{family}"
+        assert reaches(second, "n1", family), f"IPv{family}"
+        (link,) = first.namespace.show("link", "show", DEVICE[family])
+        assert link["mtu"] == MTU[family]
+        assert first.tunnel(family)["counters"]["out_packets"] >= 2
+    status = first.status()
+    assert [one["family"] for one in status["tunnels"]] == list(families)
+    assert len(status["leases"]) == len(families)
+    assert (first.run_dir / "subnet.env").read_text() == (
+        SUBNET_ENV[families] + "FLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n"
+    )
+
+
+def test_a_peer_of_one_family_is_reached_over_that_one(make: Make) -> None:
+    cluster = make(4, 6)
+    second = cluster.started("n2")
+    del cluster.entries[key("n2", 6)]
+    (cluster.directory / "other").mkdir()
+    cluster.write()
+    assert not second.lines("leases-refused")
+    first = cluster.started("n1")
+    assert reaches(first, "n2", 4)
+    assert not reaches(first, "n2", 6)
+
+
+def test_a_change_in_one_family_is_seen(make: Make) -> None:
+    """flannel wants both to change (spec 3.5)."""
+    cluster = make(4, 6)
+    first, second = cluster.started("n1"), cluster.started("n2")
+    assert reaches(first, "n2", 6)
+    mac = "02:00:00:00:00:77"
+    cluster.entries[key("n2", 6)]["backend-data"]["VtepMAC"] = mac
+    cluster.write()
+    second.says("own-lease-changed")
+    wait_for("the new MAC", lambda: mac in str(first.status()["leases"]))
+    wait_for("a reply over IPv6", lambda: reaches(first, "n2", 6))
+    assert second.tunnel(6)["vtep-mac"] == mac
+    assert second.tunnel(4)["vtep-mac"] == "02:00:00:00:00:02"
+    assert len(second.lines("own-lease-changed")) == 1, "IPv4 has not moved"
+
+
+def test_a_node_without_a_subnet_of_a_family_that_is_on_ends(make: Make) -> None:
+    cluster = make(4, 6)
+    del cluster.entries[key("n1", 6)]
+    cluster.write()
+    agent = cluster.start("n1")
+    assert agent.ended() == 1
+    assert "node n1 has no IPv6 subnet, and net-conf.json enables IPv6" in agent.log
