@@ -74,6 +74,7 @@ struct vx_settings {
 	uint32_t sources;	/* sending sockets, one source port each */
 	uint16_t port;		/* destination UDP port, 8472 by default */
 	uint8_t reserved[2];
+	uint32_t scope;		/* link of link-local peers, else 0 */
 };
 
 struct vx_peer {
@@ -133,14 +134,16 @@ int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
 /*
  * A receiving socket on local:port, VX_UDP_GRO if granted.  The first one
  * (beside = 0) must have the port to itself, or it would share it with a
- * stranger: -EADDRINUSE.  Those after it (beside = 1) join it.
+ * stranger: -EADDRINUSE.  Those after it (beside = 1) join it.  scope: the
+ * link's number if local is link-local, else 0.
  */
-int vx_udp_listen(uint8_t family, const uint8_t *local, uint16_t port,
-		  int beside, uint32_t offloads, uint32_t *granted);
+int vx_udp_listen(uint8_t family, const uint8_t *local, uint32_t scope,
+		  uint16_t port, int beside, uint32_t offloads,
+		  uint32_t *granted);
 
 /* A sending socket bound to local and some port of 49152-65535. */
-int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t offloads,
-		  uint32_t *granted);
+int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t scope,
+		  uint32_t offloads, uint32_t *granted);
 
 /*
  * A plane with an empty table and no thread running, on settings->workers TUN

@@ -12,6 +12,19 @@
 
 enum { HEADROOM = sizeof(struct overlay) };
 
+/* A kernel that has IPv6 tells every device of groups, an IPv4 TUN too. */
+static enum counter of_other_family(const struct worker *w, uint8_t *ip,
+				    uint32_t len)
+{
+	enum family other = w->settings->family == IPV4 ? IPV6 : IPV4;
+	struct pkt p;
+
+	if (pkt_parse(&p, ip, len, other) == PKT_OK &&
+	    is_multicast(pkt_dst(&p), other))
+		return DROP_OUT_MULTICAST;
+	return DROP_OUT_OTHER_FAMILY;
+}
+
 /* Parses what was read, and leaves only segmentation undone. */
 static enum counter classify(const struct worker *w,
 			     const struct vnethdr *v, uint8_t *ip,
@@ -23,7 +36,7 @@ static enum counter classify(const struct worker *w,
 	case PKT_OK:
 		break;
 	case PKT_VERSION:
-		return DROP_OUT_OTHER_FAMILY;
+		return of_other_family(w, ip, len);
 	case PKT_HEADER:
 		return DROP_OUT_BAD_HEADER;
 	case PKT_SHORT:
@@ -50,6 +63,12 @@ static void answer_unreachable(struct worker *w, const struct pkt *p)
 		return;
 	if (tun_write(w->tun, w->vnet, &v, iov, 2) == 0)
 		count(&w->counters, COUNT_ICMP_SENT, 1);
+}
+
+static enum counter unowned(const struct pkt *p)
+{
+	return is_multicast(pkt_dst(p), p->family) ? DROP_OUT_MULTICAST
+						   : DROP_OUT_NO_ROUTE;
 }
 
 static struct slot *take_slot(struct worker *w, const struct peer *peer,
@@ -146,7 +165,7 @@ static void out_packet(struct worker *w, const struct table *t,
 		steer_learn(w->steering, &p, w->index);
 	peer = table_lookup(t, pkt_dst(&p));
 	if (!peer) {
-		out_shown(w, t, &p, len, n, DROP_OUT_NO_ROUTE);
+		out_shown(w, t, &p, len, n, unowned(&p));
 		answer_unreachable(w, &p);
 		return;
 	}
@@ -162,7 +181,7 @@ bool outbound(struct worker *w, const struct table *t)
 	for (n = 0; n < OUT_BATCH && at <= last; n++) {
 		uint8_t *ip = at + HEADROOM;
 		struct vnethdr v;
-		int len = tun_read(w->tun, w->vnet, &v, ip, IP_MAX_LEN);
+		int len = tun_read(w->tun, w->vnet, &v, ip, IP6_MAX_LEN);
 
 		more = len >= 0;
 		if (!more)

@@ -92,6 +92,12 @@ static inline uint8_t *pkt_dst(const struct pkt *p)
 	return pkt_src(p) + addr_len(p->family);
 }
 
+/* Whether an address of this family is a group's (RFC 1112, RFC 4291). */
+static inline bool is_multicast(const uint8_t *addr, uint8_t family)
+{
+	return family == IPV4 ? addr[0] >> 4 == 0xe : addr[0] == 0xff;
+}
+
 /* The overlay headers of a datagram, NULL if it is too short for them. */
 static inline const struct overlay *pkt_overlay(const uint8_t *data,
 						size_t len)

@@ -99,6 +99,7 @@ static void cook(struct peer *peer, const struct vx_peer *from,
 		peer->sa.in6.sin6_family = AF_INET6;
 		peer->sa.in6.sin6_port = htons(s->port);
 		memcpy(&peer->sa.in6.sin6_addr, from->outer, 16);
+		peer->sa.in6.sin6_scope_id = s->scope;
 	}
 }
 

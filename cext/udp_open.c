@@ -16,6 +16,7 @@ enum {
 	SOURCE_PORT_MIN = 49152,	/* RFC 7348, 5: the dynamic range */
 	SOURCE_PORTS = 16384,
 	SOURCE_TRIES = 64,
+	HOP_LIMIT = 64,			/* as the kernel's vxlan has it */
 };
 
 static int set(int fd, int level, int option, int value)
@@ -31,13 +32,14 @@ static void set_buffer(int fd, int force, int option, int size)
 }
 
 static socklen_t fill(struct sockaddr_in6 *in6, uint8_t family,
-		      const uint8_t *local, uint16_t port)
+		      const uint8_t *local, uint32_t scope, uint16_t port)
 {
 	struct sockaddr_in in = { .sin_family = AF_INET,
 				  .sin_port = htons(port) };
 
 	*in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
-				      .sin6_port = htons(port) };
+				      .sin6_port = htons(port),
+				      .sin6_scope_id = scope };
 	if (family == IPV6) {
 		memcpy(&in6->sin6_addr, local, sizeof(in6->sin6_addr));
 		return sizeof(*in6);
@@ -48,16 +50,23 @@ static socklen_t fill(struct sockaddr_in6 *in6, uint8_t family,
 }
 
 static int bind_to(int fd, uint8_t family, const uint8_t *local,
-		   uint16_t port)
+		   uint32_t scope, uint16_t port)
 {
 	struct sockaddr_in6 addr;
-	socklen_t len = fill(&addr, family, local, port);
+	socklen_t len = fill(&addr, family, local, scope, port);
 
 	return bind(fd, (struct sockaddr *)&addr, len) < 0 ? -errno : 0;
 }
 
-/* DF clear, as the kernel's vxlan sends: a path MTU smaller than the cluster
- * is set up for then costs fragments, not silence. */
+/*
+ * DF clear, as the kernel's vxlan sends: a path MTU smaller than the cluster
+ * is set up for then costs fragments, not silence.  A router's idea of the
+ * hop limit (RFC 4861, 4.2) is for others' packets.
+ *
+ * The flow label is the kernel's hash of addresses and ports (RFC 6438), so
+ * one for each inner flow as far as the source port is; the option asks for
+ * it where net.ipv6.auto_flowlabels leaves that to the socket.
+ */
 static int open_socket(uint8_t family)
 {
 	int fd = socket(family == IPV4 ? AF_INET : AF_INET6,
@@ -67,10 +76,13 @@ static int open_socket(uint8_t family)
 	if (fd < 0)
 		return -errno;
 	if (family == IPV4)
-		error = set(fd, IPPROTO_IP, IP_MTU_DISCOVER,
+		error = set(fd, IPPROTO_IP, IP_TTL, HOP_LIMIT) |
+			set(fd, IPPROTO_IP, IP_MTU_DISCOVER,
 			    IP_PMTUDISC_DONT);
 	else
 		error = set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) |
+			set(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, HOP_LIMIT) |
+			set(fd, IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 1) |
 			set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
 			    IPV6_PMTUDISC_DONT);
 	if (!error)
@@ -80,8 +92,9 @@ static int open_socket(uint8_t family)
 	return error;
 }
 
-int vx_udp_listen(uint8_t family, const uint8_t *local, uint16_t port,
-		  int beside, uint32_t offloads, uint32_t *granted)
+int vx_udp_listen(uint8_t family, const uint8_t *local, uint32_t scope,
+		  uint16_t port, int beside, uint32_t offloads,
+		  uint32_t *granted)
 {
 	int fd = open_socket(family);
 	int error;
@@ -96,7 +109,7 @@ int vx_udp_listen(uint8_t family, const uint8_t *local, uint16_t port,
 		error = set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 	if (!error && beside)
 		error = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-	error = error ? -errno : bind_to(fd, family, local, port);
+	error = error ? -errno : bind_to(fd, family, local, scope, port);
 	/* Set late, it lets others join (reuseport_add_sock). */
 	if (!error && !beside && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
 		error = -errno;
@@ -119,8 +132,8 @@ static int deaf(int fd)
 			  sizeof(filter)) < 0 ? -errno : 0;
 }
 
-int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t offloads,
-		  uint32_t *granted)
+int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t scope,
+		  uint32_t offloads, uint32_t *granted)
 {
 	int fd = open_socket(family), error = -EADDRINUSE;
 	int segment;
@@ -134,7 +147,7 @@ int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t offloads,
 	if (getrandom(&start, sizeof(start), 0) < 0)
 		start = getpid();
 	for (unsigned i = 0; error == -EADDRINUSE && i < SOURCE_TRIES; i++)
-		error = bind_to(fd, family, local, SOURCE_PORT_MIN +
+		error = bind_to(fd, family, local, scope, SOURCE_PORT_MIN +
 				(start + i * 251) % SOURCE_PORTS);
 	if (!error)
 		error = deaf(fd);

@@ -20,6 +20,7 @@ enum family { IPV4 = 4, IPV6 = 6 };
 
 enum wire_limits {
 	IP_MAX_LEN = 65535,
+	IP6_MAX_LEN = 65575,		/* its header is not counted */
 	UDP_MAX_PAYLOAD4 = 65507,	/* IPv4: 65535 - 20 - 8 */
 	UDP_MAX_PAYLOAD6 = 65527,	/* IPv6: 65535 - 8 */
 	MAX_PAYLOAD_SEGMENTS = 64,	/* UDP_MAX_SEGMENTS, linux/udp.h */

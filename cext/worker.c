@@ -11,7 +11,7 @@
 
 enum {
 	ARENA_BYTES = ARENA + 2 * ARENA_ALIGN + sizeof(struct overlay) +
-		      IP_MAX_LEN,
+		      IP6_MAX_LEN,
 	BUFFER_BYTES = ARENA_BYTES + IN_BATCH * IN_STRIDE,
 };
 

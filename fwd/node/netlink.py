@@ -16,6 +16,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -25,9 +26,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 from fwd.model import IPV4, IPV6, Address, Network
 
 _AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
-_MAIN_TABLE = 254
+_MAIN_TABLE, _LOCAL_TABLE = 254, 255
+_RTN_ANYCAST = 4
 _IFF_UP = 1
 _IFA_F_TEMPORARY, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x20, 0x80
+_IFA_F_OPTIMISTIC, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x04, 0x08, 0x40
 _SCOPE_GLOBAL, _SCOPE_LINK = 0, 253
 _RTPROT_BOOT = 3
 _ADDR_GEN_NONE = 1
@@ -45,6 +48,8 @@ class InterfaceAddress(Struct, frozen=True, kw_only=True):
     is_permanent: bool
     is_temporary: bool
     """RFC 8981: made up for privacy and soon another one."""
+    is_probed: bool = False
+    """Not to be used yet, or never: the kernel asks whether another host has it (RFC 4862, 5.4)."""
 
 
 class Device(Struct, frozen=True):
@@ -96,6 +101,7 @@ def find_addresses(family: int, *, index: int = 0) -> list[InterfaceAddress]:
                 is_global=message["scope"] < _SCOPE_LINK,
                 is_permanent=bool(_flags(message) & _IFA_F_PERMANENT),
                 is_temporary=family == IPV6 and bool(_flags(message) & _IFA_F_TEMPORARY),
+                is_probed=family == IPV6 and _is_probed(_flags(message)),
             )
             for message in ipr.get_addr(family=_AF[family], **only)
             if not _flags(message) & _IFA_F_DEPRECATED
@@ -110,6 +116,11 @@ def _text_address(message: Any) -> Address:  # noqa: ANN401 - pyroute2 has no ty
 def _flags(message: Any) -> int:  # noqa: ANN401
     """IFA_FLAGS has 32 bits, the header's field only 8."""
     return int(message.get("flags") or 0)
+
+
+def _is_probed(flags: int) -> bool:
+    tentative = flags & (_IFA_F_TENTATIVE | _IFA_F_OPTIMISTIC) == _IFA_F_TENTATIVE
+    return tentative or bool(flags & _IFA_F_DADFAILED)
 
 
 def default_route(family: int) -> tuple[int, ...]:
@@ -186,12 +197,14 @@ def apply(layout: Layout) -> int:
         if link is None:
             raise OSError(errno.ENODEV, f"cannot set up {layout.device}: it is gone")
         index = int(link["index"])
-        _no_link_local(ipr, index)
+        _no_noise(ipr, index, layout.device)
         if link.get("mtu") != layout.mtu:
             ipr.link("set", index=index, mtu=layout.mtu)
         _apply_address(ipr, index, layout)
         if not link["flags"] & _IFF_UP:
             ipr.link("set", index=index, state="up")
+        for route in _anycasts(ipr, layout.address):
+            ipr.route("del", **route)
         ipr.route(
             "replace",
             family=_AF[layout.network.version],
@@ -215,17 +228,42 @@ def lacking(layout: Layout, index: int) -> tuple[str, ...]:
         found = {
             "up": link["flags"] & _IFF_UP,
             "mtu": link.get("mtu") == layout.mtu,
-            "address": host in addresses,
+            "address": host in addresses and not _anycasts(ipr, host),
             "route": str(net) in prefixes,
         }
     return tuple(name for name, there in found.items() if not there)
 
 
-def _no_link_local(ipr: Any, index: int) -> None:  # noqa: ANN401
-    """No fe80:: on the tunnel: what the kernel would send for it has no peer to go to."""
+def _no_noise(ipr: Any, index: int, device: str) -> None:  # noqa: ANN401
+    """No fe80:: on the tunnel: what the kernel would send for it has no peer to go to.
+
+    Nor is there a router in it (flannel spec 5.1), whatever a peer says.
+    """
     spec = {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_NONE]]}]]}
     with suppress(NetlinkError):  # a kernel without IPv6 needs it not
         ipr.link("set", index=index, IFLA_AF_SPEC=spec)
+    with suppress(OSError):  # nor does one where /proc/sys is not ours to write
+        Path(f"/proc/sys/net/ipv6/conf/{device}/accept_ra").write_text("0")
+
+
+def _anycasts(ipr: Any, address: Address) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Routes that make our address an anycast one, to whose owner nobody can connect.
+
+    It is the subnet's first one, which a router that has another address of the subnet (a bridge
+    for Pods, say) takes for the subnet's routers' (RFC 4291, 2.6.1).  Of two local routes the
+    kernel follows the older one.
+    """
+    if address.version == IPV4:
+        return []
+    found = ipr.route("get", family=_AF[IPV6], dst=str(address))[0]
+    if found["type"] != _RTN_ANYCAST:
+        return []
+    same = {"family": _AF[IPV6], "table": _LOCAL_TABLE, "type": _RTN_ANYCAST}
+    return [
+        same | {"dst": str(address), "dst_len": address.max_prefixlen, "oif": route.get("oif")}
+        for route in ipr.get_routes(**same)
+        if route["type"] == _RTN_ANYCAST and route.get("dst") == str(address)
+    ]
 
 
 def _apply_address(ipr: Any, index: int, layout: Layout) -> None:  # noqa: ANN401

@@ -15,7 +15,7 @@ from fwd.config import RunConfig
 from fwd.core.identity import MacMemory, choose_mac
 from fwd.core.netconf import NetConf
 from fwd.core.text import format_mac
-from fwd.model import IPV4, Address, Lease, OwnLease
+from fwd.model import IPV4, IPV6, Address, Lease, OwnLease
 from fwd.node import netlink, underlay
 from fwd.node.rundir import RunDir
 from fwd.ops import log
@@ -33,7 +33,7 @@ class Station(Struct, frozen=True):
 
 async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir: RunDir) -> Station:
     """Where this node stands; looks, and notes the MAC.  Raises FwdError or OSError."""
-    selected = await asyncio.to_thread(underlay.choose, _selection(own, config))
+    selected = await asyncio.to_thread(underlay.choose, _selection(own, config, conf))
     mac = await _settle_mac(own, conf.backend.device(own.family), run_dir)
     return _station(replace(own, vtep_mac=mac), selected, config, conf)
 
@@ -42,7 +42,7 @@ async def follow_underlay(
     station: Station, own: OwnLease, config: RunConfig, conf: NetConf
 ) -> Station:
     """The same station where the underlay is now.  Raises ConfigError while that is nowhere."""
-    now = await asyncio.to_thread(underlay.follow, station.underlay, _selection(own, config))
+    now = await asyncio.to_thread(underlay.follow, station.underlay, _selection(own, config, conf))
     if now == station.underlay:
         return station
     return _station(replace(own, vtep_mac=station.lease.vtep_mac), now, config, conf)
@@ -68,13 +68,16 @@ def tell_station(event: str, station: Station, config: RunConfig) -> None:
         )
 
 
-def _selection(own: OwnLease, config: RunConfig) -> underlay.Selection:
+def _selection(own: OwnLease, config: RunConfig, conf: NetConf) -> underlay.Selection:
+    others = tuple(family for family in conf.networks if family != own.family)
     return underlay.Selection(
         family=own.family,
+        others=others,
         interfaces=config.iface,
         patterns=config.iface_regex,
         can_reach=config.iface_can_reach,
         public_ip=_public_ip(own, config),
+        beside=next((_flag(family, config)[1] for family in others), None),
         lease_ip=own.public_ip,
     )
 
@@ -116,6 +119,7 @@ def _station(own: OwnLease, link: underlay.Underlay, config: RunConfig, conf: Ne
             family=family,
             mac=own.vtep_mac,
             local=link.address,
+            scope=link.index if link.address.version == IPV6 and link.address.is_link_local else 0,
             vni=backend.vni,
             port=backend.port,
             mtu=mtu,

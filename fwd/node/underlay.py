@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which interface carries the outer packets, and what becomes of it later (flannel spec 10.2).
+"""Which interface carries a family's outer packets, and what becomes of it later (spec 10.2).
 
 Choosing goes by flannel's order and in its words: --iface, --iface-regex, --iface-can-reach;
 without these --public-ip as the address of the interface, and else the default route.
+
+With both families on, a word that means an interface (an address of the other family, a pattern
+that such an address matches) means it for this family, too.  flannel insists on one interface for
+both; here each family may have its own.
 
 Following goes further than flannel, which looks once.  The address is kept for as long as it is on
 this node, also when it moves to a bridge or a bond; when it is gone, the best one of its interface
 follows it, and only an interface that is gone too is chosen anew.  Whoever chose by an address
 wants that one: there is nothing to follow, only to wait for.  An interface without a usable address
 is waited for too, and no other is taken in its place: a default route that moves away for a second
-must not move the node.
+must not move the node.  Nor must an IPv6 interface that was down, and for a while has the address
+only that it makes for itself.
 """
 
 import re
 import socket
+import time
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 
 from msgspec import Struct
@@ -24,6 +31,10 @@ from fwd.model import IPV4, Address, ConfigError
 from fwd.node import netlink
 from fwd.ops import log
 
+_PROBE_SECONDS = 3.0
+"""Duplicate address detection takes up to two of them, with the kernel's defaults."""
+_LOOK_SECONDS = 0.1
+
 _POSIX_CLASS = re.compile(r"\[:\^?\w+:\]")
 
 
@@ -31,11 +42,15 @@ class Selection(Struct, frozen=True, kw_only=True):
     """What the operator said about the underlay, for one family."""
 
     family: int
+    others: tuple[int, ...] = ()
+    """Families that are on besides."""
     interfaces: tuple[str, ...] = ()
     """Names or addresses."""
     patterns: tuple[str, ...] = ()
     can_reach: str = ""
     public_ip: Address | None = None
+    beside: Address | None = None
+    """The other family's public_ip, which selects its interface where nothing else does."""
     lease_ip: Address | None = None
     """Where peers send by the own lease, which selects an interface where nothing else does."""
 
@@ -56,13 +71,42 @@ class Miss(ConfigError):  # noqa: N818 - read as "raise Miss"
 
 
 def choose(selection: Selection) -> Underlay:
-    """The interface for outer packets.  Raises ConfigError in flannel's words."""
+    """The interface for outer packets.  Raises ConfigError in flannel's words.
+
+    Waits a little for an address that cannot be used yet, if there is no good one without it.
+    """
+    end = time.monotonic() + _PROBE_SECONDS
+    while True:
+        failed: ConfigError | None = None
+        found: Underlay | None = None
+        is_probing = _is_probing(selection.family)  # first: it may end at any moment
+        try:
+            found = _choose(selection)
+        except ConfigError as error:
+            failed = error
+        is_good = found is not None and not found.address.is_link_local
+        if is_good or time.monotonic() > end or not is_probing:
+            break
+        time.sleep(_LOOK_SECONDS)
+    if found is None:
+        assert failed is not None
+        raise failed
+    return found
+
+
+def _is_probing(family: int) -> bool:
+    return any(one.is_probed for one in netlink.find_addresses(family))
+
+
+def _choose(selection: Selection) -> Underlay:
     family, given = selection.family, selection.public_ip
     if selection.interfaces or selection.patterns or selection.can_reach:
         return _first_match(selection)
     try:
         if given is not None:
             return _owner(given, hint=" (behind NAT give --iface too)")
+        if selection.beside is not None:
+            return _best(_owner(selection.beside).index, family)
         if selection.lease_ip is not None:
             with suppress(Miss):  # behind NAT
                 return _owner(selection.lease_ip)
@@ -81,11 +125,13 @@ def follow(before: Underlay, selection: Selection) -> Underlay:
     if before.is_fixed:
         raise Miss(f"{before.address} is gone from {before.name}, and it was asked for")
     device = netlink.find_device(before.index) or netlink.find_device(before.name)
-    return choose(selection) if device is None else _best(device.index, selection.family)
+    now = _choose(selection) if device is None else _best(device.index, selection.family)
+    if now.address.is_link_local and not before.address.is_link_local:
+        raise Miss(f"{before.address} is gone from {before.name}, which has {now.address} only")
+    return now
 
 
 def _first_match(selection: Selection) -> Underlay:
-    family = selection.family
     ways = (
         *((_given, text) for text in selection.interfaces),
         *((_matching, text) for text in selection.patterns),
@@ -94,7 +140,7 @@ def _first_match(selection: Selection) -> Underlay:
     misses: list[str] = []
     for look, text in ways:
         try:
-            found = _at_public_ip(look(text, family), selection)
+            found = _at_public_ip(look(text, selection), selection)
         except Miss as miss:
             misses.append(str(miss))
             continue
@@ -107,8 +153,9 @@ def _first_match(selection: Selection) -> Underlay:
     )
 
 
-def _given(text: str, family: int) -> Underlay:
+def _given(text: str, selection: Selection) -> Underlay:
     """--iface: an address, else a name."""
+    family = selection.family
     try:
         address = parse_address(text)
     except ValueError:
@@ -118,18 +165,24 @@ def _given(text: str, family: int) -> Underlay:
                 f"error looking up interface {text}: route ip+net: no such network interface"
             ) from None
         return _best(device.index, family)
-    return _owner(address)
+    if address.version not in (family, *selection.others):
+        raise Miss(f"error looking up interface {address}: IPv{address.version} is not enabled")
+    found = _owner(address)
+    return found if address.version == family else _best(found.index, family)
 
 
-def _matching(text: str, family: int) -> Underlay:
+def _matching(text: str, selection: Selection) -> Underlay:
     """--iface-regex: searched in all addresses, then in all names, in the kernel's order."""
-    pattern = _compiled(text)
-    addresses = netlink.find_addresses(family)
+    pattern, family = _compiled(text), selection.family
     names = _names()
-    for index in names:
-        for one in addresses:
-            if one.index == index and pattern.search(str(one.address)):
-                return _underlay(index, one.address)
+    addresses = netlink.find_addresses(family)
+    for one in _in_order(addresses, names):
+        if pattern.search(str(one.address)):
+            return _underlay(one.index, one.address)
+    for other in selection.others:
+        for one in _in_order(netlink.find_addresses(other), names):
+            if pattern.search(str(one.address)):
+                return _best(one.index, family)
     for index, name in names.items():
         if pattern.search(name):
             return _best(index, family)
@@ -142,6 +195,14 @@ def _matching(text: str, family: int) -> Underlay:
         f"Could not match pattern {text} to any of the available network interfaces "
         f"({', '.join(found)})"
     )
+
+
+def _in_order(
+    addresses: Iterable[netlink.InterfaceAddress], names: Iterable[int]
+) -> list[netlink.InterfaceAddress]:
+    place = {index: number for number, index in enumerate(names)}
+    known = (one for one in addresses if one.index in place and not one.is_probed)
+    return sorted(known, key=lambda one: place[one.index])
 
 
 def _compiled(text: str) -> re.Pattern[str]:
@@ -157,17 +218,20 @@ def _compiled(text: str) -> re.Pattern[str]:
         raise Miss(f"{failed}: {error}") from error
 
 
-def _towards(text: str, family: int) -> Underlay:
+def _towards(text: str, selection: Selection) -> Underlay:
     """--iface-can-reach: the interface and the source address of the route there."""
+    family = selection.family
     try:
         target = parse_address(text)
         index, source = netlink.route_to(target)
     except (ValueError, OSError) as error:
         raise Miss(f"failed to get ifcanreach based interface: {text}: {error}") from error
-    if target.version != family:
+    if target.version not in (family, *selection.others):
         raise Miss(
             f"failed to get ifcanreach based interface: {text} is not an IPv{family} address"
         )
+    if target.version != family:
+        return _best(index, family)
     return _underlay(index, source) if source else _best(index, family)
 
 
@@ -197,7 +261,7 @@ def _of_default_route(family: int) -> int:
 
 def _best(index: int, family: int) -> Underlay:
     """Global before link-local, permanent before dynamic, lasting before temporary."""
-    own = netlink.find_addresses(family, index=index)
+    own = [one for one in netlink.find_addresses(family, index=index) if not one.is_probed]
     if not own:
         name = _names().get(index, index)
         raise Miss(f"failed to find IPv{family} address for interface {name}")

@@ -35,7 +35,7 @@ class Reporter:
 
     def drops(self, totals: dict[str, int], *, now: float) -> None:
         """Tells the reasons that are due; `now` is monotonic, in seconds."""
-        texts = {info.name: info.text for info in drop_reasons()}
+        texts = {info.name: info.text for info in drop_reasons() if info.name not in _QUIET}
         for report in self._drops.observe(totals, texts, now=now):
             log.warning(
                 "drops",
@@ -53,6 +53,9 @@ class Reporter:
 
 
 _REFUSED = "out_gso_refused"
+
+_QUIET = {"out_multicast"}
+"""What happens on every node and is nobody's fault."""
 
 _SLOWER = {
     Offload.VNET_HDR: "packets cross the TUN one at a time, finished and MTU-sized",

@@ -45,19 +45,20 @@ def open_sockets(
 ) -> tuple[list[int], Offload]:
     """As many receiving sockets as asked for, or else the sending ones; what all of them grant."""
     local, granted = _address(settings.local), ffi.new("uint32_t *")
+    family, scope = settings.family, settings.scope
     offloads = settings.offloads & (Offload.UDP_GRO if listening else Offload.UDP_SEGMENT)
     in_force = offloads
     fds: list[int] = []
     for _ in range(listening or settings.sources):
         if listening:
             fd = lib.vx_udp_listen(
-                settings.family, local, settings.port, bool(fds), offloads, granted
+                family, local, scope, settings.port, bool(fds), offloads, granted
             )
             check(
                 fd, f"receive on {settings.local} UDP port {settings.port}", device=settings.device
             )
         else:
-            fd = lib.vx_udp_source(settings.family, local, offloads, granted)
+            fd = lib.vx_udp_source(family, local, scope, offloads, granted)
             check(fd, f"send from {settings.local}", device=settings.device)
         undo.callback(os.close, fd)
         fds.append(fd)

@@ -56,6 +56,8 @@ class PlaneSettings(Struct, frozen=True, kw_only=True):
     """This node's VtepMAC: 6 bytes."""
     local: Address
     """The underlay address to send from and to receive at."""
+    scope: int = 0
+    """Number of the underlay interface where the address is link-local."""
     vni: int
     port: int
     mtu: int
@@ -86,5 +88,6 @@ def c_settings(settings: PlaneSettings, *, offloads: Offload, workers: int) -> A
             "workers": workers,
             "sources": settings.sources,
             "port": settings.port,
+            "scope": settings.scope,
         },
     )

@@ -23,6 +23,8 @@ from tests.netns.names import own
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 NAME = own("ag-choice")
+BESIDE_4: dict[str, Any] = {"family": IPV6, "others": (IPV4,)}
+BESIDE_6: dict[str, Any] = {"family": IPV4, "others": (IPV6,)}
 _CLONE_NEWNET = 0x40000000
 NONE = "Failed to find any valid interface to use: "
 NOT_FOUND = "Failed to find interface to use that matches the interfaces and/or regexes provided: "
@@ -35,6 +37,11 @@ def there() -> Iterator[Namespace]:
         for name, mtu in (("e0", 1500), ("e1", 1400), ("e2", 1300)):
             made.ip("link", "add", name, "type", "bridge")
             made.ip("link", "set", name, "mtu", str(mtu), "up")
+        # With a carrier: the kernel asks for duplicates of its addresses, which takes a while.
+        made.ip("link", "add", "e3", "type", "veth", "peer", "name", "e4")
+        made.ip("link", "set", "e4", "up")
+        made.ip("link", "set", "e3", "up")
+        made.ip("address", "add", "2001:db8:3::1/64", "dev", "e3")
         for address, device in (
             ("192.168.7.1/24", "e0"),
             ("192.168.7.9/24", "e0"),
@@ -66,7 +73,7 @@ def default_route(there: Namespace) -> Iterator[None]:
 
 def choose(*, family: int = IPV4, **given: Any) -> Underlay:  # noqa: ANN401
     """In the namespace."""
-    for name in ("public_ip", "lease_ip"):
+    for name in ("public_ip", "lease_ip", "beside"):
         if name in given:
             given[name] = ip_address(given[name])
     return inside(lambda: underlay.choose(Selection(family=family, **given)))
@@ -114,13 +121,22 @@ def inside(work: Callable[[], Underlay]) -> Underlay:
         ({"lease_ip": "192.168.7.9"}, "e0", "192.168.7.9"),
         ({"interfaces": ("e0",), "family": IPV6}, "e0", "2001:db8:1::1"),
         ({"interfaces": ("2001:db8:1:0::1",), "family": IPV6}, "e0", "2001:db8:1::1"),
+        # With both families on, a word about one says which interface it is for the other.
+        ({"interfaces": ("192.168.7.9",), **BESIDE_4}, "e0", "2001:db8:1::1"),
+        ({"interfaces": ("2001:db8:1::1",), **BESIDE_6}, "e0", "192.168.7.1"),
+        ({"patterns": (r"7\.9$",), **BESIDE_4}, "e0", "2001:db8:1::1"),
+        ({"patterns": (r"^10\.1\.|db8",), **BESIDE_4}, "e0", "2001:db8:1::1"),
+        ({"can_reach": "192.168.7.77", **BESIDE_4}, "e0", "2001:db8:1::1"),
+        ({"beside": "192.168.7.9", **BESIDE_4}, "e0", "2001:db8:1::1"),
+        ({"beside": "10.1.0.1", "public_ip": "2001:db8:1::1", **BESIDE_4}, "e0", "2001:db8:1::1"),
+        ({"interfaces": ("e3",), "family": IPV6}, "e3", "2001:db8:3::1"),
     ],
 )
 @pytest.mark.usefixtures("there")
 def test_choice(given: dict[str, Any], name: str, address: str) -> None:
     chosen = choose(**given)
     assert (chosen.name, str(chosen.address)) == (name, address)
-    assert chosen.mtu == {"e0": 1500, "e1": 1400}[name]
+    assert chosen.mtu == {"e0": 1500, "e1": 1400, "e3": 1500}[name]
 
 
 @pytest.mark.usefixtures("default_route")
@@ -161,6 +177,10 @@ def test_the_default_route_where_nothing_is_said() -> None:
             NOT_FOUND + "Could not match pattern ^172 to any of the available network interfaces ("
             "lo:127.0.0.1, e0:192.168.7.1,192.168.7.9, e1:169.254.1.1,10.1.0.1)",
         ),
+        (
+            {"interfaces": ("2001:db8:1::1",)},
+            NOT_FOUND + "error looking up interface 2001:db8:1::1: IPv6 is not enabled",
+        ),
         ({"can_reach": "x"}, NOT_FOUND + "failed to get ifcanreach based interface: x: "),
         ({"can_reach": "8.8.8.8"}, NOT_FOUND + "failed to get ifcanreach based interface: 8"),
     ],
@@ -171,6 +191,28 @@ def test_what_is_said_when_there_is_none(given: dict[str, Any], says: str) -> No
         choose(**given)
     assert str(raised.value).startswith(says)
     assert "\n" not in str(raised.value)
+
+
+def test_ipv6_has_a_default_route_of_its_own(there: Namespace) -> None:
+    there.ip("-6", "route", "add", "default", "dev", "e0")
+    try:
+        assert str(choose(**BESIDE_4).address) == "2001:db8:1::1"
+    finally:
+        there.ip("-6", "route", "del", "default")
+
+
+def follow(before: Underlay, **given: Any) -> Underlay:  # noqa: ANN401
+    return inside(lambda: underlay.follow(before, Selection(**given)))
+
+
+def test_a_lost_address_is_not_followed_to_a_link_local_one(there: Namespace) -> None:
+    """An interface that was down has that one first, and the other when somebody gives it."""
+    before = choose(interfaces=("e3",), family=IPV6)
+    there.ip("address", "del", "2001:db8:3::1/64", "dev", "e3")
+    with pytest.raises(ConfigError, match=r"^2001:db8:3::1 is gone from e3, which has fe80::"):
+        follow(before, family=IPV6)
+    there.ip("address", "add", "2001:db8:3::2/64", "dev", "e3", "nodad")
+    assert str(follow(before, family=IPV6).address) == "2001:db8:3::2"
 
 
 def test_a_hop_without_an_interface(there: Namespace) -> None:

@@ -83,7 +83,7 @@ def test_an_entry_without_vni_has_ours_and_another_one_is_kept_to_be_refused() -
         ({"subnet": 7}, "entry 2: Expected `str`, got `int` - at `$.subnet`"),
         ({"public_ip_": "x"}, "entry 2: Object contains unknown field `public-ip-`"),
         ({"node": ""}, "entry 2: node: is empty"),
-        ({"node": "n1"}, "entry 2 (node n1): a second entry of this node"),
+        ({"node": "n1"}, "entry 2 (node n1): a second IPv4 entry of this node"),
         ({"subnet": "10.244.2.1/24"}, "entry 2 (node n2): subnet: '10.244.2.1/24' has host bits"),
         ({"subnet": "10.244.2.0"}, "entry 2 (node n2): subnet: '10.244.2.0' is not a CIDR"),
         ({"public_ip": "host"}, "entry 2 (node n2): public-ip: 'host' is not an IP address"),
