@@ -10,9 +10,11 @@
 #   ARGS='-k coalesce'      more arguments for pytest, or for fwd bench (ARGS=--quick)
 #   SECONDS=30              how long each fuzz target runs
 #   BASE=, IMAGE=           of the container image, see deploy/build-image
+#   FAMILY=dual             IP versions of the demo: 4, 6 or both
 
 SHELL := /bin/bash
 PYTHON ?= python3
+FAMILY ?= 4
 SECONDS ?= 30
 VENV := .venv/bin
 
@@ -29,7 +31,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: setup ## three nodes on this machine, all Pods reaching each other; a fourth comes and goes (root)
-	$(VENV)/fwd lab demo
+	$(VENV)/fwd lab demo --family $(FAMILY)
 
 test: setup ## all tests; those with real devices need root
 	$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)

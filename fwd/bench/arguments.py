@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 from fwd.bench import scenarios, traffic
 from fwd.bench.contenders import KNOWN, Contender
 from fwd.bench.scenarios import Timing
+from fwd.lab.topology import FAMILIES
 
 MAX_PREFIX: Final = 10  # letters: a contender's own and the node's names come after it
 _WORKERS: Final = (1, 2, 4)
@@ -32,6 +33,7 @@ class Options(Struct, frozen=True):
     repeats: int
     time_limit: float
     mtu: int
+    families: tuple[int, ...]
     prefix: str
     json: bool = False
     output: str | None = None
@@ -74,6 +76,7 @@ def parse(argv: Sequence[str]) -> Options:
         udp_sizes=given.udp_sizes,
         underlays=given.underlay,
         mtu=given.mtu,
+        families=FAMILIES[given.family],
         prefix=given.prefix,
         json=given.json,
         output=given.output,
@@ -145,6 +148,13 @@ def _parser() -> ArgumentParser:
     )
     _option(parser, "seconds", help="of each TCP stream (default 1)", **whole)
     _option(parser, "mtu", default=1500, help="of the underlay (default 1500)", **whole)
+    _option(
+        parser,
+        "family",
+        choices=["4", "6"],
+        default="4",
+        help="IP version of Pods and underlay (default 4)",
+    )
     arguments = {"metavar": "ARG", "action": "append", "default": []}
     _option(parser, "run-arg", help="passed on to each fwd run; may be repeated", **arguments)
     _option(

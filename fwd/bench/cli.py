@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fwd.bench import contenders, machine, report, rounds, scenarios
 from fwd.bench.arguments import Options, parse
-from fwd.bench.contenders import Running
+from fwd.bench.contenders import Running, Shape
 from fwd.bench.report import Result
 from fwd.bench.rounds import Measured, Schedule
 from fwd.lab import child, signals
@@ -73,6 +73,7 @@ def _bench(options: Options) -> Result:
         return Result(
             machine=machine.describe(),
             mtu=options.mtu,
+            families=options.families,
             rounds=options.rounds,
             baseline=contenders.BASELINE,
             metrics=tuple((one.name, metric) for one in chosen for metric in one.metrics),
@@ -91,9 +92,10 @@ def _build(
     Raises:
         LabError: none can.
     """
+    shape = Shape(prefix=options.prefix, mtu=options.mtu, families=options.families)
     running, absent = [], {}
     for one in options.contenders:
-        lab = contenders.built(one, prefix=options.prefix, mtu=options.mtu, say=say)
+        lab = contenders.built(one, shape, say=say)
         try:
             running.append(stack.enter_context(lab))
         except (LabError, OSError) as error:

@@ -53,6 +53,14 @@ class DataPlane(enum.Enum):
     WIREGUARD = "wireguard-go"
 
 
+class Shape(Struct, frozen=True):
+    """What all labs of a bench have in common; of several families the first is measured."""
+
+    prefix: str
+    mtu: int
+    families: tuple[int, ...]
+
+
 class Contender(Struct, frozen=True):
     """One data plane; ``letter`` ends its lab's prefix."""
 
@@ -101,7 +109,7 @@ class Running(Struct, frozen=True):
             target=target.pods[pod - 1].namespace,
             address=str(plan.pod(target.index, pod).ip),
             family=plan.family,
-            mtu=self.topology.pod_mtu,
+            mtu=self.topology.path_mtu(plan.family),
         )
 
     def set_offload(self, *, on: bool) -> None:
@@ -119,17 +127,18 @@ class Running(Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def built(contender: Contender, *, prefix: str, mtu: int, say: Say) -> Iterator[Running]:
+def built(contender: Contender, shape: Shape, *, say: Say) -> Iterator[Running]:
     """A contender for as long as the context lasts; what an earlier run left behind goes first.
 
     Raises:
         LabError: it cannot be built here, or carries nothing.
     """
     spec = Spec(
-        prefix=prefix + contender.letter,
+        prefix=shape.prefix + contender.letter,
         nodes=tuple(NodeSpec(index, kind) for index, kind in enumerate(contender.kinds, start=1)),
         pods=PODS,
-        mtu=mtu,
+        mtu=shape.mtu,
+        families=shape.families,
         run_args=contender.run_args,
     )
     try:

@@ -8,7 +8,7 @@ import platform
 import re
 import time
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from msgspec import Struct
 
@@ -131,14 +131,15 @@ def agents(running: Running) -> tuple[Agent, ...]:
         process = known.agents.get(node.name)
         if process and agentproc.alive(process):
             said = survey.ask(running.state_dir.of_node(node.namespace) / "fwd.sock") or {}
+            tunnel: dict[str, Any] = next(iter(said.get("tunnels", ())), {})
             text = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
             rss = re.search(r"^VmRSS:\s+(\d+) kB", text, re.MULTILINE)
             found.append(
                 Agent(
                     node=node.name,
                     rss_mib=round(int(rss[1]) / 1024, 1) if rss else 0.0,
-                    workers=said.get("workers"),
-                    offloads=tuple(said.get("offloads", {}).get("in-force", ())),
+                    workers=tunnel.get("workers"),
+                    offloads=tuple(tunnel.get("offloads", {}).get("in-force", ())),
                 )
             )
     return tuple(found)

@@ -32,6 +32,7 @@ class Result(Struct, frozen=True):
 
     machine: Machine
     mtu: int
+    families: tuple[int, ...]
     rounds: int
     baseline: str
     metrics: tuple[tuple[str, Metric], ...]
@@ -48,6 +49,7 @@ def document(result: Result) -> dict[str, Any]:
         "version": VERSION,
         "machine": msgspec.to_builtins(result.machine),
         "mtu": result.mtu,
+        "family": result.families[0],
         "rounds": result.rounds,
         "baseline": result.baseline,
         "complete": result.measured.complete,
@@ -96,7 +98,8 @@ def _head(result: Result) -> Iterator[str]:
     yield f"{machine.time}  fwd {machine.fwd}{commit}, {machine.iperf3}, Python {machine.python}"
     yield f"{machine.cores} cores {machine.cpu}, {machine.memory_gib} GiB, Linux {machine.kernel}"
     yield (
-        f"MTU {result.mtu} on the underlay, TCP {machine.congestion_control},"
+        f"IPv{result.families[0]}, MTU {result.mtu} on the underlay,"
+        f" TCP {machine.congestion_control},"
         f" medians of {result.rounds} interleaved round{'s' * (result.rounds != 1)}"
     )
     for name, agents in result.agents.items():

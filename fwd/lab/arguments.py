@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from fwd.lab.topology import Source, Wiring
+from fwd.lab.topology import FAMILIES, Source, Wiring
 
 
 def parse(argv: Sequence[str]) -> Namespace:
@@ -74,6 +74,13 @@ def _shape(parser: ArgumentParser) -> None:
     )
     _option(parser, "pods", default=1, help="Pods on each node (default 1)", **number)
     _option(parser, "mtu", default=1500, help="underlay MTU (default 1500)", **number)
+    _option(
+        parser,
+        "family",
+        choices=list(FAMILIES),
+        default="4",
+        help="of addresses: IPv4, IPv6, or dual for both (default 4)",
+    )
     _option(
         parser,
         "source",

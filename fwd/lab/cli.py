@@ -264,7 +264,9 @@ def _sentence(wanted: Topology) -> str:
         kinds[node.kind].append(node.name)
     planes = [f"{' '.join(names)} ({kind.value})" for kind, names in kinds.items() if names]
     pods = sum(1 for _ in wanted.pods)
-    return f"lab {wanted.spec.prefix}: {', '.join(planes)}, {pods} Pods, MTU {wanted.spec.mtu}"
+    families = " and ".join(f"IPv{family}" for family in wanted.spec.families)
+    what = f"{', '.join(planes)}, {pods} Pods, {families}, MTU {wanted.spec.mtu}"
+    return f"lab {wanted.spec.prefix}: {what}"
 
 
 def _stdout() -> Console:

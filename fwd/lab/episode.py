@@ -3,7 +3,7 @@
 
 Reachable is measured from the moment at which the API server saw the new node's annotations to the
 first echo reply of its Pod; gone from the Node's deletion to the first "unreachable" that a Pod is
-told instead.  Observers are a Pod of one node of each kind.
+told instead.  Observers are a Pod of one node of each kind, over each family.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class Episode(Struct, frozen=True):
     Attributes:
         joined: name of the node that came and went.
         kind: its data plane.
-        reachable: by name of the observing Pod.
+        reachable: by name of the observing Pod and family.
         gone: likewise.
         between: the Pods between which TCP flowed.
         flow: how it went; None if it broke.
@@ -131,13 +131,15 @@ def _departure(lab: Topology, node: Node, *, state_dir: StateDir) -> dict[str, f
 
 
 def _posted(stack: contextlib.ExitStack, lab: Topology, node: Node) -> dict[str, Watchman]:
-    """One in a Pod of the first node of each kind, looking at the new node's first Pod."""
-    plan, pod = lab.plans[0], node.pods[0]
-    address = str(plan.pod(pod.node, pod.index).ip)
+    """In a Pod of the first node of each kind one a family, looking at the new node's first Pod."""
+    seen = node.pods[0]
     observers = {other.kind: other.pods[0] for other in reversed(lab.nodes)}
     return {
-        pod.name: stack.enter_context(Watchman(pod.namespace, address))
+        f"{pod.name}, IPv{plan.family}": stack.enter_context(
+            Watchman(pod.namespace, str(plan.pod(seen.node, seen.index).ip))
+        )
         for pod in sorted(observers.values(), key=lambda pod: pod.node)
+        for plan in lab.plans
     }
 
 

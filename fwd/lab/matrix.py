@@ -124,7 +124,7 @@ def _measure(
         target=pair.target.namespace,
         address=pair.address,
         family=pair.family,
-        mtu=topology.pod_mtu,
+        mtu=topology.path_mtu(pair.family),
     )
     say(pair, "ping")
     ping = probes.ping(route)

@@ -22,6 +22,7 @@ _PLANES: Final = {NodeKind.FWD: "fwd", NodeKind.KERNEL: "kernel"}
 def matrix_table(results: Sequence[Measured]) -> Table:
     """One row for each pair: loss, round trip, Gbit/s each way, and what is wrong."""
     table = _table("Every Pod from every Pod and every node; TCP in Gbit/s")
+    table.add_column("IP")
     table.add_column("from", no_wrap=True)
     table.add_column("to", no_wrap=True)
     table.add_column("loss", justify="right")
@@ -37,6 +38,7 @@ def matrix_table(results: Sequence[Measured]) -> Table:
         last = _group(measured)
         ping, problems = measured.ping, measured.problems
         table.add_row(
+            str(measured.pair.family),
             _end(measured.pair.source),
             _end(measured.pair.target),
             "-" if ping is None else f"{ping.loss_percent:.0f} %",

@@ -22,14 +22,18 @@ from fwd.lab.familyplan import FAMILY_PLANS, FamilyPlan
 # Outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.  flannel takes these 50 off for both families
 # and leaves the 20 more of an IPv6 underlay to the kernel's clamp on the device.
 OVERHEAD: Final = 50
+_IPV6_OVERHEAD: Final = 70
 # flannel's own defaults: port 8472 is the Linux kernel's, older than IANA's 4789.
 VNI: Final = 1
 PORT: Final = 8472
 
 MAX_INDEX: Final = 250  # the last octet of an underlay address, and of a /16's third
 MAX_PODS: Final = 200
-MIN_MTU: Final = 1280 + OVERHEAD  # Pods must be able to speak IPv6 (RFC 8200, 5)
+MIN_MTU: Final = 1280 + _IPV6_OVERHEAD  # Pods must be able to speak IPv6 (RFC 8200, 5)
 MAX_MTU: Final = 65535  # the largest a veth takes
+
+FAMILIES: Final = {"4": (4,), "6": (6,), "dual": (4, 6)}
+"""By the word that an option has for them."""
 
 API_PORT: Final = 6443
 
@@ -129,6 +133,10 @@ class Topology(Struct, frozen=True):
         """MTU of Pods, ``cni0`` and the VXLAN device: what flannel writes as FLANNEL_MTU."""
         return self.spec.mtu - OVERHEAD
 
+    def path_mtu(self, family: int) -> int:
+        """Of what goes from node to node: IPv6 Pods have to find it out (flannel spec 5.5)."""
+        return self.pod_mtu if family == 4 else self.spec.mtu - _IPV6_OVERHEAD
+
     @property
     def api_address(self) -> tuple[str, int]:
         """Where the API server listens; agents come by the first family."""
@@ -226,7 +234,7 @@ def _check(spec: Spec) -> None:
         raise ValueError(f"{spec.pods} Pods on a node: must be between 1 and {MAX_PODS}")
     if not MIN_MTU <= spec.mtu <= MAX_MTU:
         raise ValueError(f"underlay MTU {spec.mtu}: must be between {MIN_MTU} and {MAX_MTU}")
-    if spec.families not in ((4,), (6,), (4, 6)):
+    if spec.families not in FAMILIES.values():
         raise ValueError(f"families {spec.families}: must be 4, 6 or both, in this order")
 
 

@@ -22,7 +22,7 @@ class Word(enum.Enum):
     """What came back."""
 
     REPLY = rb"^\[(\d+\.\d+)\] \d+ bytes from "
-    UNREACHABLE = rb"^\[(\d+\.\d+)\] From \S+ .*Destination \w+ Unreachable"
+    UNREACHABLE = rb"^\[(\d+\.\d+)\] From \S+ .*Destination (?:\w+ Unr|unr)eachable"
 
 
 class Watchman:

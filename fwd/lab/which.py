@@ -17,6 +17,7 @@ def plan(arguments: Namespace, *, default: str) -> Topology:
         nodes=topology.node_specs(fwd=arguments.nodes, kernel=arguments.kernel_nodes),
         pods=arguments.pods,
         mtu=arguments.mtu,
+        families=topology.FAMILIES[arguments.family],
         run_args=tuple(arguments.run_arg),
         source=Source(arguments.source),
         wiring=Wiring(arguments.wiring),
