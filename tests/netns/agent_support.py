@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from msgspec import Struct
 
 from tests.netns.names import own
 
@@ -87,6 +88,82 @@ def _call(*words: str) -> str:
     return done.stdout
 
 
+class Facts(Struct, frozen=True):
+    """What a family's nodes have: node nX is number X in each address."""
+
+    family: int
+    network_key: str
+    network: str
+    device: str
+    mtu: int
+    """Of the tunnel over an MTU of 1500."""
+    host: int
+    """Bits of an address."""
+    link: int
+    """Prefix length of the underlay."""
+    underlay_form: str
+    subnet_form: str
+
+    def underlay(self, name: str) -> str:
+        """Where peers send to."""
+        return self.underlay_form.format(name.removeprefix("n"))
+
+    def subnet(self, name: str) -> str:
+        """Of a node."""
+        return self.subnet_form.format(name.removeprefix("n"))
+
+    def tunnel_ip(self, name: str) -> str:
+        """A node's own address in the cluster's network: its subnet's first one."""
+        return self.subnet(name).partition("/")[0]
+
+    def own_address(self, name: str) -> str:
+        """The same as the device has it."""
+        return f"{self.tunnel_ip(name)}/{self.host}"
+
+    def mac(self, name: str) -> str:
+        """A node's VtepMAC."""
+        return f"02:00:00:00:00:{self.family % 4 * 3}{name.removeprefix('n')}"
+
+    def give(self, node: Namespace, address: str, device: str) -> None:
+        """An underlay address that can be used at once."""
+        nodad = ("nodad",) * (self.family == 6)
+        node.ip("address", "add", f"{address}/{self.link}", "dev", device, *nodad)
+
+    def routes(self, node: Namespace, *words: str) -> list[Any]:
+        """Those of a namespace."""
+        return node.show(f"-{self.family}", "route", "show", *words)
+
+
+FACTS: Mapping[int, Facts] = {
+    4: Facts(
+        *(4, "Network", "10.244.0.0/16", "flannel.1", 1450, 32, 24),
+        *("192.168.50.{}", "10.244.{}.0/24"),
+    ),
+    6: Facts(
+        *(6, "IPv6Network", "fd00:244::/48", "flannel-v6.1", 1430, 128, 64),
+        *("fd02::{}", "fd00:244:0:{}::/64"),
+    ),
+}
+EACH_FAMILY = pytest.mark.parametrize("family", list(FACTS), ids=[f"IPv{one}" for one in FACTS])
+"""For tests that use the fixture `family`, or one that does."""
+
+
+def key(name: str, family: int) -> str:
+    """Of a node's entry: IPv4's has the node's name alone."""
+    return name if family == 4 else f"{name}-v6"
+
+
+def entry(name: str, family: int = 4) -> dict[str, Any]:
+    """The lease of node nX."""
+    facts = FACTS[family]
+    return {
+        "node": name,
+        "subnet": facts.subnet(name),
+        "public-ip": facts.underlay(name),
+        "backend-data": {"VNI": 1, "VtepMAC": facts.mac(name)},
+    }
+
+
 class Agent:
     """`fwd run` as a child process in a namespace."""
 
@@ -153,15 +230,11 @@ class Agent:
 class Cluster:
     """Two nodes n1 and n2 joined by a veth, one leases file for both."""
 
-    NETWORK = "10.244.0.0/16"
-    NETWORK_KEYS: tuple[tuple[int, dict[str, object], dict[str, object]], ...] = (
-        (4, {"Network": NETWORK, "EnableIPv4": True}, {"EnableIPv4": False}),
-        (6, {"IPv6Network": "fd00:244::/48", "EnableIPv6": True}, {}),
-    )
-
     def __init__(self, directory: Path, *, families: Sequence[int] = (4,)) -> None:
         self.directory = directory
         self.families = families
+        self.facts = FACTS[families[0]]
+        """Of the family that is on, or of the first one."""
         self.leases = directory / "leases.json"
         self.net_conf = directory / "net-conf.json"
         self.configure()
@@ -178,15 +251,16 @@ class Cluster:
         self.n1.ip("link", "add", "u1", "type", "veth", *peer)
         for number, node in enumerate((self.n1, self.n2), 1):
             for family in self.families:
-                address = f"{underlay_ip(f'n{number}', family)}/{24 if family == 4 else 64}"
-                node.ip("address", "add", address, "dev", f"u{number}", *NODAD[family])
+                facts = FACTS[family]
+                facts.give(node, facts.underlay(f"n{number}"), f"u{number}")
             node.ip("link", "set", f"u{number}", "up")
 
     def configure(self, *, nft: bool = True, **backend: object) -> None:
         """net-conf.json; nftables needs no kernel module that may not be loaded."""
         conf: dict[str, object] = {"EnableNFTables": nft}
-        for family, on, off in self.NETWORK_KEYS:
-            conf |= on if family in self.families else off
+        for family, facts in FACTS.items():
+            conf |= {facts.network_key: facts.network} if family in self.families else {}
+            conf[f"EnableIPv{family}"] = family in self.families
         self.net_conf.write_text(json.dumps(conf | {"Backend": {"Type": "vxlan"} | backend}))
 
     n1: Namespace
@@ -231,37 +305,6 @@ class Cluster:
     def remove(self) -> None:
         while self._removals:
             self._removals.pop()()
-
-
-NODAD: Mapping[int, Sequence[str]] = {4: (), 6: ("nodad",)}
-"""Of `ip address add`: an address that can be used at once."""
-
-
-def key(name: str, family: int) -> str:
-    """Of a node's entry: IPv4's has the node's name alone."""
-    return name if family == 4 else f"{name}-v6"
-
-
-def underlay_ip(name: str, family: int) -> str:
-    """Of node nX: 192.168.50.X and fd02::X."""
-    return ("192.168.50." if family == 4 else "fd02::") + name.removeprefix("n")
-
-
-def entry(name: str, family: int = 4) -> dict[str, Any]:
-    """The lease of node nX: subnet 10.244.X.0/24 or fd00:244:0:X::/64, MAC 02:...:[0|6]X."""
-    number = name.removeprefix("n")
-    return {
-        "node": name,
-        "subnet": f"10.244.{number}.0/24" if family == 4 else f"fd00:244:0:{number}::/64",
-        "public-ip": underlay_ip(name, family),
-        "backend-data": {"VNI": 1, "VtepMAC": f"02:00:00:00:00:{family % 4 * 3}{number}"},
-    }
-
-
-def tunnel_ip(name: str, family: int) -> str:
-    """A node's own address in the cluster's network: its subnet's first one."""
-    subnet: str = entry(name, family)["subnet"]
-    return subnet.partition("/")[0]
 
 
 def require_bridge_filter() -> None:

@@ -115,7 +115,7 @@ def asked_from(source: str, address: str, server: socket.socket) -> str:
 
     The client is connected: only an answer from the address that it asked reaches it.
     """
-    with udp_in(source) as client:
+    with udp_in(source, "0.0.0.0") as client:
         client.connect((address, HOST_PORT))
         client.send(b"question")
         data, asker = server.recvfrom(100)
@@ -127,7 +127,7 @@ def asked_from(source: str, address: str, server: socket.socket) -> str:
 
 def unanswered(source: str, address: str, port: int = HOST_PORT) -> None:
     """Nobody answers at this port of `address`: the node itself refuses."""
-    with udp_in(source) as client:
+    with udp_in(source, "0.0.0.0") as client:
         client.connect((address, port))
         client.send(b"question")
         with pytest.raises(ConnectionRefusedError):

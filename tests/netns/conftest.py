@@ -6,18 +6,32 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns import topo
 from tests.netns.agent_support import Agent, Cluster
+from tests.netns.topo import Net
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def family() -> int:
+    """IPv4, where a test does not say EACH_FAMILY."""
+    return 4
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, family: int) -> Iterator[Cluster]:
     """Two namespaces, removed with all agents also after a failure."""
-    made = Cluster(tmp_path)
+    made = Cluster(tmp_path, families=(family,))
     try:
         made.build()
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture(params=topo.FAMILIES.values(), ids=tuple(topo.FAMILIES))
+def net(request: pytest.FixtureRequest, both: Net) -> Net:
+    """The module's dual-stack lab, as one of its families sees it."""
+    return both.seen(request.param)
 
 
 @pytest.fixture

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames made and read with struct, from the RFCs and not from cext: what tests inject and capture.
 
-IPv4 only.  Addresses are text, numbers are host integers.
+Both families: which one is meant say the addresses.  Addresses are text, numbers are host integers.
 """
 
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from msgspec import Struct
 
 UDP: Final = 17
 TCP: Final = 6
-ICMP: Final = 1
+ICMP: Final = {4: 1, 6: 58}
+ETHERTYPE: Final = {4: 0x0800, 6: 0x86DD}
+HEADER: Final = {4: 20, 6: 40}
+"""Bytes of an IP header without options."""
 
 NOT_ECT, ECT_1, ECT_0, CE = 0, 1, 2, 3
 
 DONT_FRAGMENT: Final = 0x4000
-_ETHERTYPE_IP: Final = 0x0800
+_FRAGMENT: Final = 44  # IPv6's header for it
 
 
 def checksum(data: bytes) -> int:
@@ -31,9 +34,9 @@ def checksum(data: bytes) -> int:
 
 
 def pseudo(source: str, target: str, protocol: int, length: int) -> bytes:
-    """The pseudo-header of RFC 768 and RFC 9293, 3.1."""
-    addresses = IPv4Address(source).packed + IPv4Address(target).packed
-    return addresses + struct.pack("!BBH", 0, protocol, length)
+    """The pseudo-header of RFC 768, RFC 9293, 3.1 and RFC 8200, 8.1."""
+    addresses = ip_address(source).packed + ip_address(target).packed
+    return addresses + struct.pack("!II", length, protocol)
 
 
 def udp(source: str, target: str, ports: tuple[int, int], payload: bytes) -> bytes:
@@ -54,22 +57,37 @@ def ip(  # noqa: PLR0913 - a header has that many fields
     ihl: int = 5,
     total: int | None = None,
     fragment: int = 0,
+    options: bytes = b"",
 ) -> bytes:
-    """An IPv4 packet; ihl and total may be wrong, the header checksum is right all the same."""
-    header = struct.pack(
-        "!BBHHHBBH4s4s",
-        0x40 | ihl,
-        tos,
-        20 + len(payload) if total is None else total,
-        1,
-        fragment,
-        64,
-        protocol,
-        0,
-        IPv4Address(source).packed,
-        IPv4Address(target).packed,
+    """An IP packet; ihl and total may be wrong, a header checksum is right all the same.
+
+    ihl is IPv4's only; total is the packet's length in both.  fragment is IPv4's field, and makes a
+    fragment header in IPv6, where DF means nothing.  options are IPv6's destination options: whole
+    units of 8 bytes, the first two of them left for the header.
+    """
+    from_packed, to_packed = ip_address(source).packed, ip_address(target).packed
+    if len(from_packed) == 4:
+        length = 20 + len(payload) if total is None else total
+        header = struct.pack(
+            "!BBHHHBBH4s4s",
+            *(0x40 | ihl, tos, length, 1, fragment, 64, protocol, 0),
+            *(from_packed, to_packed),
+        )
+        return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
+    if fragment & ~DONT_FRAGMENT:
+        field = (fragment & 0x1FFF) << 3 | bool(fragment & 0x2000)
+        payload = struct.pack("!BBHI", protocol, 0, field, 1) + payload
+        protocol = _FRAGMENT
+    if options:
+        payload = bytes([protocol, len(options) // 8 - 1]) + options[2:] + payload
+        protocol = 60
+    length = len(payload) if total is None else total - 40
+    return (
+        struct.pack(
+            "!IHBB16s16s", 6 << 28 | tos << 20, length, protocol, 64, from_packed, to_packed
+        )
+        + payload
     )
-    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
 def mac(text: str) -> bytes:
@@ -84,7 +102,7 @@ def vxlan(
     source: str,
     vni: int = 1,
     flags: int = 0x08,
-    ethertype: int = _ETHERTYPE_IP,
+    ethertype: int,
 ) -> bytes:
     """The payload of an outer UDP datagram (RFC 7348, 5); target and source are MACs."""
     header = struct.pack("!II", flags << 24, vni << 8)
@@ -92,7 +110,7 @@ def vxlan(
 
 
 class Packet(Struct, frozen=True):
-    """An IPv4 packet that was captured; payload is what follows its header."""
+    """An IP packet that was captured; payload is what follows its header."""
 
     source: str
     target: str
@@ -103,6 +121,7 @@ class Packet(Struct, frozen=True):
     fragment: bool
     payload: bytes
     header: bytes
+    flow_label: int = 0
 
     @property
     def ecn(self) -> int:
@@ -128,8 +147,9 @@ class Packet(Struct, frozen=True):
 
     @property
     def is_intact(self) -> bool:
-        """Whether both checksums are right."""
-        return checksum(self.header) == 0 and checksum(self.pseudo + self.payload) == 0
+        """Whether all checksums are right."""
+        is_ip6 = self.header[0] >> 4 == 6
+        return (is_ip6 or checksum(self.header) == 0) and checksum(self.pseudo + self.payload) == 0
 
     @property
     def is_unfinished(self) -> bool:
@@ -138,14 +158,16 @@ class Packet(Struct, frozen=True):
 
 
 def parse_ip(data: bytes) -> Packet | None:
-    """The IPv4 packet that data begins with; None if it is another protocol."""
+    """The IP packet that data begins with; None if it is none."""
+    if len(data) >= 40 and data[0] >> 4 == 6:
+        return _parse_ip6(data)
     if len(data) < 20 or data[0] >> 4 != 4:
         return None
     total, fragment = struct.unpack_from("!H", data, 2)[0], struct.unpack_from("!H", data, 6)[0]
     length = (data[0] & 15) * 4
     return Packet(
-        source=str(IPv4Address(data[12:16])),
-        target=str(IPv4Address(data[16:20])),
+        source=str(ip_address(data[12:16])),
+        target=str(ip_address(data[16:20])),
         protocol=data[9],
         tos=data[1],
         ttl=data[8],
@@ -153,6 +175,24 @@ def parse_ip(data: bytes) -> Packet | None:
         fragment=bool(fragment & 0x3FFF),
         payload=data[length:total],
         header=data[:length],
+    )
+
+
+def _parse_ip6(data: bytes) -> Packet:
+    """Of extension headers it knows the fragment's only, as the first one."""
+    first, length = struct.unpack_from("!IH", data)
+    is_fragment = data[6] == _FRAGMENT
+    return Packet(
+        source=str(IPv6Address(data[8:24])),
+        target=str(IPv6Address(data[24:40])),
+        protocol=data[40] if is_fragment else data[6],
+        tos=first >> 20 & 0xFF,
+        ttl=data[7],
+        dont_fragment=False,
+        fragment=is_fragment,
+        payload=data[48 if is_fragment else 40 : 40 + length],
+        header=data[:40],
+        flow_label=first & 0xFFFFF,
     )
 
 
@@ -167,7 +207,7 @@ class Tunnelled(Struct, frozen=True):
 
 def parse_tunnelled(frame: bytes) -> Tunnelled | None:
     """The VXLAN datagram in an Ethernet frame; None if there is none, or a later fragment of it."""
-    if struct.unpack_from("!H", frame, 12)[0] != _ETHERTYPE_IP:
+    if struct.unpack_from("!H", frame, 12)[0] not in ETHERTYPE.values():
         return None
     outer = parse_ip(frame[14:])
     if outer is None or outer.protocol != UDP or outer.fragment or outer.ports[1] != 8472:

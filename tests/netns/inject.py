@@ -6,12 +6,12 @@ import struct
 from typing import Final, Self
 
 from tests.netns import frames
-from tests.netns.sockets import SOL_UDP, UDP_SEGMENT, udp_in
+from tests.netns.sockets import IP_OPTIONS, SOL_UDP, UDP_NO_CHECK6_TX, UDP_SEGMENT, udp_in
 from tests.netns.topo import Net
 from tests.netns.traffic import paced
 
 PORT: Final = 8472
-STRANGER: Final = "192.168.50.200"
+STRANGER: Final = {4: "192.168.50.200/24", 6: "fd00:50::c8/64"}
 _SEGMENTS: Final = 50  # in one send: below the kernel's 64
 
 
@@ -19,12 +19,14 @@ class Injector:
     """A socket from which a node is sent datagrams to; `stranger`: with an address of no node."""
 
     def __init__(self, net: Net, target: int, *, sender: int = 3, stranger: bool = False) -> None:
-        self._net = net
+        self.net = net
         self._target = net.node(target)
         self._sender = net.node(sender)
         if stranger:
-            net.ip(net.switch, f"addr replace {STRANGER}/24 dev br0")
-            self._sock = udp_in(net.switch, STRANGER)
+            address = STRANGER[net.family]
+            nodad = " nodad" * (net.family == 6)
+            net.ip(net.switch, f"addr replace {address} dev br0{nodad}")
+            self._sock = udp_in(net.switch, address.partition("/")[0])
         else:
             self._sock = udp_in(self._sender.namespace, net.underlay(sender))
         self._sock.connect((net.underlay(target), PORT))
@@ -37,9 +39,10 @@ class Injector:
 
     def tos(self, value: int) -> None:
         """Outer TOS of what is sent from now on."""
-        self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, value)
+        options = IP_OPTIONS[self.net.family]
+        self._sock.setsockopt(options.level, options.tos, value)
 
-    def inner(
+    def inner(  # noqa: PLR0913 - a header has that many fields
         self,
         payload: bytes,
         *,
@@ -48,10 +51,11 @@ class Injector:
         tos: int = 0,
         ihl: int = 5,
         total: int | None = None,
+        options: bytes = b"",
     ) -> bytes:
         """An IP packet to the target's first Pod, from the sender's unless told otherwise."""
-        from_pod = source or self._net.address(self._net.pod(self._sender.index))
-        to_pod = self._net.address(self._net.pod(self._target.index))
+        from_pod = source or self.net.address(self.net.pod(self._sender.index))
+        to_pod = self.net.address(self.net.pod(self._target.index))
         datagram = frames.udp(from_pod, to_pod, (1111, port), payload)
         # Under DF equal ids mean nothing (RFC 6864), so that copies of a packet may be merged.
         return frames.ip(
@@ -61,6 +65,7 @@ class Injector:
             tos=tos,
             ihl=ihl,
             total=total,
+            options=options,
             fragment=frames.DONT_FRAGMENT,
         )
 
@@ -72,7 +77,7 @@ class Injector:
         source: str | None = None,
         vni: int = 1,
         flags: int = 0x08,
-        ethertype: int = 0x0800,
+        ethertype: int | None = None,
     ) -> bytes:
         """A VXLAN datagram as the sender's node would make it, but for what is told."""
         return frames.vxlan(
@@ -81,8 +86,15 @@ class Injector:
             source=source or self._sender.mac,
             vni=vni,
             flags=flags,
-            ethertype=ethertype,
+            ethertype=ethertype or frames.ETHERTYPE[self.net.family],
         )
+
+    def without_checksum(self, datagram: bytes) -> None:
+        """Sends it with an outer UDP checksum of zero."""
+        for value in (1, 0):
+            self._sock.setsockopt(socket.IPPROTO_UDP, UDP_NO_CHECK6_TX, value)
+            if value:
+                self._sock.send(datagram)
 
     def send(self, datagram: bytes, count: int = 1) -> None:
         """Sends it count times, one by one."""

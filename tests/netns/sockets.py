@@ -12,12 +12,13 @@ import socket
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from fwd.lab import netns
 
 # linux/udp.h; Python has no names for them.
 SOL_UDP: Final = 17
+UDP_NO_CHECK6_TX: Final = 101
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 SO_RCVBUFFORCE: Final = 33
@@ -61,9 +62,34 @@ def open_in(namespace: str, family: int, kind: int, protocol: int = 0) -> socket
     return sock
 
 
-def udp_in(namespace: str, address: str = "0.0.0.0", port: int = 0) -> socket.socket:
+def af_of(address: str) -> int:
+    """The socket family of an address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def any_like(address: str) -> str:
+    """The unspecified address of the same family."""
+    return "::" if ":" in address else "0.0.0.0"
+
+
+class IpOptions(NamedTuple):
+    """Socket options that differ between the families by their numbers only."""
+
+    level: int
+    tos: int
+    ttl: int
+    receive_tos: int
+    receive_ttl: int
+    receive_errors: int
+
+
+# linux/in.h and linux/in6.h; Python has no names for some.
+IP_OPTIONS: Final = {4: IpOptions(0, 1, 2, 13, 12, 11), 6: IpOptions(41, 67, 16, 66, 51, 25)}
+
+
+def udp_in(namespace: str, address: str, port: int = 0) -> socket.socket:
     """A bound UDP socket in the namespace."""
-    sock = open_in(namespace, socket.AF_INET, socket.SOCK_DGRAM)
+    sock = open_in(namespace, af_of(address), socket.SOCK_DGRAM)
     sock.bind((address, port))
     return sock
 

@@ -9,21 +9,20 @@ import signal
 import stat
 import subprocess
 import sys
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from fwd.runflags import OFFLOADS
-from tests.netns.agent_support import Agent, Cluster
+from tests.netns.agent_support import EACH_FAMILY, Agent, Cluster, key
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
-
-DEVICE = "flannel.1"
 
 
 def device(cluster: Cluster) -> dict[str, Any]:
     found: dict[str, Any]
-    (found,) = cluster.n1.show("address", "show", "dev", DEVICE)
+    (found,) = cluster.n1.show("address", "show", "dev", cluster.facts.device)
     return found
 
 
@@ -32,23 +31,29 @@ def own_addresses(cluster: Cluster) -> list[str]:
 
 
 def routes(cluster: Cluster) -> list[str]:
-    return [route["dst"] for route in cluster.n1.show("route", "show", "dev", DEVICE)]
+    """Other than that of its own address, which the kernel makes for IPv6."""
+    found = cluster.facts.routes(cluster.n1, "dev", cluster.facts.device, "proto", "boot")
+    return [route["dst"] for route in found]
 
 
+@EACH_FAMILY
 def test_two_nodes_reach_each_other(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, second = pair
-    assert cluster.n1.pings("10.244.2.0")
-    assert cluster.n2.pings("10.244.1.0")
+    facts = cluster.facts
+    assert cluster.n1.pings(facts.tunnel_ip("n2"))
+    assert cluster.n2.pings(facts.tunnel_ip("n1"))
     (line,) = [line for line in first.log.splitlines() if "forwarding" in line]
-    for field in ("node=n1", "subnet=10.244.1.0/24", f"device={DEVICE}"):
+    for field in ("node=n1", f"subnet={facts.subnet('n1')}", f"device={facts.device}"):
         assert field in line
-    assert own_addresses(cluster) == ["10.244.1.0/32"], "flannel's /32, and no fe80::"
-    assert device(cluster)["mtu"] == 1450
+    assert own_addresses(cluster) == [facts.own_address("n1")], "flannel's /32, and no fe80::"
+    assert device(cluster)["mtu"] == facts.mtu
     assert "UP" in device(cluster)["flags"]
-    assert routes(cluster) == ["10.244.0.0/16"]
+    assert routes(cluster) == [facts.network]
+    prefix = "FLANNEL" if facts.family == 4 else "FLANNEL_IPV6"
+    gateway = ip_network(facts.subnet("n2"))[1]
     assert (second.run_dir / "subnet.env").read_text() == (
-        "FLANNEL_NETWORK=10.244.0.0/16\n"
-        "FLANNEL_SUBNET=10.244.2.1/24\n"
+        f"{prefix}_NETWORK={facts.network}\n"
+        f"{prefix}_SUBNET={gateway}/{ip_network(facts.subnet('n2')).prefixlen}\n"
         "FLANNEL_MTU=1450\n"
         "FLANNEL_IPMASQ=false\n"
     )
@@ -56,7 +61,7 @@ def test_two_nodes_reach_each_other(pair: tuple[Cluster, Agent, Agent]) -> None:
 
 def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, _ = pair
-    assert cluster.n1.pings("10.244.2.0")
+    assert cluster.n1.pings(cluster.facts.tunnel_ip("n2"))
     status, tunnel = first.status(), first.tunnel()
     assert status["forwarding"] is True
     assert status["trouble"] is None
@@ -82,6 +87,7 @@ def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> Non
     assert "10.244.1.0/24" in people.stdout
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_and_leaves_device_and_route(
     pair: tuple[Cluster, Agent, Agent], number: signal.Signals
@@ -91,11 +97,12 @@ def test_a_signal_stops_it_and_leaves_device_and_route(
     assert code == 0, first.log
     assert seconds < 2
     assert "Traceback" not in first.log
-    assert own_addresses(cluster) == ["10.244.1.0/32"]
-    assert routes(cluster) == ["10.244.0.0/16"]
+    assert own_addresses(cluster) == [cluster.facts.own_address("n1")]
+    assert routes(cluster) == [cluster.facts.network]
     assert not (first.run_dir / "fwd.sock").exists()
 
 
+@EACH_FAMILY
 def test_it_starts_again_on_the_device_that_it_left(cluster: Cluster) -> None:
     cluster.started("n2")
     first = cluster.started("n1")
@@ -104,92 +111,101 @@ def test_it_starts_again_on_the_device_that_it_left(cluster: Cluster) -> None:
     again = cluster.started("n1")
     assert device(cluster)["ifindex"] == index
     assert not again.lines("device-replaced")
-    assert cluster.n1.pings("10.244.2.0")
+    assert cluster.n1.pings(cluster.facts.tunnel_ip("n2"))
 
 
+@EACH_FAMILY
 def test_a_crash_leaves_nothing_in_the_way(cluster: Cluster) -> None:
     cluster.started("n2")
     first = cluster.started("n1")
     first.stop(signal.SIGKILL)
     cluster.started("n1")
-    assert cluster.n1.pings("10.244.2.0")
+    assert cluster.n1.pings(cluster.facts.tunnel_ip("n2"))
 
 
+@EACH_FAMILY
 def test_a_deleted_device_comes_back_with_its_leases(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, _ = pair
-    assert cluster.n1.pings("10.244.2.0")
-    before = first.tunnel()["counters"]["out_packets"]
+    family, there = cluster.facts.family, cluster.facts.tunnel_ip("n2")
+    assert cluster.n1.pings(there)
+    before = first.tunnel(family)["counters"]["out_packets"]
     for times in (1, 2, 3):
-        cluster.n1.ip("link", "del", DEVICE)
+        cluster.n1.ip("link", "del", cluster.facts.device)
         first.says("device-lost", times=times)
         first.says("tunnel-restored", times=times)
-    assert cluster.n1.pings("10.244.2.0")
-    assert own_addresses(cluster) == ["10.244.1.0/32"]
-    assert first.tunnel()["counters"]["out_packets"] > before, "totals never go back"
+    assert cluster.n1.pings(there)
+    assert own_addresses(cluster) == [cluster.facts.own_address("n1")]
+    assert first.tunnel(family)["counters"]["out_packets"] > before, "totals never go back"
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize("change", [("down",), ("mtu", "1300")])
 def test_a_changed_device_is_put_right(
     pair: tuple[Cluster, Agent, Agent], change: tuple[str, ...]
 ) -> None:
     cluster, first, _ = pair
-    cluster.n1.ip("link", "set", DEVICE, *change)
+    cluster.n1.ip("link", "set", cluster.facts.device, *change)
     first.says("device-repaired")
-    assert device(cluster)["mtu"] == 1450
-    assert routes(cluster) == ["10.244.0.0/16"]
-    assert cluster.n1.pings("10.244.2.0")
+    assert device(cluster)["mtu"] == cluster.facts.mtu
+    assert routes(cluster) == [cluster.facts.network]
+    assert cluster.n1.pings(cluster.facts.tunnel_ip("n2"))
 
 
+@EACH_FAMILY
 def test_a_kernel_vxlan_device_is_replaced_and_its_mac_kept(cluster: Cluster) -> None:
-    mac = "0e:11:22:33:44:55"
-    del cluster.entries["n1"]["backend-data"]
+    mac, facts = "0e:11:22:33:44:55", cluster.facts
+    ours = cluster.entries[key("n1", facts.family)]
+    del ours["backend-data"]
     cluster.write()
     cluster.n1.ip(
-        *("link", "add", DEVICE, "address", mac, "type", "vxlan", "id", "1", "dstport", "8472"),
-        *("local", "192.168.50.1", "dev", "u1", "nolearning"),
+        *("link", "add", facts.device, "address", mac, "type", "vxlan", "id", "1"),
+        *("dstport", "8472", "local", facts.underlay("n1"), "dev", "u1", "nolearning"),
     )
-    cluster.n1.ip("address", "add", "10.244.9.0/32", "dev", DEVICE)
-    cluster.n1.ip("link", "set", DEVICE, "up")
+    cluster.n1.ip("address", "add", facts.own_address("n9"), "dev", facts.device)
+    cluster.n1.ip("link", "set", facts.device, "up")
     first = cluster.started("n1")
     assert "kind=vxlan" in first.says("device-replaced")
-    assert first.tunnel()["vtep-mac"] == mac
+    assert first.tunnel(facts.family)["vtep-mac"] == mac
     assert device(cluster)["linkinfo"]["info_kind"] == "tun"
-    assert own_addresses(cluster) == ["10.244.1.0/32"]
+    assert own_addresses(cluster) == [facts.own_address("n1")]
 
     first.stop()
     again = cluster.started("n1")
     assert "of=run-dir" in again.says("vtep-mac"), "a TUN has no MAC, so it is remembered"
-    assert again.tunnel()["vtep-mac"] == mac
-    cluster.entries["n1"] = cluster.entries["n1"] | {
-        "backend-data": {"VNI": 1, "VtepMAC": "02:00:00:00:00:07"}
-    }
+    assert again.tunnel(facts.family)["vtep-mac"] == mac
+    ours["backend-data"] = {"VNI": 1, "VtepMAC": "02:00:00:00:00:07"}
     cluster.write()
     again.says("own-lease-changed")
     assert "0e:11:22:33:44:55" in again.says("vtep-mac-differs")
-    assert again.tunnel()["vtep-mac"] == "02:00:00:00:00:07"
+    assert again.tunnel(facts.family)["vtep-mac"] == "02:00:00:00:00:07"
 
 
+@EACH_FAMILY
 def test_a_foreign_device_of_that_name_is_not_touched(cluster: Cluster) -> None:
-    cluster.n1.ip("link", "add", DEVICE, "type", "bridge")
+    device = cluster.facts.device
+    cluster.n1.ip("link", "add", device, "type", "bridge")
     agent = cluster.start("n1")
     assert agent.ended() == 1
     assert agent.log.splitlines()[-1] == (
-        "fwd run: flannel.1 exists and is a bridge device: rename or remove it"
+        f"fwd run: {device} exists and is a bridge device: rename or remove it"
     )
-    assert cluster.n1.show("link", "show", DEVICE)[0]["linkinfo"]["info_kind"] == "bridge"
+    assert cluster.n1.show("link", "show", device)[0]["linkinfo"]["info_kind"] == "bridge"
 
 
+@EACH_FAMILY
 def test_a_taken_port_is_one_line_that_says_what_to_look_for(cluster: Cluster) -> None:
+    underlay = cluster.facts.underlay("n1")
     cluster.n1.ip(
-        "link", "add", "other", "type", "vxlan", "id", "9", "dstport", "8472", "dev", "u1"
+        *("link", "add", "other", "type", "vxlan", "id", "9", "dstport", "8472"),
+        *("local", underlay, "dev", "u1"),
     )
     cluster.n1.ip("link", "set", "other", "up")
     agent = cluster.start("n1")
     assert agent.ended() == 1
     last = agent.log.splitlines()[-1]
-    assert last.startswith("fwd run: cannot receive on 192.168.50.1 UDP port 8472: ")
+    assert last.startswith(f"fwd run: cannot receive on {underlay} UDP port 8472: ")
     assert "ip -d link show type vxlan" in last
-    assert not cluster.n1.show("link", "show", DEVICE)
+    assert not cluster.n1.show("link", "show", cluster.facts.device)
 
 
 def test_two_agents_on_one_device_are_refused(cluster: Cluster) -> None:
@@ -208,7 +224,7 @@ def test_two_agents_on_one_device_are_refused(cluster: Cluster) -> None:
 def test_every_offload_can_be_done_without(cluster: Cluster, name: str) -> None:
     cluster.started("n2")
     first = cluster.started("n1", f"-disable-offload={name}")
-    assert cluster.n1.pings("10.244.2.0")
+    assert cluster.n1.pings(cluster.facts.tunnel_ip("n2"))
     tunnel = first.tunnel()
     assert name in tunnel["offloads"]["disabled"]
     assert name not in tunnel["offloads"]["in-force"]

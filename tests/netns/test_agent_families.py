@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.agent_support import Agent, Cluster, key, tunnel_ip, wait_for
+from tests.netns.agent_support import FACTS, Agent, Cluster, key, wait_for
 
-DEVICE = {4: "flannel.1", 6: "flannel-v6.1"}
-MTU = {4: 1450, 6: 1430}
 SUBNET_ENV = {
     (6,): "FLANNEL_IPV6_NETWORK=fd00:244::/48\nFLANNEL_IPV6_SUBNET=fd00:244:0:1::1/64\n",
     (4, 6): "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\n"
@@ -37,7 +35,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 def reaches(agent: Agent, name: str, family: int) -> bool:
-    return agent.namespace.pings(tunnel_ip(name, family))
+    return agent.namespace.pings(FACTS[family].tunnel_ip(name))
 
 
 @pytest.mark.parametrize("families", [(6,), (4, 6)])
@@ -47,8 +45,8 @@ def test_packets_flow_over_every_family_that_is_on(make: Make, families: tuple[i
     for family in families:
         assert reaches(first, "n2", family), f"IPv{family}"
         assert reaches(second, "n1", family), f"IPv{family}"
-        (link,) = first.namespace.show("link", "show", DEVICE[family])
-        assert link["mtu"] == MTU[family]
+        (link,) = first.namespace.show("link", "show", FACTS[family].device)
+        assert link["mtu"] == FACTS[family].mtu
         assert first.tunnel(family)["counters"]["out_packets"] >= 2
     status = first.status()
     assert [one["family"] for one in status["tunnels"]] == list(families)

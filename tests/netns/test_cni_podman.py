@@ -48,7 +48,7 @@ class Member(Struct, frozen=True):
 
 
 def ask(namespace: str, address: str, port: int = HOST_PORT) -> str:
-    with udp_in(namespace) as client:
+    with udp_in(namespace, "0.0.0.0") as client:
         client.connect((address, port))
         client.send(b"question")
         return client.recv(100).decode()

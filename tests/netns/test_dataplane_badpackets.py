@@ -12,7 +12,6 @@ import pytest
 from fwd.lab import nodes
 from tests.netns import frames, sockets, topo, traffic
 from tests.netns.inject import Injector
-from tests.netns.sockets import udp_in
 from tests.netns.topo import Counting, Net
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -20,18 +19,36 @@ pytestmark = [pytest.mark.netns, pytest.mark.root]
 COUNT = 1000
 PORT = 7777
 PAYLOAD = b"x" * 64
+OPTIONS = b"..\1\4" + bytes(12)
+"""Padding, 16 bytes of it (RFC 8200, 4.2)."""
+NOBODYS = {4: "203.0.113.1", 6: "2001:db8::1"}
 
 Make = Callable[[Injector], bytes]
 
 
 def other_version(injector: Injector) -> bytes:
     packet = injector.inner(PAYLOAD)
-    return injector.encapsulated(bytes([0x65]) + packet[1:])
+    return injector.encapsulated(bytes([packet[0] ^ 0x20]) + packet[1:])
+
+
+def with_byte(packet: bytes, at: int, value: int) -> bytes:
+    return packet[:at] + bytes([value]) + packet[at + 1 :]
 
 
 def with_mac_of_receiver(injector: Injector) -> bytes:
     mac = "02:00:00:00:00:01"
     return injector.encapsulated(injector.inner(PAYLOAD), source=mac)
+
+
+def from_pod(injector: Injector, node: int, number: int) -> bytes:
+    """From an address of that node's subnet."""
+    source = injector.net.addresses.pod(node, number).ip
+    return injector.encapsulated(injector.inner(PAYLOAD, source=str(source)))
+
+
+def with_total(injector: Injector, total: int) -> bytes:
+    """The packet says to have so many bytes more than it has (or: so many)."""
+    return injector.encapsulated(injector.inner(PAYLOAD, total=total))
 
 
 # What is wrong -> the counter that says so, and how to make it.
@@ -44,15 +61,15 @@ BAD: dict[str, tuple[str, Make]] = {
     "I flag clear": ("in_no_vni_flag", lambda i: i.encapsulated(i.inner(PAYLOAD), flags=0xF7)),
     "spoofed source": (
         "in_spoofed_source",
-        lambda i: i.encapsulated(i.inner(PAYLOAD, source="10.244.2.2")),
+        lambda i: from_pod(i, 2, 1),
     ),
     "source of the receiver's own": (
         "in_spoofed_source",
-        lambda i: i.encapsulated(i.inner(PAYLOAD, source="10.244.1.3")),
+        lambda i: from_pod(i, 1, 2),
     ),
     "source of nobody": (
         "in_spoofed_source",
-        lambda i: i.encapsulated(i.inner(PAYLOAD, source="203.0.113.1")),
+        lambda i: i.encapsulated(i.inner(PAYLOAD, source=NOBODYS[i.net.family])),
     ),
     "wrong MAC": (
         "in_wrong_mac",
@@ -71,30 +88,51 @@ BAD: dict[str, tuple[str, Make]] = {
         "in_ethertype",
         lambda i: i.encapsulated(i.inner(PAYLOAD), ethertype=0x0806),
     ),
-    "IP version 6": ("in_ip_version", other_version),
-    "IHL 4": ("in_ip_header", lambda i: i.encapsulated(i.inner(PAYLOAD, ihl=4))),
-    "IHL beyond the packet": (
-        "in_ip_header",
-        lambda i: i.encapsulated(i.inner(b"", ihl=15)),
-    ),
-    "total length below the header": (
-        "in_ip_header",
-        lambda i: i.encapsulated(i.inner(PAYLOAD, total=19)),
-    ),
+    "the other IP version": ("in_ip_version", other_version),
     "total length one too long": (
         "in_ip_length",
-        lambda i: i.encapsulated(i.inner(PAYLOAD, total=len(PAYLOAD) + 29)),
+        lambda i: with_total(i, i.net.ip_header + 8 + len(PAYLOAD) + 1),
     ),
-    "total length 65535": (
-        "in_ip_length",
-        lambda i: i.encapsulated(i.inner(PAYLOAD, total=65535)),
-    ),
+    "total length 65535": ("in_ip_length", lambda i: with_total(i, 65535)),
+}
+# Of one family's header.
+BAD_HEADER: dict[int, dict[str, tuple[str, Make]]] = {
+    4: {
+        "IHL 4": ("in_ip_header", lambda i: i.encapsulated(i.inner(PAYLOAD, ihl=4))),
+        "IHL beyond the packet": (
+            "in_ip_header",
+            lambda i: i.encapsulated(i.inner(b"", ihl=15)),
+        ),
+        "total length below the header": (
+            "in_ip_header",
+            lambda i: with_total(i, 19),
+        ),
+    },
+    6: {
+        "options beyond the packet": (
+            "in_ip_header",
+            lambda i: i.encapsulated(i.inner(PAYLOAD, options=OPTIONS, total=40 + 15)),
+        ),
+        "options that say so": (
+            "in_ip_header",
+            lambda i: i.encapsulated(with_byte(i.inner(PAYLOAD, options=OPTIONS), 41, 255)),
+        ),
+        "half a fragment header": (
+            "in_ip_header",
+            lambda i: i.encapsulated(with_byte(i.inner(b"", total=47), 6, 44)),
+        ),
+    },
 }
 
 
+def bad(family: int) -> dict[str, tuple[str, Make]]:
+    """All that can be wrong in a family."""
+    return BAD | BAD_HEADER[family]
+
+
 @pytest.fixture(scope="module")
-def net() -> Iterator[Net]:
-    with topo.built() as net:
+def both() -> Iterator[Net]:
+    with topo.built(families=(4, 6)) as net:
         yield net
 
 
@@ -119,7 +157,15 @@ def inject(injector: Injector, datagram: bytes, count: int = COUNT) -> None:
     injector.send_merged(datagram, count // 2)
 
 
-@pytest.mark.parametrize(("counter", "make"), BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(
+    ("net", "counter", "make"),
+    [
+        pytest.param(family, *row, id=f"{name}-IPv{family}")
+        for family in topo.FAMILIES.values()
+        for name, row in bad(family).items()
+    ],
+    indirect=["net"],
+)
 def test_each_is_counted_by_its_name(net: Net, counter: str, make: Make) -> None:
     with under_load(net, {counter: COUNT}), Injector(net, 1) as injector:
         inject(injector, make(injector))
@@ -134,7 +180,7 @@ def test_unknown_outer_source(net: Net) -> None:
 
 
 def test_truncated_at_every_length(net: Net) -> None:
-    headers = 8 + 14 + 20
+    headers = 8 + 14 + net.ip_header
     with Injector(net, 1) as injector:
         whole = injector.encapsulated(injector.inner(PAYLOAD))
         expected = {
@@ -152,8 +198,8 @@ def test_all_mixed_with_good_ones(net: Net) -> None:
     """The good ones arrive, the bad ones are told apart although they come together."""
     expected: dict[str, int] = {}
     good = traffic.numbered(COUNT, 100)
-    with udp_in(net.pod(1).namespace, port=PORT) as server, Injector(net, 1) as injector:
-        made = [(counter, make(injector)) for counter, make in BAD.values()]
+    with net.udp_in(net.pod(1).namespace, PORT) as server, Injector(net, 1) as injector:
+        made = [(counter, make(injector)) for counter, make in bad(net.family).values()]
         for number in range(COUNT):
             counter = made[number % len(made)][0]
             expected[counter] = expected.get(counter, 0) + 1
@@ -183,10 +229,10 @@ ACCEPTED: dict[str, Make] = {
         i.inner(PAYLOAD, port=PORT), source="02:12:34:56:78:9a"
     ),
     "the node's own address inside": lambda i: i.encapsulated(
-        i.inner(PAYLOAD, port=PORT, source="192.168.50.3")
+        i.inner(PAYLOAD, port=PORT, source=i.net.underlay(3))
     ),
     "its VTEP's address inside": lambda i: i.encapsulated(
-        i.inner(PAYLOAD, port=PORT, source="10.244.3.0")
+        i.inner(PAYLOAD, port=PORT, source=i.net.vtep(3))
     ),
     "padding behind the packet": lambda i: i.encapsulated(i.inner(PAYLOAD, port=PORT) + bytes(20)),
 }
@@ -195,7 +241,7 @@ ACCEPTED: dict[str, Make] = {
 @pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_what_only_looks_bad_is_delivered(net: Net, make: Make) -> None:
     counting = Counting(net, 1)
-    with udp_in(net.pod(1).namespace, port=PORT) as server, Injector(net, 1) as injector:
+    with net.udp_in(net.pod(1).namespace, PORT) as server, Injector(net, 1) as injector:
         inject(injector, make(injector), 100)
         traffic.assert_same(traffic.receive(server, 100), [PAYLOAD] * 100)
     assert topo.drops_of(counting.at_rest()) == {}
@@ -204,7 +250,7 @@ def test_what_only_looks_bad_is_delivered(net: Net, make: Make) -> None:
 def test_a_wrong_inner_checksum_stays_wrong(net: Net) -> None:
     """It is not repaired by being merged: the receiver's kernel drops it."""
     counting = Counting(net, 1)
-    with udp_in(net.pod(1).namespace, port=PORT) as server, Injector(net, 1) as injector:
+    with net.udp_in(net.pod(1).namespace, PORT) as server, Injector(net, 1) as injector:
         good = injector.encapsulated(injector.inner(PAYLOAD, port=PORT))
         bad = good[:-1] + b"y"
         for first, second in ((bad, good), (good, bad)):
@@ -228,7 +274,7 @@ def test_a_later_fragment_that_looks_like_an_unfinished_datagram(net: Net) -> No
     whole = frames.udp(source, target, (1111, PORT), payload)
     with (
         contextlib.ExitStack() as stack,
-        udp_in(net.pod(1).namespace, port=PORT) as server,
+        net.udp_in(net.pod(1).namespace, PORT) as server,
         Injector(net, 1) as injector,
     ):
         sockets.ethtool(*link, value=0)

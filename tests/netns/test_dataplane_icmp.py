@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Net unreachable for destinations in the cluster network that no node owns (RFC 1122, 3.2.2)."""
+"""Net unreachable, or no route, for destinations in the cluster network that no node owns.
+
+RFC 1122, 3.2.2; RFC 4443, 2.4 and 3.1.
+"""
 
 import errno
 import os
@@ -11,20 +14,23 @@ from collections.abc import Iterator
 import pytest
 
 from tests.netns import frames, topo, traffic
-from tests.netns.sockets import open_in, udp_in
+from tests.netns.sockets import IP_OPTIONS, af_of, open_in
 from tests.netns.topo import Counting, Net, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
-NOBODY = "10.244.77.9"
 RATE = 100  # a second and worker
-IP_RECVERR = 11  # linux/in.h
-ERRORS = {"unreachable": 3, "source quench": 4, "redirect": 5, "time exceeded": 11, "parameter": 12}
+UNREACHABLE = {4: (3, 0), 6: (1, 0)}
+ECHO = {4: 8, 6: 128}
+ERRORS = {
+    4: {"unreachable": 3, "source quench": 4, "redirect": 5, "time exceeded": 11, "parameter": 12},
+    6: {"unreachable": 1, "too big": 2, "time exceeded": 3, "parameter": 4, "unknown error": 127},
+}
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[Net]:
-    with topo.built(fwd=1, kernel=1) as net:
+def both() -> Iterator[Net]:
+    with topo.built(fwd=1, kernel=1, families=(4, 6)) as net:
         yield net
 
 
@@ -34,10 +40,11 @@ def sender(request: pytest.FixtureRequest, net: Net) -> str:
     return net.pod(1).namespace if request.param == "Pod" else net.node(1).namespace
 
 
-def test_it_reaches_the_sender(sender: str) -> None:
-    with udp_in(sender) as sock:
-        sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-        sock.connect((NOBODY, 9))
+def test_it_reaches_the_sender(net: Net, sender: str) -> None:
+    options = IP_OPTIONS[net.family]
+    with net.udp_in(sender) as sock:
+        sock.setsockopt(options.level, options.receive_errors, 1)
+        sock.connect((net.nobody, 9))
         sock.settimeout(2)
         sock.send(b"anybody?")
         with pytest.raises(OSError, match=os.strerror(errno.ENETUNREACH)):
@@ -45,16 +52,16 @@ def test_it_reaches_the_sender(sender: str) -> None:
         data, control, _, _ = sock.recvmsg(64, 128, socket.MSG_ERRQUEUE)
     assert data == b"anybody?"
     kind, code = struct.unpack_from("=xxxxxBB", control[0][2])  # struct sock_extended_err
-    assert (kind, code) == (3, 0)
+    assert (kind, code) == UNREACHABLE[net.family]
 
 
 def test_it_is_rate_limited(net: Net) -> None:
     counting, tunnel, begin = Counting(net, 1), net.tunnel(1), time.monotonic()
-    with udp_in(net.pod(1).namespace) as sock:
-        traffic.paced(lambda data: sock.sendto(data, (NOBODY, 9)), [b"x"] * 4000, burst=64)
+    with net.udp_in(net.pod(1).namespace) as sock:
+        traffic.paced(lambda data: sock.sendto(data, (net.nobody, 9)), [b"x"] * 4000, burst=64)
     counters = counting.at_rest()
     most = RATE * tunnel.workers * (time.monotonic() - begin + 1)
-    assert counters["out_no_route"] == counters["out_packets"] == 4000
+    assert counters["out_no_route"] == counters["out_packets"] - counters["out_multicast"] == 4000
     assert 0 < counters["icmp_sent"] <= min(most, 3999)
     topo.assert_balanced(counting.total_at_rest())
 
@@ -63,9 +70,10 @@ def answered(net: Net, packet: bytes, *, count: int = 5) -> int:
     """How many errors node 1 sends about packets of its Pod; they may not hit the rate limit."""
     time.sleep(0.2)
     counting = Counting(net, 1)
-    with open_in(net.pod(1).namespace, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+    namespace, family = net.pod(1).namespace, af_of(net.any)
+    with open_in(namespace, family, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
         for _ in range(count):
-            sock.sendto(packet, (NOBODY, 0))
+            sock.sendto(packet, (net.nobody, 0))
         wait_until(lambda: counting.now()["out_no_route"] >= count)
     counters = counting.at_rest()
     assert topo.drops_of(counters) == {"out_no_route": count}
@@ -73,20 +81,31 @@ def answered(net: Net, packet: bytes, *, count: int = 5) -> int:
 
 
 def icmp(net: Net, kind: int) -> bytes:
-    about = frames.ip(NOBODY, net.address(net.pod(1)), bytes(8))
+    pod, protocol = net.address(net.pod(1)), frames.ICMP[net.family]
+    about = frames.ip(net.nobody, pod, bytes(8))
     head = struct.pack("!BBHI", kind, 0, 0, 0)
-    csum = frames.checksum(head + about)
+    length = len(head) + len(about)
+    pseudo = frames.pseudo(pod, net.nobody, protocol, length) if net.family == 6 else b""
+    csum = frames.checksum(pseudo + head + about)
     message = head[:2] + struct.pack("!H", csum) + head[4:] + about
-    return frames.ip(net.address(net.pod(1)), NOBODY, message, protocol=frames.ICMP)
+    return frames.ip(pod, net.nobody, message, protocol=protocol)
 
 
-@pytest.mark.parametrize("kind", ERRORS.values(), ids=ERRORS.keys())
+@pytest.mark.parametrize(
+    ("net", "kind"),
+    [
+        pytest.param(family, kind, id=f"{name}-IPv{family}")
+        for family, kinds in ERRORS.items()
+        for name, kind in kinds.items()
+    ],
+    indirect=["net"],
+)
 def test_never_about_an_icmp_error(net: Net, kind: int) -> None:
     assert answered(net, icmp(net, kind)) == 0
 
 
 def test_about_an_echo_request(net: Net) -> None:
-    assert answered(net, icmp(net, 8)) == 5
+    assert answered(net, icmp(net, ECHO[net.family])) == 5
 
 
 @pytest.mark.parametrize(
@@ -94,5 +113,5 @@ def test_about_an_echo_request(net: Net) -> None:
 )
 def test_about_the_first_fragment_only(net: Net, *, fragment: int, errors: int) -> None:
     pod = net.address(net.pod(1))
-    packet = frames.ip(pod, NOBODY, bytes(64), fragment=fragment)
+    packet = frames.ip(pod, net.nobody, bytes(64), fragment=fragment)
     assert answered(net, packet) == errors

@@ -20,8 +20,8 @@ RUNGS = {name: {name} for name in OFFLOADS} | {"all": set(OFFLOADS)}
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[Net]:
-    with topo.built() as net:
+def both() -> Iterator[Net]:
+    with topo.built(families=(4, 6)) as net:
         yield net
 
 

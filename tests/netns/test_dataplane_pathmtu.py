@@ -19,8 +19,8 @@ POD_MTU = 1400
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[Net]:
-    with topo.built(mtu=1500) as net:
+def both() -> Iterator[Net]:
+    with topo.built(families=(4, 6)) as net:
         node, pod = net.node(1), net.pod(1)
         for namespace, link in (
             (pod.namespace, "eth0"),

@@ -21,8 +21,8 @@ SHIM = Path(__file__).with_name("refuse_segment.c")
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[Net]:
-    with topo.built() as net:
+def both() -> Iterator[Net]:
+    with topo.built(families=(4, 6)) as net:
         yield net
 
 
@@ -71,7 +71,7 @@ def test_a_link_without_checksum_offload(net: Net) -> None:
 def test_a_path_with_a_smaller_mtu(net: Net) -> None:
     """EINVAL: single datagrams, fragmented, to this peer, and batches again once it has healed."""
     net.restart(1)
-    counting, route = Counting(net, 1), f"{net.underlay(2)}/32 dev {UPLINK}"
+    counting, route = Counting(net, 1), f"{net.underlay(2)} dev {UPLINK}"
     net.ip(net.node(1).namespace, f"route add {route} mtu 1400")
     with Capture(net, 1) as capture:
         exchange(net, 2)
@@ -107,7 +107,7 @@ def test_a_tun_that_is_deleted_comes_back_under_a_connection(net: Net, index: in
     with traffic.tcp_load(net.pod(2).namespace, pod.namespace, net.address(pod)) as load:
         wait_until(lambda: load.received > MEGABYTE)
         before = net.tunnel(index).counters
-        net.ip(net.node(index).namespace, "link del flannel.1")
+        net.ip(net.node(index).namespace, f"link del {net.device}")
         wait_until(lambda: any("tunnel-restored" in line for line in net.log(index)))
         begun = load.received
         wait_until(lambda: load.received > begun + 8 * MEGABYTE)

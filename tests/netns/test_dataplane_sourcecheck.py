@@ -8,15 +8,14 @@ import pytest
 
 from tests.netns import topo, traffic
 from tests.netns.inject import Injector
-from tests.netns.sockets import udp_in
 from tests.netns.topo import Counting, Net
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 PORT = 7777
-OWN, FOREIGN = "10.244.3.2", "10.244.2.2"  # a Pod of node 3, from which is sent, and one of node 2
+OWN, FOREIGN = 3, 2  # Pods of node 3, from which is sent, and of node 2
 
-# (mode, from a stranger's address, inner source) -> the drop, None: delivered
+# (mode, from a stranger's address, node of the inner source) -> the drop, None: delivered
 CASES: Final = {
     ("strict", False, OWN): None,
     ("strict", False, FOREIGN): "in_spoofed_source",
@@ -31,8 +30,8 @@ CASES: Final = {
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[Net]:
-    with topo.built() as net:
+def both() -> Iterator[Net]:
+    with topo.built(families=(4, 6)) as net:
         yield net
 
 
@@ -45,10 +44,10 @@ def test_source_check(net: Net, mode: str) -> None:
             continue
         counting = Counting(net, 1)
         with (
-            udp_in(net.pod(1).namespace, port=PORT) as server,
+            net.udp_in(net.pod(1).namespace, PORT) as server,
             Injector(net, 1, stranger=stranger) as injector,
         ):
-            packet = injector.inner(b"x" * 50, port=PORT, source=source)
+            packet = injector.inner(b"x" * 50, port=PORT, source=net.address(net.pod(source)))
             injector.send(injector.encapsulated(packet), 20)
             if drop is None:
                 traffic.assert_same(traffic.receive(server, 20), [b"x" * 50] * 20)

@@ -21,13 +21,14 @@ PAIRS = {"fwd to fwd": (2, 1), "kernel to fwd": (3, 1), "fwd to kernel": (1, 3)}
 
 
 @pytest.fixture(scope="module", params=[1500, 9000])
-def net(request: pytest.FixtureRequest) -> Iterator[Net]:
-    with topo.built(mtu=request.param) as net:
+def both(request: pytest.FixtureRequest) -> Iterator[Net]:
+    with topo.built(mtu=request.param, families=(4, 6)) as net:
         yield net
         for index in (1, 2):
-            counters = Counting(net, index).total_at_rest()
-            topo.assert_balanced(counters)
-            assert topo.drops_of(counters) == {}
+            for family in topo.FAMILIES.values():
+                counters = Counting(net.seen(family), index).total_at_rest()
+                topo.assert_balanced(counters)
+                assert topo.drops_of(counters) == {}
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ def test_tcp_arrives_whole_in_both_directions(path: Path) -> None:
 
 
 def test_paced_udp_arrives_whole_and_in_order(net: Net, path: Path) -> None:
-    for size, count in ((4, 500), (100, 2000), (net.mtu - 28, 2000)):
+    for size, count in ((4, 500), (100, 2000), (net.room, 2000)):
         traffic.udp_stream(path.source, path.target, path.address, count=count, size=size)
 
 
 def test_udp_of_sizes_that_change(net: Net, path: Path) -> None:
     """Only what a receiver can tell apart again may be packed or merged."""
-    sizes = (50, 50, 120, 30, 30, 31, net.mtu - 28, 700, 50, 700, 700, 8)
+    sizes = (50, 50, 120, 30, 30, 31, net.room, 700, 50, 700, 700, 8)
     sent = [traffic.content(number, sizes[number % len(sizes)]) for number in range(2400)]
     traffic.udp_flow(path.source, path.target, path.address, sent)
 
@@ -73,11 +74,11 @@ def test_udp_in_inner_fragments(path: Path) -> None:
 
 def test_ping_of_every_size(net: Net, path: Path) -> None:
     step = 1 if net.mtu < 2000 else 7
-    traffic.ping(path.source, path.address, range(0, net.mtu - 28 + 1, step))
+    traffic.ping(path.source, path.address, range(0, net.room + 1, step))
 
 
 def test_ping_in_fragments(net: Net, path: Path) -> None:
-    whole = net.mtu - 28
+    whole = net.room
     sizes = [whole, whole + 1, whole + 7, whole + 8, 2 * whole, 4000, 20_000, 65_507]
     traffic.ping(path.source, path.address, sizes)
 
@@ -121,7 +122,7 @@ def test_kernel_peers_leave_udp_segment_uncut(net: Net) -> None:
     traffic.segmented(path.source, path.target, path.address, data=data, size=1200, gro=False)
     counters = counting.at_rest()
     assert counters["in_packets"] == counters["in_writes"] == 1
-    assert counters["in_bytes"] == len(data) + 28
+    assert counters["in_bytes"] == len(data) + net.ip_header + 8
 
 
 def test_udp_segment_reaches_fwd_uncut_and_leaves_it_packed(net: Net) -> None:

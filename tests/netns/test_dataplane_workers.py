@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.netns import topo, traffic
-from tests.netns.sockets import SOL_UDP, UDP_SEGMENT, udp_in
+from tests.netns.sockets import SOL_UDP, UDP_SEGMENT
 from tests.netns.topo import Net
 from tests.netns.traffic import MEGABYTE
 
@@ -35,8 +35,8 @@ def test_flows_keep_their_order(net: Net, source: int) -> None:
     sent = traffic.numbered(BATCHES * EACH, SIZE)
     control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", SIZE))]
     with ExitStack() as stack, ThreadPoolExecutor(FLOWS) as pool:
-        servers = [stack.enter_context(udp_in(pod.namespace)) for _ in range(FLOWS)]
-        clients = [stack.enter_context(udp_in(sender)) for _ in range(FLOWS)]
+        servers = [stack.enter_context(net.udp_in(pod.namespace)) for _ in range(FLOWS)]
+        clients = [stack.enter_context(net.udp_in(sender)) for _ in range(FLOWS)]
         for client, server in zip(clients, servers, strict=True):
             client.connect((net.address(pod), server.getsockname()[1]))
         got = [pool.submit(traffic.receive, server, len(sent)) for server in servers]
@@ -70,8 +70,8 @@ def test_flows_to_two_peers_do_not_mix(net: Net) -> None:
     with ExitStack() as stack:
         flows = []
         for pod in (net.pod(2), net.pod(3)) * FLOWS:
-            server = stack.enter_context(udp_in(pod.namespace))
-            client = stack.enter_context(udp_in(net.pod(1).namespace))
+            server = stack.enter_context(net.udp_in(pod.namespace))
+            client = stack.enter_context(net.udp_in(net.pod(1).namespace))
             client.connect((net.address(pod), server.getsockname()[1]))
             flows.append((client, server))
         for payload in sent:

@@ -16,7 +16,16 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from tests.netns import frames
-from tests.netns.sockets import LIMIT, SOL_UDP, UDP_GRO, UDP_SEGMENT, open_in, udp_in
+from tests.netns.sockets import (
+    LIMIT,
+    SOL_UDP,
+    UDP_GRO,
+    UDP_SEGMENT,
+    af_of,
+    any_like,
+    open_in,
+    udp_in,
+)
 from tests.netns.topo import Net
 
 MEGABYTE: Final = 1 << 20
@@ -39,10 +48,11 @@ def tcp_pair(
 ) -> Iterator[tuple[socket.socket, socket.socket]]:
     """A connection that namespace `source` has opened to an address of namespace `target`."""
     with ExitStack() as stack:
-        listener = stack.enter_context(open_in(target, socket.AF_INET, socket.SOCK_STREAM))
+        family = af_of(address)
+        listener = stack.enter_context(open_in(target, family, socket.SOCK_STREAM))
         listener.bind((address, 0))
         listener.listen(1)
-        client = stack.enter_context(open_in(source, socket.AF_INET, socket.SOCK_STREAM))
+        client = stack.enter_context(open_in(source, family, socket.SOCK_STREAM))
         client.connect(listener.getsockname())
         server, _ = listener.accept()
         stack.enter_context(server)
@@ -176,7 +186,7 @@ def udp_flow(source: str, target: str, address: str, sent: Sequence[bytes]) -> N
     """
     burst = max(1, min(_BURST, _BURST_BYTES // max(map(len, sent))))
     got: list[bytes] = []
-    with udp_in(target, address) as server, udp_in(source) as client:
+    with udp_in(target, address) as server, udp_in(source, any_like(address)) as client:
         client.connect(server.getsockname())
         for at in range(0, len(sent), burst):
             for payload in sent[at : at + burst]:
@@ -189,7 +199,7 @@ def udp_flow(source: str, target: str, address: str, sent: Sequence[bytes]) -> N
 def segmented(source: str, target: str, address: str, *, data: bytes, size: int, gro: bool) -> None:
     """One send with UDP_SEGMENT: every datagram arrives in order with its size and content."""
     wanted = [data[at : at + size] for at in range(0, len(data), size)]
-    with udp_in(target, address) as server, udp_in(source) as client:
+    with udp_in(target, address) as server, udp_in(source, any_like(address)) as client:
         if gro:
             server.setsockopt(SOL_UDP, UDP_GRO, 1)
         control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", size))]
@@ -207,24 +217,33 @@ def assert_same(got: Sequence[bytes], wanted: Sequence[bytes]) -> None:
 
 def ping(source: str, address: str, sizes: Sequence[int]) -> None:
     """One echo request of each payload size; each reply holds the same bytes."""
-    with open_in(source, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+    family = 6 if ":" in address else 4
+    kind, answer = _ECHO[family]
+    with open_in(source, af_of(address), socket.SOCK_RAW, frames.ICMP[family]) as sock:
         sock.settimeout(2)
         for number, size in enumerate(sizes):
             body = content(number, size)
-            head = struct.pack("!BBHHH", 8, 0, 0, 0x4657, number)
-            csum = frames.checksum(head + body)
+            head = struct.pack("!BBHHH", kind, 0, 0, 0x4657, number)
+            csum = frames.checksum(head + body)  # over IPv6 the kernel's business
             sock.sendto(head[:2] + struct.pack("!H", csum) + head[4:] + body, (address, 0))
             wanted = struct.pack("!HH", 0x4657, number) + body
-            assert _echo_reply(sock, number) == wanted, f"{size} bytes"
+            assert _echo_reply(sock, answer, number) == wanted, f"{size} bytes"
 
 
-def _echo_reply(sock: socket.socket, number: int) -> bytes:
+_ECHO: Final = {4: (8, 0), 6: (128, 129)}
+"""ICMP types of request and reply."""
+
+
+def _echo_reply(sock: socket.socket, kind: int, number: int) -> bytes:
     """What follows the checksum in the reply of that number."""
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
-        packet = frames.parse_ip(sock.recv(1 << 16))
-        if packet and packet.payload[0] == 0 and packet.payload[6:8] == struct.pack("!H", number):
-            return packet.payload[4:]
+        message = sock.recv(1 << 16)
+        if sock.family == socket.AF_INET:  # an IPv6 one leaves the header out
+            packet = frames.parse_ip(message)
+            message = packet.payload if packet else b"?"
+        if message[0] == kind and message[6:8] == struct.pack("!H", number):
+            return message[4:]
     raise AssertionError(f"echo request {number} is not answered")
 
 
@@ -234,9 +253,9 @@ def everything_flows(net: Net) -> None:
         pod = net.pod(target)
         ends = net.pod(source).namespace, pod.namespace, net.address(pod)
         tcp_exchange(*ends, size=2 * MEGABYTE)
-        udp_stream(*ends, count=300, size=net.mtu - 28)
+        udp_stream(*ends, count=300, size=net.room)
         udp_stream(*ends, count=300, size=100)
         udp_stream(*ends, count=5, size=20_000)
-        ping(ends[0], ends[2], [0, 56, net.mtu - 28, 4000])
+        ping(ends[0], ends[2], [0, 56, net.room, 4000])
         for size in (1200, 100):
             segmented(*ends, data=content(1, 36 * size + size // 2), size=size, gro=False)
