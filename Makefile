@@ -67,7 +67,7 @@ image: packages ## the container image, from nothing: build/image/fwd.tar (root)
 image-test: setup image ## the image with the manifests' rights, between nodes of a lab (root)
 	$(VENV)/python -m pytest tests/image -rA $(ARGS)
 
-setup: packages .venv/ready
+setup: packages .venv/ready build/tools/ready
 	@$(MAKE) --no-print-directory fwd/_plane.abi3.so
 
 packages:
@@ -78,6 +78,9 @@ packages:
 	$(PYTHON) -m venv .venv
 	$(VENV)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+build/tools/ready: tests/deploy/get_tools.py | .venv/ready
+	$(VENV)/python $< $(@D)
 
 fwd/_plane.abi3.so: build/flags setup.py $(wildcard $(addprefix cext/*,.c .h .def .py) cext/traffic/*.[ch])
 	$(VENV)/python cext/build.py

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the manifests ask for: the level their namespace states, and what goes beyond the lowest."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from tests.deploy import podsecurity
+from tests.deploy.podsecurity import BASELINE, RESTRICTED, broken, containers, level
+from tests.deploy.rendering import (
+    BASE,
+    KUSTOMIZE,
+    OVERLAYS,
+    Object,
+    agent,
+    kustomized,
+    of_kind,
+    only,
+    pod_spec,
+    rendered,
+)
+
+STATED = "pod-security.kubernetes.io/enforce"
+UNAVOIDABLE = {"host namespaces", "hostPath", "capabilities"}
+"""The node's network is what it serves; subnet.env and the conflist lie on the node."""
+FOLLOWS = {"volume types", "no capabilities added", "not as root"}
+"""The first two from these; root, as CAP_NET_ADMIN reaches no other user of a container."""
+
+
+@pytest.mark.parametrize("name", [BASE, *OVERLAYS])
+def test_a_namespace_states_the_level_that_its_pod_needs(name: str) -> None:
+    found = rendered(name)
+    for namespace in of_kind(found, "Namespace"):
+        assert namespace["metadata"]["labels"][STATED] == level(pod_spec(found))
+
+
+@pytest.mark.parametrize("name", [BASE, *OVERLAYS])
+def test_nothing_goes_beyond_what_cannot_be_avoided(name: str) -> None:
+    spec = pod_spec(rendered(name))
+    assert broken(spec, BASELINE) == UNAVOIDABLE
+    if name == "overlays/legacy-psp":  # the annotation's meaning; the field is of 1.19
+        spec["securityContext"] = {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert broken(spec, RESTRICTED) == FOLLOWS
+
+
+@pytest.mark.parametrize("name", [BASE, *OVERLAYS])
+def test_no_container_is_privileged_and_net_admin_is_the_agents_alone(name: str) -> None:
+    spec = pod_spec(rendered(name))
+    more = {"NET_RAW"} if name == "overlays/legacy-psp" else set()
+    for container in containers(spec):
+        context = container["securityContext"]
+        assert context["privileged"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        wanted = {"NET_ADMIN"} | more if container["name"] == "fwd" else set()
+        assert podsecurity.added(context) == wanted
+
+
+def component(name: str, directory: Any) -> list[Object]:  # noqa: ANN401
+    """The base with a component."""
+    up = "/".join([".."] * (len(directory.resolve().parts) - 1))
+    return kustomized(
+        directory,
+        resources=[f"{up}{KUSTOMIZE}/base"],
+        components=[f"{up}{KUSTOMIZE}/components/{name}"],
+    )
+
+
+def test_the_components_change_rights_and_nothing_else(tmp_path: Any) -> None:  # noqa: ANN401
+    for name, context in (
+        ("privileged", {"privileged": True, "readOnlyRootFilesystem": True}),
+        (
+            "iptables-legacy",
+            agent(rendered(BASE))["securityContext"]
+            | {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}},
+        ),
+    ):
+        directory = tmp_path / name
+        directory.mkdir()
+        expected = rendered(BASE)
+        pod_spec(expected)["containers"][0]["securityContext"] = context
+        assert component(name, directory) == expected
+
+
+def test_the_pod_security_policy_lets_this_pod_in_and_no_more() -> None:
+    found = rendered("overlays/legacy-psp")
+    policy, spec = only(found, "PodSecurityPolicy")["spec"], pod_spec(found)
+    assert policy["hostNetwork"] is spec["hostNetwork"] is True
+    for name in ("privileged", "allowPrivilegeEscalation", "hostPID", "hostIPC"):
+        assert policy[name] is False
+    kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
+    assert kinds | {"secret"} == set(policy["volumes"]), "the account's token is a secret"
+    paths = {one["hostPath"]["path"] for one in spec["volumes"] if "hostPath" in one}
+    assert paths == {one["pathPrefix"] for one in policy["allowedHostPaths"]}
+    added = set().union(*(podsecurity.added(one) for one in podsecurity.contexts(spec)))
+    assert added == set(policy["allowedCapabilities"])
+    (rule,) = (rule for rule in only(found, "ClusterRole")["rules"] if "use" in rule["verbs"])
+    assert rule["resourceNames"] == [only(found, "PodSecurityPolicy")["metadata"]["name"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "control"),
+    [
+        (["containers", 0, "securityContext", "privileged"], True, "privileged"),
+        (["hostPID"], True, "host namespaces"),
+        (["containers", 0, "ports"], [{"containerPort": 1, "hostPort": 1}], "host ports"),
+        (["containers", 0, "livenessProbe", "httpGet", "host"], "10.0.0.1", "host probes"),
+        (["securityContext", "seccompProfile", "type"], "Unconfined", "seccomp"),
+        (["securityContext", "sysctls"], [{"name": "net.ipv4.ip_forward"}], "sysctls"),
+        (["initContainers", 0, "securityContext", "procMount"], "Unmasked", "/proc mount"),
+    ],
+)
+def test_the_checks_see_what_is_wrong(path: list[Any], value: object, control: str) -> None:
+    spec = deepcopy(pod_spec(rendered(BASE)))
+    place: Any = spec
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    assert broken(spec, BASELINE) - UNAVOIDABLE == {control} - UNAVOIDABLE
+    assert control in broken(spec, BASELINE)
+
+
+def test_a_plain_pod_keeps_to_the_strictest() -> None:
+    plain = {
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"drop": ["ALL"]},
+                }
+            }
+        ],
+    }
+    assert level(plain) == "restricted"
+    assert level({"containers": [{}]}) == "baseline"
