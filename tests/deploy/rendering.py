@@ -15,9 +15,13 @@ import yaml
 ROOT: Final = Path(__file__).resolve().parents[2]
 KUSTOMIZE: Final = ROOT / "deploy/kustomize"
 BASE: Final = "base"
+CLEANUP: Final = "overlays/cleanup"
 OVERLAYS: Final = tuple(
-    f"overlays/{path.name}" for path in sorted((KUSTOMIZE / "overlays").iterdir())
+    name
+    for path in sorted((KUSTOMIZE / "overlays").iterdir())
+    if (name := f"overlays/{path.name}") != CLEANUP
 )
+"""Those that run the agent."""
 _LIMIT: Final = 60.0  # seconds; one takes half of one, but a machine may be busy
 
 Object = dict[str, Any]

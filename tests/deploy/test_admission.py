@@ -10,6 +10,7 @@ from tests.deploy import podsecurity
 from tests.deploy.podsecurity import BASELINE, RESTRICTED, broken, containers, level
 from tests.deploy.rendering import (
     BASE,
+    CLEANUP,
     KUSTOMIZE,
     OVERLAYS,
     Object,
@@ -24,6 +25,7 @@ from tests.deploy.rendering import (
 STATED = "pod-security.kubernetes.io/enforce"
 UNAVOIDABLE = {"host namespaces", "hostPath", "capabilities"}
 """The node's network is what it serves; subnet.env and the conflist lie on the node."""
+KINDS = ("initContainers", "containers")
 FOLLOWS = {"volume types", "no capabilities added", "not as root"}
 """The first two from these; root, as CAP_NET_ADMIN reaches no other user of a container."""
 
@@ -54,6 +56,15 @@ def test_no_container_is_privileged_and_net_admin_is_the_agents_alone(name: str)
         assert context["readOnlyRootFilesystem"] is True
         wanted = {"NET_ADMIN"} | more if container["name"] == "fwd" else set()
         assert podsecurity.added(context) == wanted
+
+
+def test_the_overlay_that_cleans_up_may_do_no_more_than_the_agent() -> None:
+    (cleanup,), (waiting,) = (pod_spec(rendered(CLEANUP))[key] for key in KINDS)
+    ours = agent(rendered(BASE))
+    assert cleanup["securityContext"] == ours["securityContext"]
+    assert all(mount in ours["volumeMounts"] for mount in cleanup["volumeMounts"])
+    assert podsecurity.added(waiting["securityContext"]) == set()
+    assert "volumeMounts" not in waiting
 
 
 def component(name: str, directory: Any) -> list[Object]:  # noqa: ANN401

@@ -13,11 +13,21 @@ from fwd.config import run_config
 from fwd.core import cniconf
 from fwd.core.netconf import parse_netconf
 from fwd.runflags import RUN_FLAGS
-from tests.deploy.rendering import BASE, OVERLAYS, Object, agent, of_kind, only, pod_spec, rendered
+from tests.deploy.rendering import (
+    BASE,
+    CLEANUP,
+    OVERLAYS,
+    Object,
+    agent,
+    of_kind,
+    only,
+    pod_spec,
+    rendered,
+)
 from tests.deploy.schema import VERSIONS, validate, validate_as_of_1_15
 
 LEGACY: Final = "overlays/legacy-psp"
-TODAY: Final = [name for name in (BASE, *OVERLAYS) if name != LEGACY]
+TODAY: Final = [name for name in (BASE, *OVERLAYS, CLEANUP) if name != LEGACY]
 VARIABLES: Final = {flag.variable for flag in RUN_FLAGS} | {"POD_NAME", "POD_NAMESPACE"}
 
 

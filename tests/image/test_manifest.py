@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from fwd.lab import probes
+from fwd.lab import netns, probes
 from fwd.lab.probes import Direction, Route
 from tests.deploy.rendering import BASE, rendered, run
 from tests.image.cluster import ImageLab, built
@@ -42,6 +42,10 @@ def status_of_threads(pod: Pod) -> dict[str, dict[str, str]]:
         fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
         found[path] = fields
     return found
+
+
+def links(pod: Pod) -> set[str]:
+    return {link["ifname"] for link in netns.links(pod.machine.namespace)}
 
 
 def decoded(mask: str) -> str:
@@ -117,6 +121,21 @@ def test_the_memory_that_is_requested_is_what_it_takes(pods: list[Pod]) -> None:
 
 
 def test_it_is_live_and_stops_when_told(pods: list[Pod]) -> None:
-    assert pods[1].probe("livenessProbe") == 200
-    pods[1].stop()
-    assert pods[1].probe("livenessProbe") == 0
+    for pod in pods:
+        assert pod.probe("livenessProbe") == 200
+        pod.stop()
+        assert pod.probe("livenessProbe") == 0
+
+
+def test_what_it_has_left_is_taken_away_by_the_overlay_for_that(
+    lab: ImageLab, pods: list[Pod]
+) -> None:
+    """Runs last: the agents have been stopped."""
+    machine = lab.machines[0]
+    left = [machine.root / "run/flannel/subnet.env", machine.root / "etc/cni/net.d"]
+    assert all(path.exists() for path in left)
+    assert "flannel.1" in links(pods[0])
+    start(machine, rendered("overlays/cleanup"))
+    assert "flannel.1" not in links(pods[0])
+    assert not left[0].exists()
+    assert list(left[1].iterdir()) == []

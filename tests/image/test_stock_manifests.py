@@ -44,7 +44,7 @@ def changed(version: str, directory: Path) -> list[Object]:
 def test_both_carry_tcp_to_each_other(lab: ImageLab, tmp_path: Path) -> None:
     pods = []
     for version, machine in zip(VERSIONS, lab.machines, strict=True):
-        pods.append(start(machine, changed(version, tmp_path)))
+        pods.append(start(machine, changed(version, tmp_path), device=False))
         conflist = machine.root / "etc/cni/net.d/10-flannel.conflist"
         (config,) = (machine.root / "configmap").iterdir()
         assert conflist.read_text() == (config / "cni-conf.json").read_text(), "as it is"
