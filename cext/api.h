@@ -200,8 +200,9 @@ uint32_t vx_plane_drops(struct vx_plane *plane, uint8_t *buffer,
 
 /*
  * Begins to record every packet that the tests match, up to snaplen bytes of
- * each, in ring_size bytes (a power of two) a worker.  -EINVAL: the tests are no
- * expression; -EBUSY: a capture runs, or the last one has just ended; -ENOMEM.
+ * each, in ring_size bytes (a power of two) a worker.  -EINVAL: the tests are
+ * no expression; -EBUSY: a capture runs, or the last one has just ended;
+ * -ENOMEM.
  */
 int vx_plane_capture(struct vx_plane *plane, const struct vx_test *tests,
 		     uint32_t n_tests, uint32_t snaplen, uint32_t ring_size);

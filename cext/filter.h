@@ -23,7 +23,7 @@ struct seen {
 	uint16_t verdict;		/* VX_PASSED or a drop counter */
 	uint8_t family;
 	const uint8_t *outer;		/* the other node; NULL: none known */
-	const struct pkt *pkt;		/* NULL: no inner packet that can be read */
+	const struct pkt *pkt;		/* NULL: no inner packet to be read */
 };
 
 /* -EINVAL: no expression, or too deep a one.  No tests at all: everything. */

@@ -11,9 +11,9 @@
  * an old table is (snapshot.h).
  *
  * Without a capture no packet pays for it.  A check of a packet's result
- * compares with `ordinary` instead of with NO_DROP: that is NO_DROP, and while a
- * capture runs something that no result equals, so that every packet takes the
- * way that dropped ones take, where there is time to look.
+ * compares with `ordinary` instead of with NO_DROP: that is NO_DROP, and while
+ * a capture runs something that no result equals, so that every packet takes
+ * the way that dropped ones take, where there is time to look.
  */
 #pragma once
 #include "counters.h"

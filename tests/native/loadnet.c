@@ -90,8 +90,8 @@ struct vx_plane *loadnet_plane(uint32_t offloads, uint32_t workers)
 	s.workers = error;
 	device_up("flannel.1", 0x0a000001, 0xff000000);
 	for (uint32_t i = 0; i < s.workers; i++, all |= got)
-		CHECK((listen[i] = vx_udp_listen(IPV4, local, 0, VXLAN_PORT, i > 0,
-						 offloads, &got)) >= 0);
+		CHECK((listen[i] = vx_udp_listen(IPV4, local, 0, VXLAN_PORT,
+						 i > 0, offloads, &got)) >= 0);
 	for (uint32_t i = 0; i < SOURCES; i++)
 		CHECK((source[i] = vx_udp_source(IPV4, local, 0, offloads,
 						 &got)) >= 0);

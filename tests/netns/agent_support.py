@@ -18,6 +18,20 @@ import pytest
 from msgspec import Struct
 
 from tests.netns.names import own
+from tests.netns.namespace import ROOT, WAIT_SECONDS, Namespace, wait_for
+
+__all__ = [
+    "EACH_FAMILY",
+    "FACTS",
+    "WAIT_SECONDS",
+    "Agent",
+    "Cluster",
+    "Namespace",
+    "entry",
+    "key",
+    "require_bridge_filter",
+    "wait_for",
+]
 
 
 class Removable(Protocol):
@@ -27,65 +41,6 @@ class Removable(Protocol):
 
 
 Made = TypeVar("Made", bound=Removable)
-
-WAIT_SECONDS = 30.0
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def wait_for(what: str, done: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-    """Polls until done() or fails."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            pytest.fail(f"{what}: not within {seconds:g} s")
-        time.sleep(0.02)
-
-
-class Namespace:
-    """One network namespace; `ip` speaks to it, `run` runs in it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        _call("ip", "netns", "add", name)
-        self.ip("link", "set", "lo", "up")
-
-    def ip(self, *words: str) -> str:
-        return _call("ip", "-n", self.name, *words)
-
-    def show(self, *words: str) -> list[Any]:
-        """What `ip -j -d` shows; empty for a device that is not there."""
-        done = subprocess.run(
-            ["ip", "-n", self.name, "-j", "-d", *words],
-            capture_output=True,
-            text=True,
-            timeout=WAIT_SECONDS,
-            check=False,
-        )
-        found: list[Any] = json.loads(done.stdout) if done.returncode == 0 and done.stdout else []
-        return [one for one in found if one]
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["ip", "netns", "exec", self.name, *words],
-            capture_output=True,
-            text=True,
-            timeout=WAIT_SECONDS * 2,
-            check=False,
-            cwd=ROOT,
-        )
-
-    def pings(self, address: str) -> bool:
-        """Whether one echo is answered, within a second."""
-        return self.run("ping", "-n", "-c", "1", "-W", "1", address).returncode == 0
-
-    def remove(self) -> None:
-        _call("ip", "netns", "del", self.name)
-
-
-def _call(*words: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
-    return done.stdout
 
 
 class Facts(Struct, frozen=True):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.netns import topo
-from tests.netns.agent_support import Agent, Cluster
+from tests.netns.agent_support import Agent, Cluster, require_bridge_filter
+from tests.netns.host_support import Host
 from tests.netns.topo import Net
 
 
@@ -41,3 +42,11 @@ def pair(cluster: Cluster) -> tuple[Cluster, Agent, Agent]:
     for agent in agents:
         agent.says("host-ready")
     return cluster, *agents
+
+
+@pytest.fixture
+def host(cluster: Cluster) -> Host:
+    """n1 with rules of iptables, and no agent yet."""
+    require_bridge_filter()
+    cluster.configure(nft=False)
+    return Host(cluster)

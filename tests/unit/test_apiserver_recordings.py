@@ -233,7 +233,7 @@ def test_every_recording_is_replayed() -> None:
         ("nodes-list-page1", "body/metadata/continue", "x"),
         ("nodes-list-page1", "body/items/1/status/addresses/0/address", "198.18.0.9"),
         ("watch-rv0", "lines/1/line/type", "MODIFIED"),
-        ("watch-rv0", "lines/3/t", 2.9),
+        ("watch-rv0", "lines/3/t", 290.0),
     ],
 )
 async def test_the_comparison_can_fail(

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node whose agent is asked for all that it can keep on its host."""
+
+import json
+import subprocess
+import sys
+from typing import Any, Final
+
+from tests.netns.agent_support import Agent, Cluster
+from tests.netns.rules_support import Node
+
+CONF: Final = {
+    "name": "cbr0",
+    "cniVersion": "0.3.1",
+    "plugins": [
+        {"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}},
+        {"type": "portmap", "capabilities": {"portMappings": True}},
+    ],
+}
+ENGINES: Final = {"iptables-nft": False, "nftables": True}
+BLACKHOLE: Final = "10.244.1.0/24"
+
+
+class Host:
+    """Node n1 with all that the agent can be asked for."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.node = Node(cluster.n1.name)
+        self.directory = cluster.directory / "host"
+        self.conflist = self.directory / "net.d/10-flannel.conflist"
+        self.conflist.parent.mkdir(parents=True)
+        self.run_dir = self.directory / "run"
+        self.subnet_env = self.directory / "subnet/subnet.env"
+        self.conf = cluster.directory / "cni-conf.json"
+        self.conf.write_text(json.dumps(CONF))
+
+    def flags(self) -> tuple[str, ...]:
+        return (
+            *("--ip-masq", "--ip-blackhole-route", "--iptables-resync=1"),
+            *("--run-dir", str(self.run_dir), "--subnet-file", str(self.subnet_env)),
+            *("--cni-conf", str(self.conf), "--cni-conf-dir", str(self.conflist.parent)),
+        )
+
+    def start(self, *flags: str) -> Agent:
+        agent = self.cluster.start("n1", *self.flags(), *flags)
+        agent.run_dir = self.run_dir
+        return agent
+
+    def started(self, *flags: str) -> Agent:
+        agent = self.start(*flags)
+        agent.says("host-ready")
+        return agent
+
+    def cleanup(self, *flags: str) -> "subprocess.CompletedProcess[str]":
+        return self.cluster.n1.run(
+            sys.executable, "-m", "fwd", "cleanup", "--run-dir", str(self.run_dir), *flags
+        )
+
+    def blackholes(self) -> list[Any]:
+        return self.cluster.n1.show("route", "show", "type", "blackhole")
+
+    def dump(self) -> dict[str, object]:
+        """All that the agent may change."""
+        show = self.cluster.n1.show
+        return {
+            "links": [one["ifname"] for one in show("link", "show")],
+            "addresses": [one["local"] for link in show("address") for one in link["addr_info"]],
+            "routes": self._routes("-4") + self._routes("-6"),
+            "neighbours": [one["dst"] for one in show("neigh", "show", "nud", "permanent")],
+            "rules": self.node.everything(),
+            "files": {
+                str(path): path.read_bytes() if path.is_file() else None
+                for path in self.directory.rglob("*")
+            },
+        }
+
+    def _routes(self, family: str) -> list[tuple[object, ...]]:
+        """Of the main table: the kernel keeps others for each address, and drops them late."""
+        keys = ("type", "dst", "dev", "gateway", "protocol", "metric")
+        routes = self.cluster.n1.show(family, "route", "show", "table", "main")
+        return sorted(tuple(str(route.get(key)) for key in keys) for route in routes)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd cleanup`: a node is after it as it was before the first start, whatever the agent's mode."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.netns.agent_support import wait_for
+from tests.netns.host_support import ENGINES, Host
+from tests.netns.kube_cluster import KubeCluster, running
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "iptables-legacy"])
+def test_cleanup_leaves_the_node_as_it_was(host: Host, engine: str) -> None:
+    host.cluster.configure(nft=ENGINES.get(engine, False))
+    if engine == "iptables-legacy":  # what kubelet uses is used
+        host.node.run(engine, "-t", "mangle", "-N", "KUBE-KUBELET-CANARY")
+    cleaned = all_is_cleaned(host)
+    for trace in ("device flannel.1", "MASQUERADE" if engine != "nftables" else "flannel-ipv4"):
+        assert trace in cleaned
+    if engine != "nftables":
+        assert f"rule of {engine.removeprefix('iptables-')}" in cleaned.replace("iptables-", "")
+
+
+def test_cleanup_after_kube_mode_and_direct_routes(tmp_path: Path) -> None:
+    with running(KubeCluster(tmp_path)) as kube:
+        kube.configure(DirectRouting=True)
+        kube.put(3, public_ip="192.168.50.33")
+        cleaned = all_is_cleaned(
+            Host(kube),
+            until=lambda: bool(kube.n1.show("route", "show", "proto", "86", "table", "main")),
+        )
+    for trace in ("route 10.244.3.0/24", "leases.saved", "flannel.1.mac", "flannel-ipv4"):
+        assert trace in cleaned
+
+
+def all_is_cleaned(host: Host, *, until: Callable[[], bool] = lambda: True) -> str:
+    """A node is after its agent and `fwd cleanup` as it was before; what that says."""
+    host.node.everything()  # looking makes iptables' tables
+    before = host.dump()
+    agent = host.started()
+    wait_for("all that it makes", until)
+    refused = host.cleanup()
+    assert refused.returncode == 1
+    assert "another agent runs" in refused.stderr
+    agent.stop()
+    ran = host.dump()
+    assert all(ran[key] != before[key] for key in ("links", "routes", "rules", "files"))
+    listed = host.cleanup("--dry-run")
+    assert host.dump() == ran, "listing changes nothing"
+    done = host.cleanup()
+    assert done.returncode == 0, done.stderr
+    assert host.dump() == before
+    assert done.stdout == listed.stdout.replace("would remove", "removed")
+    for path in (host.subnet_env, host.conflist, host.run_dir):
+        assert str(path) in done.stdout
+    assert host.cleanup().stdout == "nothing to remove\n"
+    return done.stdout
+
+
+def test_cleanup_leaves_what_others_changed(host: Host) -> None:
+    host.started().stop()
+    host.conflist.write_text("{}")
+    (host.run_dir / "mine").touch()
+    done = host.cleanup()
+    assert f"left: {host.conflist}" in done.stdout
+    assert [path.name for path in host.run_dir.iterdir()] == ["mine"]
+    assert host.conflist.read_text() == "{}"
+
+
+def test_cleanup_leaves_a_node_that_is_flannels_again(host: Host) -> None:
+    host.started().stop()
+    host.cluster.n1.ip("link", "del", "flannel.1")
+    host.cluster.n1.ip("link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "8472")
+    rules = host.node.everything()
+    done = host.cleanup()
+    assert "left: device flannel.1, which is a vxlan device" in done.stdout
+    assert "left: rules and subnet.env" in done.stdout
+    assert host.node.everything() == rules
+    assert host.subnet_env.exists()
+    assert not host.run_dir.exists()
