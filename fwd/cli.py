@@ -18,6 +18,7 @@ usage: fwd COMMAND [FLAGS]
 
   run           carry this node's Pod traffic, until SIGTERM
   status        what the running agent does
+  doctor        what is wrong with this node, and what to do
   cleanup       remove what the agent has left on this node
   install-conf  copy a file whole, for init containers
   lab           nodes as network namespaces on this machine
@@ -92,6 +93,17 @@ def _status(argv: list[str]) -> int:
     return 0
 
 
+def _doctor(argv: list[str]) -> int:
+    from fwd.ops.doctor import command  # noqa: PLC0415 - all that the agent has, and rich
+
+    try:
+        return command.main(argv)
+    except HelpAsked:
+        print("usage: fwd doctor [FLAGS]   (the flags of fwd run, too: as it runs or would)\n")
+        print(flags.describe_flags(command.DOCTOR_FLAGS), end="")
+        return 0
+
+
 def _cleanup(argv: list[str]) -> int:
     try:
         values, _ = flags.parse_flags(argv, config.CLEANUP_FLAGS, os.environ)
@@ -132,6 +144,7 @@ def _version(_: list[str]) -> int:
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "status": _status,
+    "doctor": _doctor,
     "cleanup": _cleanup,
     "install-conf": _install_conf,
     "lab": _lab,

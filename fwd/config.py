@@ -4,6 +4,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -90,6 +91,16 @@ def run_config(argv: Sequence[str], environ: Mapping[str, str]) -> RunConfig:
     Raises UsageError for a wrong command line, ConfigError for settings that cannot be.
     """
     values, notes = parse_flags(argv, RUN_FLAGS, environ)
+    return run_settings(values, notes, environ)
+
+
+def run_settings(
+    values: dict[str, Any], notes: Sequence[str], environ: Mapping[str, str]
+) -> RunConfig:
+    """The same from the values of RUN_FLAGS, which are taken out of `values`.
+
+    Raises ConfigError, or VersionAsked.
+    """
     if values.pop("version"):
         raise VersionAsked
     for flag in WITHOUT_EFFECT:

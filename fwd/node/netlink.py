@@ -90,6 +90,31 @@ def _netlink(doing: str) -> Iterator[Any]:
         raise OSError(error.code, f"cannot {doing}: {hint}") from error
 
 
+class VxlanDevice(Struct, frozen=True):
+    """A vxlan device of the kernel's."""
+
+    name: str
+    vni: int
+    port: int
+    """UDP, to which it listens while it is up."""
+    up: bool
+
+
+def vxlan_devices() -> list[VxlanDevice]:
+    """All of them."""
+    with _netlink("look at the vxlan devices") as ipr:
+        return [
+            VxlanDevice(
+                name=link.get("ifname"),
+                vni=data.get("vxlan_id") or 0,
+                port=data.get("vxlan_port") or 0,
+                up=bool(link["flags"] & _IFF_UP),
+            )
+            for link in ipr.get_links(kind="vxlan")
+            if (data := link.get("linkinfo").get("data")) is not None
+        ]
+
+
 def find_addresses(family: int, *, index: int = 0) -> list[InterfaceAddress]:
     """Addresses of one interface, or of all; the kernel's order, deprecated ones left out."""
     only = {"index": index} if index else {}

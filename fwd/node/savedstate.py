@@ -28,6 +28,18 @@ _HEADER = b"fwd leases 2\n"
 _CHECK_BYTES = 4
 
 
+class Fault(Struct, frozen=True):
+    """Why the file is of no use."""
+
+    text: str
+    of_others: bool = False
+    """It is whole, but of another node, network or VNI."""
+
+
+class _OthersError(ValueError):
+    """The file is whole, but not for us."""
+
+
 class _Lease(Struct, frozen=True, array_like=True):
     node: str
     address: bytes
@@ -89,6 +101,20 @@ class SavedState:
         self._written = content
         return snapshot
 
+    def fault(self) -> Fault | None:
+        """What is the matter with the file, which is left as it is; None: nothing, or no file."""
+        try:
+            self._parse(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return Fault(f"cannot be read: {error.strerror}")
+        except _OthersError as error:
+            return Fault(str(error), of_others=True)
+        except ValueError as error:
+            return Fault(str(error))
+        return None
+
     def save(self, own: tuple[OwnLease, ...], leases: tuple[Lease, ...]) -> None:
         """Replaces the file, unless it says the same already.  Raises OSError.
 
@@ -120,12 +146,12 @@ class SavedState:
         except msgspec.MsgspecError as error:
             raise ValueError(f"it is damaged: {error}") from error
         if self._node and state.node != self._node:
-            raise ValueError(f"it is of node {state.node}, and this is {self._node}")
+            raise _OthersError(f"it is of node {state.node}, and this is {self._node}")
         if state.networks != self._networks:
             networks = ", ".join(state.networks)
-            raise ValueError(f"it is of network {networks}, this is {', '.join(self._networks)}")
+            raise _OthersError(f"it is of network {networks}, this is {', '.join(self._networks)}")
         if state.vni != self._vni:
-            raise ValueError(f"it is of VNI {state.vni}, and this is {self._vni}")
+            raise _OthersError(f"it is of VNI {state.vni}, and this is {self._vni}")
         own = tuple(_unpack_own(one, state.node) for one in state.own)
         return Snapshot(own=own, leases=tuple(_unpack(one, self._vni) for one in state.leases))
 

@@ -33,7 +33,7 @@ class Station(Struct, frozen=True):
 
 async def find_station(own: OwnLease, config: RunConfig, conf: NetConf, run_dir: RunDir) -> Station:
     """Where this node stands; looks, and notes the MAC.  Raises FwdError or OSError."""
-    selected = await asyncio.to_thread(underlay.choose, _selection(own, config, conf))
+    selected = await asyncio.to_thread(underlay.choose, selection(own, config, conf))
     mac = await _settle_mac(own, conf.backend.device(own.family), run_dir)
     return _station(replace(own, vtep_mac=mac), selected, config, conf)
 
@@ -42,7 +42,7 @@ async def follow_underlay(
     station: Station, own: OwnLease, config: RunConfig, conf: NetConf
 ) -> Station:
     """The same station where the underlay is now.  Raises ConfigError while that is nowhere."""
-    now = await asyncio.to_thread(underlay.follow, station.underlay, _selection(own, config, conf))
+    now = await asyncio.to_thread(underlay.follow, station.underlay, selection(own, config, conf))
     if now == station.underlay:
         return station
     return _station(replace(own, vtep_mac=station.lease.vtep_mac), now, config, conf)
@@ -68,7 +68,8 @@ def tell_station(event: str, station: Station, config: RunConfig) -> None:
         )
 
 
-def _selection(own: OwnLease, config: RunConfig, conf: NetConf) -> underlay.Selection:
+def selection(own: OwnLease, config: RunConfig, conf: NetConf) -> underlay.Selection:
+    """What was said about the underlay of this lease's family."""
     others = tuple(family for family in conf.networks if family != own.family)
     return underlay.Selection(
         family=own.family,

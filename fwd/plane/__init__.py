@@ -11,7 +11,7 @@ Every failure of C is a -errno and becomes one OSError whose text says what to d
 
 # cffi's objects are of no type that mypy knows; everything that leaves this package has one.
 from fwd.plane.counters import CounterInfo, CounterKind, counter_info
-from fwd.plane.opening import probe
+from fwd.plane.opening import probe, try_out
 from fwd.plane.peers import PeerTraffic
 from fwd.plane.plane import Plane
 from fwd.plane.settings import ALL_OFFLOADS, MIN_MTU, Offload, PlaneSettings, SourceCheck
@@ -28,4 +28,5 @@ __all__ = [
     "SourceCheck",
     "counter_info",
     "probe",
+    "try_out",
 ]

@@ -22,6 +22,18 @@ def probe() -> None:
         raise OSError(error.errno, f"cannot open {_TUN}: {advice}") from error
 
 
+def try_out(settings: PlaneSettings) -> Offload:
+    """What the kernel grants of the offloads; all that is opened for that is closed again.
+
+    The device stays, as a plane's does.  Raises OSError.
+    """
+    with ExitStack() as undo:
+        _, gro = open_sockets(settings, undo, listening=1)
+        _, segment = open_sockets(settings, undo)
+        _, granted = open_tun(settings, undo)
+    return granted | gro | segment
+
+
 def open_tun(settings: PlaneSettings, undo: ExitStack) -> tuple[list[int], Offload]:
     """One queue a worker; a single one where the kernel (or an option) has no multi-queue."""
     fds = ffi.new("int[]", settings.workers)

@@ -90,6 +90,8 @@ class KubeApi:
         """That are being read."""
         self.server = ""
         """The URL; empty before open()."""
+        self.date = ""
+        """What the last answer said of the time (RFC 9110, 6.6.1); empty: nothing."""
 
     async def open(self) -> None:
         """Reads the configuration.  ConfigError if there is none that can be used."""
@@ -143,10 +145,14 @@ class KubeApi:
         async with request as response:
             yield response.content.iter_any()
 
-    async def patch_status(self, name: str, patch: dict[str, Any]) -> bytearray | Oversized:
+    async def patch_status(
+        self, name: str, patch: dict[str, Any], *, dry_run: bool = False
+    ) -> bytearray | Oversized:
         """A strategic merge into a Node through its status, which takes metadata too."""
         path = f"{_NODES}/{quote(name, safe='')}/status"
-        async with self._request("PATCH", path, body=patch, doing="patch nodes/status") as response:
+        query = {"dryRun": "All"} if dry_run else None  # all is done but keeping it
+        doing = "patch nodes/status"
+        async with self._request("PATCH", path, query=query, body=patch, doing=doing) as response:
             return await _bounded(response, LINE_LIMIT)
 
     @asynccontextmanager
@@ -215,6 +221,7 @@ class KubeApi:
             ),
         )
         response: aiohttp.ClientResponse = answer.response
+        self.date = response.headers.get("Date", "")
         return response
 
     async def _load(self) -> Any:  # noqa: ANN401 - the client's Configuration

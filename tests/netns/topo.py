@@ -10,16 +10,18 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pytest
 
 from fwd.lab import agentproc, fwdnode, kernelnode, lab, netns, service, state, steps, topology
 from fwd.lab.agentproc import Process
+from fwd.lab.apiserver.client import ask
+from fwd.lab.apiserver.commands import Command
 from fwd.lab.familyplan import FamilyPlan
 from fwd.lab.state import State, StateDir
-from fwd.lab.topology import Node, Pod, Spec, Topology
+from fwd.lab.topology import Node, NodeKind, Pod, Source, Spec, Topology
 from fwd.ops import status
 from fwd.ops.status import Status, TunnelStatus
 from fwd.plane import CounterKind, counter_info
@@ -44,8 +46,9 @@ class Net:
         assert isinstance(saved, State)
         self._agents: dict[str, Process] = dict(saved.agents)
         self._log_starts: dict[str, int] = {}
-        for name in self._agents:
-            self._deepen(int(name.removeprefix("n")))
+        for node in plan.nodes:
+            if node.kind is NodeKind.FWD:
+                self._deepen(node.index)
 
     def seen(self, family: int) -> "Net":
         """The same lab, in another family."""
@@ -181,13 +184,29 @@ class Net:
         numbers = dict(zip(names[1:], map(int, values[1:]), strict=True))
         return numbers["InErrors"] + numbers["RcvbufErrors"]
 
+    def directory(self, index: int) -> Path:
+        """Of a node: its agent's run directory."""
+        return self._state_dir.of_node(self.node(index).namespace)
+
+    def command(self, index: int) -> list[str]:
+        """A node's agent's command line, from the program's name on."""
+        return fwdnode.command(self.plan, self.node(index), state_dir=self._state_dir)
+
+    def tell_api(self, command: Command) -> Any:  # noqa: ANN401 - JSON
+        """A command for the API server's stand-in."""
+        return ask(self._state_dir.api_socket, command)
+
+    def stop(self, index: int) -> None:
+        """Ends a node's agent; restart() starts it again."""
+        agentproc.stop([self._agents[self.node(index).name]])
+
     def ip(self, namespace: str, line: str) -> None:
         """One line for iproute2 in a namespace."""
         netns.apply(namespace, [steps.ip(line)])
 
 
 @contextlib.contextmanager
-def built(
+def built(  # noqa: PLR0913 - what tests ask of a lab
     *,
     fwd: int = 2,
     kernel: int = 1,
@@ -195,6 +214,7 @@ def built(
     mtu: int = 1500,
     families: tuple[int, ...] = (4,),
     args: tuple[str, ...] = (),
+    source: Source = Source.STATIC,
 ) -> Iterator[Net]:
     """A lab for as long as the context lasts; what an earlier run left behind goes first."""
     spec = Spec(
@@ -204,6 +224,7 @@ def built(
         mtu=mtu,
         families=families,
         run_args=args,
+        source=source,
     )
     plan, state_dir = topology.plan(spec), state.default(PREFIX)
     with state_dir.locked():

@@ -35,7 +35,9 @@ def patched(content_type: str, patch: object) -> Object:
     store = Store()
     store.put(node())
     data = msgspec.json.encode(patch)
-    return patching.patch_status(store, "n", content_type=content_type, patch=data).decode()
+    made = patching.patch_status(store, "n", content_type=content_type, patch=data)
+    document: dict[str, Any] = msgspec.json.decode(made)
+    return document
 
 
 CONDITION = {"type": "NetworkUnavailable", "status": "False"}

@@ -119,9 +119,13 @@ class Handler:
                 await self._watch(wanted, seen, reply, expire=expire)
             case "patch", "nodes/status":
                 made = patching.patch_status(
-                    self.nodes, wanted.name, content_type=seen.content_type, patch=seen.body
+                    self.nodes,
+                    wanted.name,
+                    content_type=seen.content_type,
+                    patch=seen.body,
+                    dry_run=seen.query.get("dryRun") == "All",
                 )
-                await reply.send(made.raw + b"\n")
+                await reply.send(made + b"\n")
             case _:  # somebody was given a right that the stand-in knows nothing of
                 raise answers.not_found(wanted.resource, wanted.name)
 

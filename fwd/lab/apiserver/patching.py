@@ -3,6 +3,8 @@
 
 from typing import Final
 
+import msgspec
+
 from fwd.lab.apiserver import answers, merge
 from fwd.lab.apiserver.answers import Object
 from fwd.lab.apiserver.store import Store, Version
@@ -24,11 +26,14 @@ def change(nodes: Store, name: str, patch: Object) -> Version:
     return _commit(nodes, old, merge.strategic(old.decode(), patch))
 
 
-def patch_status(nodes: Store, name: str, *, content_type: str, patch: bytes) -> Version:
+def patch_status(
+    nodes: Store, name: str, *, content_type: str, patch: bytes, dry_run: bool = False
+) -> bytes:
     """PATCH of ``nodes/<name>/status``: metadata and status; spec is ignored (recorded).
 
     Returns:
-        The Node after it, the old one if nothing changed: then there is no event either.
+        The Node after it, the old one if nothing changed: then there is no event either; nor is
+        there one of a dry run, of which nothing is kept.
 
     Raises:
         Refusal: 400, 404, 409, 415, 422.
@@ -46,11 +51,18 @@ def patch_status(nodes: Store, name: str, *, content_type: str, patch: bytes) ->
         after["spec"] = before["spec"]
     else:
         after.pop("spec", None)
-    return _commit(nodes, old, after)
+    if dry_run:
+        return msgspec.json.encode(_checked(after))
+    return _commit(nodes, old, after).raw
 
 
 def _commit(nodes: Store, old: Version, after: Object) -> Version:
-    before = old.decode()
+    before, after = old.decode(), _checked(after)
+    return old if after == before else nodes.put(after)
+
+
+def _checked(after: Object) -> Object:
+    """As it would be kept; raises the 400."""
     metadata = {key: value for key, value in after["metadata"].items() if value or key not in _MAPS}
     for field in _MAPS:
         for value in metadata.get(field, {}).values():
@@ -58,7 +70,4 @@ def _commit(nodes: Store, old: Version, after: Object) -> Version:
                 kind = {bool: "bool", dict: "object", list: "array"}.get(type(value), "number")
                 where = f"Go struct field ObjectMeta.metadata.{field} of type string"
                 raise answers.bad_request(f"json: cannot unmarshal {kind} into {where}")
-    after = {**after, "metadata": metadata}
-    if after == before:
-        return old
-    return nodes.put(after)
+    return {**after, "metadata": metadata}

@@ -12,6 +12,7 @@ import asyncio
 import errno
 import os
 import time
+from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
 from typing import Self
@@ -52,8 +53,19 @@ class Echo(Struct, frozen=True, kw_only=True):
     """Whose word it is, if not this node's."""
     error: str = ""
     """What was said instead of a reply, for people."""
+    code: int = 0
+    """The same as errno, if it is one."""
     mtu: int | None = None
     """Of TOO_BIG: what would pass, if that was said."""
+
+
+class Carrier(Struct, frozen=True):
+    """Another way for a request than the kernel's own."""
+
+    source: Address
+    """That the packet says it is from."""
+    send: Callable[[bytes], object]
+    """Takes a whole IP packet.  Raises OSError."""
 
 
 class Prober:
@@ -91,15 +103,25 @@ class Prober:
         """Of the socket: `ping`, which needs no rights, or `raw`."""
         return self._socket.kind
 
-    async def echo(self, address: Address, *, timeout: float, size: int = 0) -> Echo:  # noqa: ASYNC109 - of one packet
-        """One request of `size` bytes in all (0: as ping sends), waited for `timeout` seconds."""
+    async def echo(
+        self,
+        address: Address,
+        *,
+        timeout: float,  # noqa: ASYNC109 - of one packet
+        size: int = 0,
+        via: Carrier | None = None,
+    ) -> Echo:
+        """One request of `size` bytes in all (0: as ping sends), waited for `timeout` seconds.
+
+        `via` takes the packet where it is not the kernel that shall send it.
+        """
         size = max(size or DEFAULT_SIZE[self.family], wire.smallest(self.family))
         sequence = self._free_sequence()
         told = asyncio.get_running_loop().create_future()
         self._waiting[sequence] = address, told
         try:
             begun = time.perf_counter()
-            code = self._send(address, sequence, size)
+            code = self._send(address, sequence, size, via)
             if code:
                 return _failed(address, size, Told(sequence, self._nonce, None, code))
             async with asyncio.timeout(timeout):
@@ -119,12 +141,21 @@ class Prober:
             sender=answer.sender,
         )
 
-    def _send(self, address: Address, sequence: int, size: int) -> int:
+    def _send(self, address: Address, sequence: int, size: int, via: Carrier | None) -> int:
         """0 or an errno.
 
         The kernel may answer with what became of an earlier request; then this one was not sent.
         """
         code = 0
+        if via is not None:
+            packet = self._socket.packet(
+                via.source, address, sequence=sequence, nonce=self._nonce, size=size
+            )
+            try:
+                via.send(packet)
+            except OSError as error:
+                code = error.errno or errno.EIO
+            return code
         for _ in range(2):
             code = self._socket.send(address, sequence=sequence, nonce=self._nonce, size=size)
             if code in {0, errno.EMSGSIZE}:
@@ -157,5 +188,6 @@ def _failed(address: Address, size: int, told: Told) -> Echo:
         outcome=Outcome.TOO_BIG if too_big else Outcome.UNREACHABLE,
         sender=told.sender,
         error=said if told.sender is None else f"{said}, says {told.sender}",
+        code=told.error,
         mtu=told.mtu or None,
     )

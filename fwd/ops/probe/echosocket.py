@@ -80,8 +80,7 @@ class EchoSocket:
             _configure(sock, family)
             if device is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-            if source is not None:
-                sock.bind((str(source), 0))
+            sock.bind((str(source) if source is not None else "", 0))
         except BaseException:
             sock.close()
             raise
@@ -99,6 +98,15 @@ class EchoSocket:
         except OSError as error:
             return error.errno or errno.EIO
         return 0
+
+    def packet(
+        self, source: Address, destination: Address, *, sequence: int, nonce: bytes, size: int
+    ) -> bytes:
+        """A whole packet, for others to send, whose reply comes to this socket."""
+        identifier = 0 if self._raw else self._sock.getsockname()[1]
+        return wire.packet(
+            source, destination, identifier=identifier, sequence=sequence, nonce=nonce, size=size
+        )
 
     def answers(self) -> Iterator[Told]:
         """What has arrived."""

@@ -11,8 +11,6 @@ from fwd.ops.probe.echo import Echo, Outcome, Prober
 
 _SIZES_AT_ONCE = 12
 """Three rounds then find one size of 1,500."""
-_COPIES = 2
-"""Of each size: one lost packet is not taken for a size that does not pass."""
 
 
 class RoundTrips(Struct, frozen=True, kw_only=True):
@@ -83,12 +81,12 @@ async def largest(
 
     The answer is as large as the question: where only one direction is too narrow, this finds it.
     """
-    if await _first_that_passes(prober, address, [most], timeout=timeout):
+    if await _best(prober, address, [most], timeout=timeout):
         return most
     low, high = passes, most
     while high - low > 1:
         sizes = _between(low, high)
-        low = max(low, await _first_that_passes(prober, address, sizes, timeout=timeout))
+        low = max(low, await _best(prober, address, sizes, timeout=timeout))
         high = min((size for size in sizes if size > low), default=high)
     return low
 
@@ -99,19 +97,28 @@ def _between(low: int, high: int) -> list[int]:
     return list(range(low + step, high, step))
 
 
-async def _first_that_passes(
+async def _best(
     prober: Prober,
     address: Address,
-    sizes: Iterable[int],
+    sizes: list[int],
     *,
     timeout: float,  # noqa: ASYNC109
 ) -> int:
-    """The largest of these sizes that is answered; 0: none."""
-    echoes = await asyncio.gather(
-        *(
-            prober.echo(address, size=size, timeout=timeout)
-            for size in sizes
-            for _ in range(_COPIES)
+    """The largest of these sizes, which ascend, that is answered; 0: none.
+
+    One lost packet is not taken for a size that does not pass: what is not answered in half the
+    time is asked once more.  Not both at once, and not in another order: a sender that has two
+    packets of one size, or a large one before a small one, may hand them to its link as one that is
+    yet to be cut (UDP_SEGMENT), and such a one passes where its parts would not.
+    """
+    found = 0
+    for _ in range(2):
+        echoes = await asyncio.gather(
+            *(prober.echo(address, size=size, timeout=timeout / 2) for size in sizes)
         )
-    )
-    return max((one.size for one in echoes if one.outcome is Outcome.REPLY), default=0)
+        passed = [one.size for one in echoes if one.outcome is Outcome.REPLY]
+        found = max([found, *passed])
+        sizes = [size for size in sizes if size > found]
+        if not sizes:
+            break
+    return found

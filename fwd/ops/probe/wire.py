@@ -9,7 +9,7 @@ import struct
 
 from msgspec import Struct
 
-from fwd.model import IPV4, IPV6
+from fwd.model import IPV4, IPV6, Address
 
 NONCE_LEN = 8
 _HEADER = struct.Struct(">BBHHH")
@@ -18,6 +18,8 @@ _REQUEST = {IPV4: 8, IPV6: 128}
 REPLY = {IPV4: 0, IPV6: 129}
 IP_HEADER = {IPV4: 20, IPV6: 40}
 """Bytes, without options."""
+_ICMP, _ICMPV6 = 1, 58
+_HOPS = 64
 
 
 class Reply(Struct, frozen=True):
@@ -42,6 +44,37 @@ def request(family: int, *, sequence: int, nonce: bytes, size: int) -> bytes:
     blank = _HEADER.pack(_REQUEST[family], 0, 0, 0, sequence)
     checksum = _checksum(blank + payload) if family == IPV4 else 0
     return _HEADER.pack(_REQUEST[family], 0, checksum, 0, sequence) + payload
+
+
+def packet(
+    source: Address,
+    destination: Address,
+    *,
+    identifier: int,
+    sequence: int,
+    nonce: bytes,
+    size: int,
+) -> bytes:
+    """A whole packet, for those who send it by other means than the kernel's ICMP."""
+    family = source.version
+    blank = request(family, sequence=sequence, nonce=nonce, size=size)
+    body = blank[:2] + b"\0\0" + identifier.to_bytes(2) + blank[6:]
+    if family == IPV4:
+        checksum = _checksum(body)
+    else:
+        pseudo = source.packed + destination.packed + struct.pack(">I3xB", len(body), _ICMPV6)
+        checksum = _checksum(pseudo + body)
+    return _ip_header(source, destination, len(body)) + body[:2] + checksum.to_bytes(2) + body[4:]
+
+
+def _ip_header(source: Address, destination: Address, length: int) -> bytes:
+    """DF set, as far as the family has it."""
+    addresses = source.packed + destination.packed
+    if source.version == IPV6:
+        return struct.pack(">IHBB", 6 << 28, length, _ICMPV6, _HOPS) + addresses
+    fields = (0x45, 0, IP_HEADER[IPV4] + length, 0, 0x4000, _HOPS, _ICMP)
+    blank = struct.pack(">BBHHHBBH", *fields, 0) + addresses
+    return struct.pack(">BBHHHBBH", *fields, _checksum(blank)) + addresses
 
 
 def parse_reply(family: int, packet: bytes) -> Reply | None:

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent that runs here, and what it complains of."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+
+from fwd.node.rundir import RunDir
+from fwd.ops.doctor.finding import Finding, note, well, wrong
+from fwd.ops.doctor.patient import Patient
+from fwd.ops.doctor.running import TunnelView
+from fwd.ops.status import SOCKET_NAME, HostStatus, Status
+
+_MOST_NODES = 5
+_CAUSES = {"rules": "rules", "other engines": "rules", "subnet.env": "files", "conflist": "files"}
+_SUBJECT = "agent"
+
+
+def look(patient: Patient) -> Iterator[Finding]:
+    """Whether one answers; its troubles are symptoms where another check says more."""
+    run_dir = patient.config.run_dir
+    if patient.agent is None:
+        if _is_locked(patient):
+            yield wrong(
+                _SUBJECT,
+                f"one has the lock in {run_dir}, but none answers at {SOCKET_NAME}",
+                "look at its log; if it hangs or is of another version, restart it",
+            )
+        else:
+            yield note(_SUBJECT, f"none runs with {run_dir}: this is how a start would go")
+        return
+    status = patient.agent.status
+    process = f" (pid {patient.agent.pid})" if patient.agent.pid else ""
+    leases = f"{len(status.leases)} leases of {status.source.leases_of}"
+    subnets = ", ".join(str(tunnel.subnet) for tunnel in patient.agent.tunnels.values())
+    yield well(_SUBJECT, f"runs{process}: node {status.node}, {subnets}, {leases}")
+    for tunnel in patient.agent.tunnels.values():
+        if not tunnel.forwarding:
+            yield _down(tunnel)
+    yield from _troubles(status)
+
+
+def _is_locked(patient: Patient) -> bool:
+    try:
+        lock = os.open(patient.config.run_dir / RunDir.LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _down(tunnel: TunnelView) -> Finding:
+    return wrong(
+        "tunnel",
+        f"{tunnel.device} is down and being made anew",
+        "the agent's log says why (tunnel-down)",
+        cause="tun",
+        is_symptom=True,
+    )
+
+
+def _troubles(status: Status) -> Iterator[Finding]:
+    if status.trouble:
+        remedy = "what was good before stays in force; mend what is said"
+        yield wrong("agent's trouble", status.trouble, remedy, cause="underlay", is_symptom=True)
+    source = status.source
+    if source.standing not in {"watching", "polling"}:
+        yield wrong(
+            "source of leases",
+            f"{source.kind}: {source.standing}, {source.detail}",
+            "packets flow by the leases known before; see that it can be reached",
+            cause="source",
+            is_symptom=True,
+        )
+    for one in status.refused[:_MOST_NODES]:
+        yield wrong(
+            f"node {one.node}",
+            f"left out: {one.reason}",
+            "mend that Node's annotations or podCIDR; its agent writes them when it starts",
+        )
+    if len(status.refused) > _MOST_NODES:
+        more = len(status.refused) - _MOST_NODES
+        yield wrong("other nodes", f"{more} more are left out", "fwd status lists them")
+    yield from (_host(one) for one in status.host if one.trouble)
+
+
+def _host(part: HostStatus) -> Finding:
+    return wrong(
+        f"agent's {part.part}",
+        part.trouble or "",
+        "the agent tries again by itself; mend what is said",
+        cause=_CAUSES.get(part.part, part.part),
+        is_symptom=True,
+    )

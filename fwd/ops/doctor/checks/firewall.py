@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of others that drop what the overlay lives by, in iptables of either kind and in nft.
+
+The rules are read, and a first packet of each kind is walked through them (`core.firewall`).  What
+a rule cannot be judged by is left aside: only what is certainly dropped is called so.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from msgspec import Struct
+
+from fwd.core.firewall import iptables as iptables_text
+from fwd.core.firewall import nft as nft_text
+from fwd.core.firewall.walk import Chain, Decision, Fate, Packet, decide
+from fwd.model import IPV4, IPV6, Address, Network
+from fwd.node.rules import iptables
+from fwd.node.rules.programs import RuleError, find, run
+from fwd.ops.doctor.finding import Finding, note, well, wrong
+from fwd.ops.doctor.patient import Patient
+
+_SUBJECT = "firewall"
+_TABLES = ("raw", "mangle", "filter")
+_DOCUMENTATION = {IPV4: ip_address("192.0.2.1"), IPV6: ip_address("2001:db8::1")}
+"""Of a peer, where none is known (RFC 5737, RFC 3849)."""
+_SOURCE_PORT = 50000
+BRIDGE = "cni0"
+_TOOLS = {
+    "DOCKER": "Docker",
+    "ufw-": "ufw",
+    "FORWARD_direct": "firewalld",
+    "firewalld": "firewalld",
+}
+"""Who is known by the beginning of a table's or a chain's name."""
+
+
+class _Kind(Struct, frozen=True):
+    """A packet of the overlay, and the hooks on its way."""
+
+    name: str
+    packet: Packet
+    hooks: tuple[str, ...]
+    remedy: str
+
+
+class _Drop(Struct, frozen=True):
+    """A rule, or a policy, that drops some kinds."""
+
+    where: str
+    text: str
+    tool: str
+    """Whose chains are in that table, where that is known."""
+
+
+async def look(patient: Patient) -> AsyncIterator[Finding]:
+    """One finding for each rule or policy that drops something."""
+    if patient.conf is None:
+        return
+    drops: dict[_Drop, list[_Kind]] = {}
+    rulesets = [one async for one in _rulesets()]
+    if not rulesets:
+        yield note(_SUBJECT, "neither iptables nor nft is installed here: rules are not seen")
+        return
+    for family in patient.families:
+        for kind in _kinds(patient, family):
+            for where, chains, families in rulesets:
+                if family not in families:
+                    continue
+                for drop in _drops(kind, where, chains, patient):
+                    drops.setdefault(drop, []).append(kind)
+    for drop, kinds in drops.items():
+        names = " and ".join(dict.fromkeys(kind.name for kind in kinds))
+        yield wrong(
+            _SUBJECT,
+            f"{drop.where} drops {names}: {drop.text}"
+            + (f" ({drop.tool} is at work there)" if drop.tool else ""),
+            kinds[0].remedy,
+            cause="way" if any(kind.packet.protocol == "udp" for kind in kinds) else "",
+        )
+    if not drops:
+        yield well(_SUBJECT, f"no rule drops the overlay (tables looked at: {len(rulesets)})")
+
+
+def _drops(
+    kind: _Kind, where: str, chains: Mapping[str, Chain], patient: Patient
+) -> Iterator[_Drop]:
+    for name, chain in chains.items():
+        if chain.hook not in kind.hooks:
+            continue
+        decision = decide(chains, name, kind.packet)
+        if decision.fate is not Fate.DROPPED:
+            continue
+        if _ours_will_accept(decision, chain, where, patient):
+            continue
+        yield _Drop(f"{where} {name}", decision.text, _tool(where, chains))
+
+
+def _tool(where: str, chains: Iterable[str]) -> str:
+    table = where.rpartition(" ")[2]
+    for begin, tool in _TOOLS.items():
+        if any(name.startswith(begin) for name in (table, *chains)):
+            return tool
+    return ""
+
+
+def _ours_will_accept(decision: Decision, chain: Chain, where: str, patient: Patient) -> bool:
+    """Forward rules are put at the end of FORWARD, so before its policy, when an agent starts."""
+    return (
+        patient.agent is None
+        and patient.config.iptables_forward_rules
+        and chain.hook == "forward"
+        and decision.text.startswith("policy ")
+        and where.endswith(f"{patient.back_end} filter")
+    )
+
+
+async def _rulesets() -> AsyncIterator[tuple[str, Mapping[str, Chain], tuple[int, ...]]]:
+    """Tables with their chains: what they are called, and the families that they see."""
+    engines = await iptables.installed()
+    for engine in engines:
+        for family, programs in engine.programs.items():
+            done = await run([programs.save])
+            if done.code:  # a kernel without this back end has no rules in it, either
+                continue
+            command = iptables.COMMANDS[family]
+            for table, chains in iptables_text.parse(done.out).items():
+                if table in _TABLES:
+                    yield f"{command}-{engine.back_end} {table}", chains, (family,)
+    program = find("nft")
+    if program is None:
+        return
+    try:
+        said = (await run([program, "-j", "list", "ruleset"])).checked()
+    except RuleError:
+        return  # no nf_tables in this kernel, or no right: who needs it has said so
+    document: dict[str, Any] = json.loads(said or "{}")
+    has_nft = any(engine.back_end == "nft" for engine in engines)
+    for (family_name, table), chains in nft_text.parse(document, besides_iptables=has_nft).items():
+        yield f"nft {family_name} {table}", chains, nft_text.families(family_name)
+
+
+def _kinds(patient: Patient, family: int) -> Iterator[_Kind]:
+    """First packets, of the tunnel and of Pods, in and out."""
+    assert patient.conf is not None
+    port, device = patient.conf.backend.port, patient.device(family)
+    underlay = patient.underlays.get(family)
+    here = underlay.address if underlay else _DOCUMENTATION[family] + 1
+    uplink = underlay.name if underlay else ""
+    leases = patient.leases_of(family)
+    there = leases[0].public_ip if leases else _DOCUMENTATION[family]
+    own, other = patient.some_subnets(family)
+    program = "iptables" if family == IPV4 else "ip6tables"
+    opened = (
+        f"let UDP {port} in from the nodes ({program} -I INPUT -p udp --dport {port} -j ACCEPT, or "
+        "in the tool that made the rule)"
+    )
+    yield _Kind(
+        f"UDP {port} from peers",
+        _udp(there, here, port, in_device=uplink),
+        ("prerouting", "input"),
+        opened,
+    )
+    yield _Kind(
+        f"UDP {port} to peers",
+        _udp(here, there, port, out_device=uplink),
+        ("output", "postrouting"),
+        opened.replace("in from", "out to").replace("INPUT", "OUTPUT"),
+    )
+    network = patient.conf.networks[family]
+    accept = (
+        f"accept what is to and from {network} before it ({program} -I FORWARD -s {network} -j "
+        f"ACCEPT, and -d), in the tool that made it"
+    )
+    if patient.conf.enable_nftables:
+        accept += "; or EnableNFTables false, so that fwd's rules are in the same table"
+    yield _Kind(
+        "Pods' packets from the tunnel",
+        _inner(other, own, in_device=device, out_device=BRIDGE),
+        ("prerouting", "forward", "postrouting"),
+        accept,
+    )
+    yield _Kind(
+        "Pods' packets into the tunnel",
+        _inner(own, other, in_device=BRIDGE, out_device=device),
+        ("prerouting", "forward", "postrouting"),
+        accept,
+    )
+
+
+def _udp(
+    source: Address, destination: Address, port: int, *, in_device: str = "", out_device: str = ""
+) -> Packet:
+    return Packet(
+        source=source,
+        destination=destination,
+        protocol="udp",
+        source_port=_SOURCE_PORT,
+        destination_port=port,
+        in_device=in_device,
+        out_device=out_device,
+    )
+
+
+def _inner(source: Network, destination: Network, *, in_device: str, out_device: str) -> Packet:
+    return Packet(
+        source=source.network_address + 2,
+        destination=destination.network_address + 2,
+        protocol="tcp",
+        source_port=_SOURCE_PORT,
+        destination_port=80,
+        in_device=in_device,
+        out_device=out_device,
+    )

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the kernel forwards between Pods and the tunnel, and believes where packets come from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from fwd.model import IPV4, IPV6, Address
+from fwd.node import netlink
+from fwd.ops.doctor.finding import Finding, well, wrong
+from fwd.ops.doctor.patient import Patient
+
+_NET = Path("/proc/sys/net")
+_FORWARD = {IPV4: "ipv4/conf/{}/forwarding", IPV6: "ipv6/conf/{}/forwarding"}
+_SYSCTL = {IPV4: "net.ipv4.ip_forward", IPV6: "net.ipv6.conf.all.forwarding"}
+_STRICT = 1
+
+
+def look(patient: Patient) -> Iterator[Finding]:
+    """ip_forward by family; rp_filter is IPv4's only."""
+    for family in patient.families:
+        yield _forwards(patient, family)
+    if IPV4 in patient.families:
+        yield from _reverse_path(patient)
+
+
+def _forwards(patient: Patient, family: int) -> Finding:
+    subject = "ip_forward" if family == IPV4 else "IPv6 forwarding"
+    device = patient.device(family)
+    where = device if _read(_FORWARD[family].format(device)) is not None else "all"
+    if _read(_FORWARD[family].format(where)):
+        return well(subject, "on")
+    name = _SYSCTL[family] if where == "all" else f"net.ipv{family}.conf.{device}.forwarding"
+    return wrong(
+        subject,
+        f"off{'' if where == 'all' else f' for {device}'}: the kernel does not carry packets "
+        "between Pods and the tunnel",
+        f"sysctl -w {name.replace(device, device.replace('.', '/'))}=1, and a file in "
+        "/etc/sysctl.d with it",
+    )
+
+
+def _reverse_path(patient: Patient) -> Iterator[Finding]:
+    """Strict (RFC 3704) drops what comes in where the answer would not go out."""
+    device = patient.device(IPV4)
+    wrongs = []
+    if strict := _strictness(device):
+        wrongs.append(
+            wrong(
+                "rp_filter",
+                f"strict for {device} ({strict.of}): drops what a peer's node sends to Pods from "
+                "its own address",
+                strict.remedy,
+            )
+        )
+    underlay = patient.underlays.get(IPV4)
+    if underlay is not None and (strict := _strictness(underlay.name)):
+        astray = next(
+            (
+                lease
+                for lease in patient.leases_of(IPV4)
+                if _way_to(lease.public_ip) not in {0, underlay.index}
+            ),
+            None,
+        )
+        if astray is not None:
+            wrongs.append(
+                wrong(
+                    "rp_filter",
+                    f"strict for {underlay.name} ({strict.of}): drops what comes from "
+                    f"{astray.node} ({astray.public_ip}), as the route there leads elsewhere",
+                    strict.remedy,
+                    cause="way",
+                )
+            )
+    yield from wrongs or [well("rp_filter", f"does not drop what comes by {device} or underlay")]
+
+
+class _Strict(Struct, frozen=True):
+    """That the filter of a device is strict."""
+
+    of: str
+    """The parameters that make it so."""
+    remedy: str
+
+
+def _strictness(device: str) -> _Strict | None:
+    """The greater of two values is in force (ip-sysctl): 2 on the device undoes a 1 on all."""
+    every = _read("ipv4/conf/all/rp_filter") or 0
+    name, own = device, _read(f"ipv4/conf/{device}/rp_filter")
+    if own is None:  # it is still to be made, and begins as this one
+        name, own = "default", _read("ipv4/conf/default/rp_filter") or 0
+    if max(every, own) != _STRICT:
+        return None
+    of = " and ".join(
+        f"{which} {value}" for which, value in (("all", every), (name, own)) if value == _STRICT
+    )
+    return _Strict(of, f"sysctl -w net.ipv4.conf.{name.replace('.', '/')}.rp_filter=2 (loose)")
+
+
+def _way_to(address: Address) -> int:
+    try:
+        return netlink.route_to(address)[0]
+    except OSError:
+        return 0
+
+
+def _read(path: str) -> int | None:
+    try:
+        return int((_NET / path).read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The TUN device, the rights to have one, and what the kernel will do for the data path."""
+
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from fwd import plane
+from fwd.model import IPV4, Address
+from fwd.node import netlink
+from fwd.node.station import wanted_offloads
+from fwd.ops.doctor.finding import Finding, note, well, wrong
+from fwd.ops.doctor.patient import Patient
+from fwd.plane import Offload, PlaneSettings
+
+_TUN = "/dev/net/tun"
+_CAP_NET_ADMIN = 12
+_TRIAL_MTU = 1450
+_TRIAL_MAC = bytes([2, 0, 0, 0, 0, 1])
+_OFFLOADS = "offloads"
+
+_NEEDED = {
+    Offload.VNET_HDR: "a TUN driver with IFF_VNET_HDR",
+    Offload.TSO: "a TUN driver with TUN_F_TSO4 and TSO6",
+    Offload.USO: "Linux 6.2",
+    Offload.MULTI_QUEUE: "a TUN driver with IFF_MULTI_QUEUE",
+    Offload.UDP_SEGMENT: "Linux 4.18",
+    Offload.UDP_GRO: "Linux 5.0",
+}
+
+
+def look(patient: Patient) -> Iterator[Finding]:
+    """The device, then the right, then a device made for trial."""
+    try:
+        plane.probe()
+    except OSError as error:
+        said, remedy = _split(error.strerror or str(error))
+        yield wrong("TUN device", said, remedy, cause="tun")
+        return
+    if not _may_administer():
+        yield wrong(
+            "rights",
+            "CAP_NET_ADMIN is not in force",
+            "run as root, or add NET_ADMIN to the container's capabilities",
+        )
+        return
+    yield well("TUN device", f"{_TUN} opens, and CAP_NET_ADMIN is in force")
+    agent = patient.agent
+    if agent is not None and agent.forwards(_family(patient)):
+        tunnel = agent.tunnels[_family(patient)]
+        yield _offloads(_joined(tunnel.offloads), lacking=_joined(tunnel.fallen_back))
+        return
+    wanted = wanted_offloads(patient.config.disable_offload)
+    try:
+        granted = _try_out(wanted, _family(patient))
+    except OSError as error:
+        said, remedy = _split(error.strerror or str(error))
+        yield wrong(_OFFLOADS, said, remedy, cause="tun")
+        return
+    yield _offloads(granted, lacking=wanted & ~granted)
+
+
+def _family(patient: Patient) -> int:
+    return patient.families[0] if patient.families else IPV4
+
+
+def _offloads(granted: Offload, *, lacking: Offload) -> Finding:
+    kernel = "Linux " + ".".join(platform.release().split(".")[:2])
+    said = f"{' '.join(granted.names) or 'none'} ({kernel})"
+    if not lacking:
+        return well(_OFFLOADS, said)
+    needs = ", ".join(f"{flag.names[0]} needs {_NEEDED[flag]}" for flag in lacking)
+    return note(_OFFLOADS, f"{said}; not granted: {needs}", "slower, nothing else")
+
+
+def _joined(names: Iterable[str]) -> Offload:
+    joined = Offload(0)
+    for name in names:
+        joined |= Offload.named(name)
+    return joined
+
+
+def _try_out(wanted: Offload, family: int) -> Offload:
+    """What a data path on this kernel gets.  Makes a device, and removes it.  Raises OSError."""
+    local: Address = IPv4Address("127.0.0.1") if family == IPV4 else IPv6Address("::1")
+    name = f"fwdtry{os.getpid()}"[:15]
+    try:
+        return plane.try_out(
+            PlaneSettings(
+                device=name,
+                family=family,
+                mac=_TRIAL_MAC,
+                local=local,
+                vni=1,
+                port=0,
+                mtu=_TRIAL_MTU,
+                workers=1,
+                offloads=wanted,
+                sources=1,
+            )
+        )
+    finally:
+        with suppress(OSError):
+            netlink.remove_device(name)
+
+
+def _may_administer() -> bool:
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            return bool(int(value, 16) >> _CAP_NET_ADMIN & 1)
+    return True
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The plane's errors end with what to do."""
+    found, _, remedy = text.rpartition(": ")
+    return (found, remedy) if found else (text, "see the kernel's log")

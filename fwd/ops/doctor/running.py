@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent that runs on this node: what it says of itself, and the flags that it was given.
+
+Who calls `fwd doctor` without flags in the agent's container, or on the agent's host, means the
+running one; its command line and environment are the kernel's to tell.
+"""
+
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_network
+from pathlib import Path
+
+from msgspec import Struct
+
+from fwd.model import FwdError, Network
+from fwd.ops import status
+from fwd.ops.status import Status
+
+_PEERCRED = struct.Struct("=iII")
+"""struct ucred: pid, uid, gid."""
+_SECONDS = 2.0
+
+
+class TunnelView(Struct, frozen=True):
+    """What is of interest here of one family's tunnel."""
+
+    device: str
+    subnet: Network
+    mac: str
+    forwarding: bool
+    offloads: tuple[str, ...]
+    fallen_back: tuple[str, ...]
+    drops: Counter[str]
+    """Packets so far by reason."""
+
+
+class RunningAgent(Struct, frozen=True):
+    """An agent that answers."""
+
+    status: Status
+    tunnels: Mapping[int, TunnelView]
+    """By family."""
+    pid: int
+    """0: in a pid namespace that we do not see."""
+
+    def forwards(self, family: int) -> bool:
+        """Whether packets of this family flow."""
+        return family in self.tunnels and self.tunnels[family].forwarding
+
+
+class Invocation(Struct, frozen=True):
+    """How a process was started."""
+
+    flags: tuple[str, ...]
+    environ: dict[str, str]
+    directory: Path
+
+
+def find(run_dir: Path) -> RunningAgent | None:
+    """The agent of this run directory; None: none answers, or not in a way that we understand."""
+    with suppress(FwdError, OSError):
+        document = status.decode(status.fetch(run_dir))
+        return RunningAgent(document, _tunnels(document), pid=_listener(run_dir))
+    return None
+
+
+def _tunnels(document: Status) -> dict[int, TunnelView]:
+    return {
+        tunnel.family: TunnelView(
+            device=tunnel.device,
+            subnet=ip_network(tunnel.subnet),
+            mac=tunnel.vtep_mac,
+            forwarding=tunnel.forwarding,
+            offloads=tunnel.offloads.in_force,
+            fallen_back=tunnel.offloads.fallen_back,
+            drops=Counter({drop.reason: drop.count for drop in tunnel.drops}),
+        )
+        for tunnel in document.tunnels
+    }
+
+
+def _listener(run_dir: Path) -> int:
+    """Process id of whoever listens on the status socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_SECONDS)
+        client.connect(str(run_dir / status.SOCKET_NAME))
+        found = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+    return int(_PEERCRED.unpack(found)[0])
+
+
+def invocation(agent: RunningAgent) -> Invocation | None:
+    """The agent's flags; None where they cannot be read."""
+    if agent.pid == 0:
+        return None
+    process = Path(f"/proc/{agent.pid}")
+    try:
+        words = _strings(process / "cmdline")
+        pairs = (one.partition("=") for one in _strings(process / "environ"))
+        environ = {name: value for name, _, value in pairs}
+        directory = process / "cwd"
+    except OSError:
+        return None
+    flags = flags_of(words)
+    return None if flags is None else Invocation(tuple(flags), environ, directory)
+
+
+def flags_of(words: list[str]) -> list[str] | None:
+    """What stands behind `fwd run` or `flanneld`, however these were started."""
+    for position, word in enumerate(words):
+        if os.path.basename(word) == "flanneld":  # noqa: PTH119 - a word, not a path
+            return words[position + 1 :]
+        if word == "run":
+            return words[position + 1 :]
+    return None
+
+
+def _strings(path: Path) -> list[str]:
+    return path.read_bytes().decode(errors="surrogateescape").rstrip("\0").split("\0")

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a peer does not answer through the tunnel, as far as one side can find out.
+
+Theory of operation.  The request may have been lost on the way there, the answer on the way back,
+or here.  What is dropped here, the agent counts by reason: a counter that grows by as many as were
+asked, and does not when nobody asks, names the reason.  What is dropped there cannot be seen; but a
+frame for the broadcast MAC is taken by every VTEP, flannel's and ours (flannel spec 5.6).  So a
+peer that answers to that frame only has another MAC than its lease says.  That frame is sent by a
+socket that hears of ICMP errors, which the agent's sockets do not.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from fwd.core.text import format_mac, parse_mac
+from fwd.model import IPV4, FwdError, Lease
+from fwd.ops.doctor import running
+from fwd.ops.doctor.checks.path import ways_to
+from fwd.ops.doctor.finding import Finding, wrong
+from fwd.ops.doctor.patient import Patient
+from fwd.ops.probe.echo import Carrier, Outcome, Prober
+
+_ASKED = 4
+_ENOUGH = 3
+"""Of as many drops as were asked for: one may be lost elsewhere."""
+_SECONDS = 0.4
+_MIN_OUTER = 576
+
+_BROADCAST = b"\xff" * 6
+_VXLAN_I = 0x08
+_ETHERTYPES = {4: 0x0800, 6: 0x86DD}
+
+
+class _Reason(Struct, frozen=True):
+    """What a growing counter of this node's means; {node}, {ip} and {mac} are filled in."""
+
+    found: str
+    remedy: str
+
+
+_REASONS: Mapping[str, _Reason] = {
+    "in_wrong_mac": _Reason(
+        "wrong MAC: it answers to another MAC than this node's, {mac}",
+        "restart the agent of {node}, so that it reads this node's lease anew; see backend-data of "
+        "this Node",
+    ),
+    "in_unknown_peer": _Reason(
+        "rejected by the source check: its packets come from an address that is no node's",
+        "make public-ip of {node}, {ip}, the address that it sends from (NAT, or a second "
+        "interface: --iface or --public-ip there), or run with --source-check=off",
+    ),
+    "in_spoofed_source": _Reason(
+        "rejected by the source check: inner source and outer source are not of one node",
+        "make public-ip of {node}, {ip}, the address that it sends from, or run with "
+        "--source-check=loose",
+    ),
+    "in_other_vni": _Reason(
+        "it sends with another VNI", "give {node} the same net-conf.json as this node"
+    ),
+    "out_unreachable": _Reason(
+        "the underlay has no way to {ip}", "see ip route get {ip}, and the link"
+    ),
+    "out_send_error": _Reason("the underlay refuses to send to {ip}", "see fwd drops"),
+    "out_no_route": _Reason("no node owns its address", "see fwd status: is its lease in force?"),
+}
+
+
+async def explain(patient: Patient, prober: Prober, lease: Lease, said: str) -> Finding:
+    """One finding for a peer that does not answer; `said` is what came instead, if anything."""
+    subject = f"peer {lease.node}"
+    address = lease.subnet.network_address
+    grown = await _grown(patient, prober, lease)
+    for name, reason in _REASONS.items():
+        if name in grown:
+            mac = _own_mac(patient, lease.family)
+            fill = {"node": lease.node, "ip": lease.public_ip, "mac": mac}
+            return wrong(subject, reason.found.format(**fill), reason.remedy.format(**fill))
+    if grown:
+        reasons = ", ".join(sorted(grown))
+        return wrong(subject, f"its packets are dropped here: {reasons}", "see fwd drops")
+    heard = await _ask_by_broadcast(patient, prober, lease)
+    if heard is None:
+        return wrong(
+            subject,
+            f"wrong MAC: it answers to broadcast, and not to {format_mac(lease.vtep_mac)}, which "
+            "its lease says",
+            f"have the agent of {lease.node} write its lease anew (restart it), or correct "
+            "VtepMAC in its backend-data",
+        )
+    return wrong(
+        subject,
+        f"no answer from {address}: {heard.found or said}",
+        heard.remedy.format(node=lease.node, ip=lease.public_ip),
+        cause="way",
+        is_symptom=True,
+    )
+
+
+async def _grown(patient: Patient, prober: Prober, lease: Lease) -> set[str]:
+    """Counters of drops that grow when this peer is asked, and not otherwise."""
+    start = await _drops(patient, lease.family)
+    await asyncio.sleep(_SECONDS)
+    middle = await _drops(patient, lease.family)
+    await asyncio.gather(
+        *(prober.echo(lease.subnet.network_address, timeout=_SECONDS) for _ in range(_ASKED))
+    )
+    end = await _drops(patient, lease.family)
+    return {
+        name
+        for name, count in end.items()
+        if (count - middle[name]) - (middle[name] - start[name]) >= _ENOUGH
+    }
+
+
+async def _drops(patient: Patient, family: int) -> Counter[str]:
+    agent = await asyncio.to_thread(running.find, patient.config.run_dir)
+    if agent is None or family not in agent.tunnels:
+        raise FwdError("the agent has gone away")
+    return agent.tunnels[family].drops
+
+
+async def _ask_by_broadcast(patient: Patient, prober: Prober, lease: Lease) -> _Reason | None:
+    """None: it answers to the broadcast MAC; else what else can be said."""
+    assert patient.conf is not None
+    backend = patient.conf.backend
+    underlay = patient.underlays.get(lease.family)
+    own = patient.subnets.get(lease.family)
+    if underlay is None or own is None:
+        return _Reason("", "see that the agent of {node} runs")
+    kind = socket.AF_INET if lease.family == IPV4 else socket.AF_INET6
+    with socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as out:
+        out.bind((str(underlay.address), 0))
+        out.connect((str(lease.public_ip), backend.port))
+        mac = parse_mac(_own_mac(patient, lease.family))
+        head = _frame_head(lease.family, vni=backend.vni, source=mac)
+        carrier = Carrier(own.network_address, lambda packet: out.send(head + packet))
+        code = 0
+        for _ in range(_ASKED):  # errors are rate limited, and what was asked before has cost some
+            echo = await prober.echo(lease.subnet.network_address, timeout=_SECONDS, via=carrier)
+            if echo.outcome is Outcome.REPLY:
+                return None
+            code = echo.code or out.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                break
+    port = backend.port
+    if code == errno.ECONNREFUSED:
+        return _Reason(
+            f"nothing receives at {lease.public_ip} UDP port {port}",
+            "start the agent of {node}; see fwd doctor there",
+        )
+    if code:
+        return _Reason(
+            f"{os.strerror(code).lower()}, was said of {lease.public_ip} UDP port {port}",
+            f"let UDP {port} pass to {{ip}}",
+        )
+    way = (await ways_to((lease,), underlay, budget=_MIN_OUTER))[0]
+    if way.answers:
+        return _Reason(
+            f"its node answers ping at {lease.public_ip}, but UDP {port} does not get there or "
+            "back",
+            f"let UDP {port} pass in both directions: firewalls on {{node}} (fwd doctor there) and "
+            "between; security groups of a cloud",
+        )
+    return _Reason(
+        f"its node does not answer at {lease.public_ip} either",
+        "see that {node} is up, and that {ip} is its address",
+    )
+
+
+def _frame_head(family: int, *, vni: int, source: bytes) -> bytes:
+    """VXLAN (RFC 7348, 5) and Ethernet before an IP packet."""
+    vxlan = struct.pack(">B3xI", _VXLAN_I, vni << 8)
+    return vxlan + _BROADCAST + source + struct.pack(">H", _ETHERTYPES[family])
+
+
+def _own_mac(patient: Patient, family: int) -> str:
+    assert patient.agent is not None
+    return patient.agent.tunnels[family].mac

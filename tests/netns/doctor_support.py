@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd doctor` on node n1 of a mixed lab, as its operator runs it."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from fwd.lab import netns
+from fwd.lab.apiserver import commands as api
+from tests.netns.agent_support import ROOT
+from tests.netns.topo import Net, wait_until
+
+_SECONDS = 60.0
+_BACKEND_DATA = "flannel.alpha.coreos.com/backend-data"
+
+
+class Report(Struct, frozen=True):
+    """What the doctor said."""
+
+    code: int
+    findings: list[dict[str, str]]
+
+    def graded(self, grade: str) -> list[str]:
+        """`looked at: found -> remedy` of each finding of a grade."""
+        return [
+            f"{one['looked-at']}: {one['found']} -> {one['remedy']}"
+            for one in self.findings
+            if one["grade"] == grade
+        ]
+
+    def names(self, fault: str, remedy: str) -> None:
+        """Asserts that this, with what to do, is all that is wrong."""
+        wrong = self.graded("wrong")
+        assert len(wrong) == 1, "\n".join(wrong) or "nothing is wrong"
+        said, _, advice = wrong[0].partition(" -> ")
+        assert re.search(fault, said), said
+        assert re.search(remedy, advice), advice
+        assert self.code == 1
+
+
+class Doctor:
+    """The patient is n1; `net` is the lab."""
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+        self.node = net.node(1).namespace
+
+    def of_agent(self, *words: str) -> Report:
+        """Asks with no flags but where the agent runs."""
+        return self._ask("--run-dir", str(self.net.directory(1)), *words)
+
+    def of_flags(self, *words: str, before: str = "") -> Report:
+        """Puts `doctor` where `run` stands; `before` is done first, in the doctor's own mounts."""
+        _, _, *flags = self.net.command(1)
+        return self._ask(*flags, *words, before=before)
+
+    def _ask(self, *words: str, before: str = "") -> Report:
+        command = [sys.executable, "-W", "error", "-m", "fwd", "doctor", "--json", *words]
+        if before:  # `ip netns exec` has given it mounts of its own
+            command = ["sh", "-ec", f'{before}; exec "$@"', "sh", *command]
+        done = subprocess.run(
+            netns.inside(self.node, *command),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            cwd=ROOT,
+        )
+        assert done.stdout, done.stderr
+        assert not done.stderr, done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        assert document["well"] == (done.returncode == 0)
+        return Report(done.returncode, document["findings"])
+
+    def run(self, index: int, *words: str) -> None:
+        """A command on a node."""
+        done = subprocess.run(
+            netns.inside(self.net.node(index).namespace, *words),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    @contextmanager
+    def sysctl(self, path: str, value: str) -> Iterator[None]:
+        """A parameter of n1's."""
+        old = f"cat /proc/sys/{path}"
+        before = subprocess.run(
+            netns.inside(self.node, "sh", "-c", old), capture_output=True, text=True, check=True
+        ).stdout.strip()
+        self.run(1, "sh", "-c", f"echo {value} >/proc/sys/{path}")
+        try:
+            yield
+        finally:
+            self.run(1, "sh", "-c", f"echo {before} >/proc/sys/{path}")
+
+    @contextmanager
+    def annotated(self, index: int, *, mac: str) -> Iterator[None]:
+        """A Node says this of its VTEP, and n1 knows."""
+        node = f"n{index}"
+        before = self.net.tell_api(api.GetNode(node))["metadata"]["annotations"][_BACKEND_DATA]
+
+        def say(text: str) -> None:
+            patch = {"metadata": {"annotations": {_BACKEND_DATA: text}}}
+            self.net.tell_api(api.PatchNode(node, patch))
+            said = json.loads(text)["VtepMAC"]
+            wait_until(lambda: said in {lease.vtep_mac for lease in self.net.status(1).leases})
+
+        say(f'{{"VNI":1,"VtepMAC":"{mac}"}}')
+        try:
+            yield
+        finally:
+            say(before)
+
+    def up_again(self) -> str:
+        """What brings a kernel device back to life: routes and neighbours went with the link."""
+        lines = ["ip link set flannel.1 up"]
+        for index in (1, 2):
+            vtep, mac = f"10.244.{index}.0", self.net.status(index).tunnels[0].vtep_mac
+            lines.append(f"ip neigh replace {vtep} lladdr {mac} nud permanent dev flannel.1")
+            lines.append(f"ip route replace {vtep}/24 via {vtep} dev flannel.1 onlink")
+        return "\n".join(lines)
+
+    @contextmanager
+    def done(self, index: int, *words: str, undo: str) -> Iterator[None]:
+        """A command on a node, and the line of shell that undoes it."""
+        self.run(index, *words)
+        try:
+            yield
+        finally:
+            self.run(index, "sh", "-ec", undo)
+
+
+@contextmanager
+def kept(path: Path) -> Iterator[None]:
+    """The file is afterwards what it was before."""
+    content = path.read_bytes()
+    try:
+        yield
+    finally:
+        path.write_bytes(content)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor's frame: time limits, failures, symptoms; its report; whose flags it takes."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from fwd import cli
+from fwd.config import run_config
+from fwd.ops.doctor import render, running
+from fwd.ops.doctor.checks import files
+from fwd.ops.doctor.finding import Finding, Grade, note, well, wrong
+from fwd.ops.doctor.frame import Check, examine, without_symptoms
+from fwd.ops.doctor.patient import Options, Patient
+
+
+def patient(tmp_path: Path, *words: str) -> Patient:
+    flags = ["--run-dir", str(tmp_path), "--subnet-file", str(tmp_path / "subnet.env")]
+    return Patient(run_config([*flags, *words], {}), Options())
+
+
+def test_what_was_found_before_the_time_was_up_is_told(tmp_path: Path) -> None:
+    async def slow(_: Patient) -> AsyncIterator[Finding]:
+        yield well("a", "here")
+        await asyncio.sleep(60)
+        yield well("b", "never")
+
+    def refused(_: Patient) -> Iterator[Finding]:
+        yield well("c", "here")
+        raise PermissionError(13, "Permission denied")
+
+    checks = [Check("slow", slow, seconds=0.05), Check("no right", refused)]
+    found = asyncio.run(examine(patient(tmp_path), checks))
+    told = [(one.looked_at, one.grade) for one in found]
+    assert told == [
+        ("a", Grade.WELL),
+        ("slow", Grade.WRONG),
+        ("c", Grade.WELL),
+        ("no right", Grade.WRONG),
+    ]
+    assert found[1].found == "not done within 0.05 s"
+    assert found[3].found == "cannot look: Permission denied"
+
+
+def test_a_blocking_check_leaves_the_loop_alone(tmp_path: Path) -> None:
+    def blocks(_: Patient) -> Iterator[Finding]:
+        asyncio.run(asyncio.sleep(0))  # impossible where a loop runs
+        time.sleep(0)
+        yield well("a", "here")
+
+    assert asyncio.run(examine(patient(tmp_path), [Check("a", blocks)])) == [well("a", "here")]
+
+
+def test_a_symptom_is_told_only_by_itself() -> None:
+    cause = wrong("firewall", "drops", "let it pass", cause="way")
+    symptom = wrong("peer n2", "no answer", "look", cause="way", is_symptom=True)
+    other = wrong("peer n3", "no answer", "look", cause="mtu", is_symptom=True)
+    harmless = Finding(looked_at="x", found="", grade=Grade.NOTE, cause="mtu")
+    assert without_symptoms([cause, symptom, other]) == [cause, other]
+    assert without_symptoms([symptom]) == [symptom]
+    assert without_symptoms([harmless, other]) == [harmless, other]
+
+
+def test_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "do this: " + "word " * 30 + "/a/long/path/that/is/to/be/copied/as/it/stands"
+    findings = [well("short", "fine"), note("a longer one", "hm"), wrong("b", "bad", long)]
+    render.tell(findings, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ok     short         fine"
+    assert lines[1] == "note   a longer one  hm"
+    assert lines[2] == "WRONG  b             bad"
+    assert lines[3].startswith(" " * 21 + "-> do this: word")
+    assert lines[-1] == "1 thing is wrong"
+    assert max(map(len, lines)) <= 110
+    assert "/a/long/path/that/is/to/be/copied/as/it/stands" in lines[-2]
+
+    render.tell(findings, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["well"] is False
+    assert document["findings"][2] == {
+        "looked-at": "b",
+        "grade": "wrong",
+        "found": "bad",
+        "remedy": long,
+    }
+    assert render.is_well(findings[:2])
+
+
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [
+        ("/opt/bin/flanneld --ip-masq --kube-subnet-mgr", ["--ip-masq", "--kube-subnet-mgr"]),
+        ("python3 -m fwd run --ip-masq", ["--ip-masq"]),
+        ("/usr/bin/python3 /usr/local/bin/fwd run", []),
+        ("tini -- fwd run --node-name=run", ["--node-name=run"]),
+        ("nginx -g daemon", None),
+    ],
+)
+def test_the_flags_of_a_running_agent(words: str, flags: list[str] | None) -> None:
+    assert running.flags_of(words.split()) == flags
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    assert running.find(tmp_path) is None
+
+
+def test_a_directory_that_takes_nothing(tmp_path: Path) -> None:
+    """A file in the way, as root may write everywhere."""
+    (tmp_path / "file").write_text("")
+    flags = ("--subnet-file", str(tmp_path / "file" / "subnet.env"))
+    found = list(files.look(patient(tmp_path, *flags)))
+    assert [one.grade for one in found] == [Grade.WRONG, Grade.WELL]
+    assert "cannot take subnet.env: not a directory" in found[0].found
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_wrong_flags_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--no-such-flag"]) == 2
+    assert "there is no flag --no-such-flag" in capsys.readouterr().err
+    assert cli.main(["doctor", "--help"]) == 0
+    assert "--peers" in capsys.readouterr().out

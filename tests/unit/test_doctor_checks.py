@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single checks of the doctor's, on files and values made for the purpose."""
+
+import json
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from fwd.config import run_config
+from fwd.model import IPV4, Lease
+from fwd.ops.doctor.checks import cni, forwarding, kube, netconf, ownlease
+from fwd.ops.doctor.finding import Finding, Grade
+from fwd.ops.doctor.patient import Options, Patient
+
+CONF = {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Patient:
+    """With net-conf.json, static leases and directories, all in tmp_path."""
+    conf = tmp_path / "net-conf.json"
+    conf.write_text(json.dumps(CONF))
+    leases = tmp_path / "leases.json"
+    leases.write_text(json.dumps({"leases": [_entry(1), _entry(2)]}))
+    flags = ["--net-config-path", str(conf), "--run-dir", str(tmp_path), "--node-name", "n1"]
+    flags += ["--static-leases", str(leases), "--cni-conf-dir", str(tmp_path / "net.d")]
+    made = Patient(run_config(flags, {}), Options(cni_bin_dirs=(tmp_path / "bin",)))
+    assert _grades(netconf.look(made)) == [Grade.WELL]
+    return made
+
+
+def _entry(number: int, subnet: str = "") -> dict[str, object]:
+    return {
+        "node": f"n{number}",
+        "subnet": subnet or f"10.244.{number}.0/24",
+        "public-ip": f"192.0.2.{number}",
+        "backend-data": {"VNI": 1, "VtepMAC": f"02:00:00:00:00:0{number}"},
+    }
+
+
+def _grades(found: Iterable[Finding]) -> list[Grade]:
+    return [one.grade for one in found]
+
+
+def _only(found: Iterable[Finding]) -> Finding:
+    (one,) = tuple(found)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("ahead", "grade", "said"),
+    [(0, Grade.WELL, "within 60 s"), (3600, Grade.WRONG, "behind"), (-90, Grade.WRONG, "ahead of")],
+)
+def test_the_clock(ahead: int, grade: Grade, said: str) -> None:
+    finding = _only(kube.clock(formatdate(time.time() + ahead, usegmt=True)))
+    assert finding.grade is grade
+    assert said in finding.found
+
+
+def test_a_server_that_does_not_say_the_time() -> None:
+    assert list(kube.clock("")) == list(kube.clock("yesterday")) == []
+
+
+def test_net_conf_that_cannot_be_used(patient: Patient) -> None:
+    patient.config.net_config_path.write_text('{"Network": "10.244.0.0/16"}')
+    found = _only(netconf.look(patient))
+    assert found.grade is Grade.WRONG
+    assert "udp" in found.found
+    patient.config.net_config_path.unlink()
+    assert "No such file" in _only(netconf.look(patient)).found
+
+
+def test_static_leases(patient: Patient) -> None:
+    assert _grades(ownlease.look_static(patient)) == [Grade.WELL, Grade.WELL]
+    assert patient.subnets == {IPV4: ip_network("10.244.1.0/24")}
+    assert [lease.node for lease in patient.leases] == ["n2"]
+    assert patient.some_subnets(IPV4) == (patient.subnets[IPV4], patient.leases[0].subnet)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([_entry(1), _entry(2, "10.244.1.128/25")], "overlaps 10.244.1.128/25 of n2"),
+        ([_entry(1, "10.99.1.0/24")], "is not within Network 10.244.0.0/16"),
+        ([_entry(2)], "node n1 has no entry"),
+    ],
+)
+def test_static_leases_that_do_not_fit(
+    patient: Patient, entries: list[dict[str, object]], said: str
+) -> None:
+    assert patient.config.static_leases is not None
+    patient.config.static_leases.write_text(json.dumps({"leases": entries}))
+    *_, last = ownlease.look_static(patient)
+    assert last.grade is Grade.WRONG
+    assert said in last.found
+
+
+def test_subnets_that_are_not_known_do_not_overlap(patient: Patient) -> None:
+    own, other = patient.some_subnets(IPV4)
+    assert not own.overlaps(other)
+    patient.subnets[IPV4] = ip_network("10.244.200.0/24")
+    own, other = patient.some_subnets(IPV4)
+    assert not own.overlaps(other)
+
+
+def test_plugins_of_a_conflist(patient: Patient, tmp_path: Path) -> None:
+    directory, programs = tmp_path / "net.d", tmp_path / "bin"
+    assert _grades(cni.look(patient)) == [Grade.NOTE]  # no directory
+    directory.mkdir()
+    plugins = [{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "bandwidth"}]
+    (directory / "10-flannel.conflist").write_text(json.dumps({"plugins": plugins}))
+    assert _grades(cni.look(patient)) == [Grade.WELL, Grade.NOTE]  # no programs to be seen
+    programs.mkdir()
+    for name in ("bridge", "host-local", "loopback"):
+        (programs / name).touch()
+    *_, found = cni.look(patient)
+    assert (found.grade, found.found) == (Grade.WRONG, f"bandwidth not in {programs}")
+    (programs / "bandwidth").touch()
+    assert _grades(cni.look(patient)) == [Grade.WELL, Grade.WELL]
+
+
+@pytest.mark.parametrize(
+    ("values", "remedy"),
+    [
+        ({"all": 0, "default": 0, "flannel.1": 0}, ""),
+        ({"all": 1, "default": 0, "flannel.1": 0}, "net.ipv4.conf.flannel/1.rp_filter=2"),
+        ({"all": 0, "default": 1, "flannel.1": 0}, ""),
+        ({"all": 0, "default": 0, "flannel.1": 1}, "net.ipv4.conf.flannel/1.rp_filter=2"),
+        ({"all": 1, "default": 0, "flannel.1": 2}, ""),
+        ({"all": 2, "default": 0, "flannel.1": 1}, ""),
+        ({"all": 0, "default": 1}, "net.ipv4.conf.default.rp_filter=2"),
+        ({"all": 1, "default": 0}, "net.ipv4.conf.default.rp_filter=2"),
+    ],
+)
+def test_the_greater_rp_filter_is_in_force(
+    patient: Patient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    values: dict[str, int],
+    remedy: str,
+) -> None:
+    monkeypatch.setattr(forwarding, "_NET", tmp_path)
+    for name, value in values.items():
+        directory = tmp_path / "ipv4/conf" / name
+        directory.mkdir(parents=True)
+        (directory / "rp_filter").write_text(f"{value}\n")
+        (directory / "forwarding").write_text("1\n")
+    forward, found = forwarding.look(patient)
+    assert forward.grade is Grade.WELL
+    assert (found.grade is Grade.WRONG) is bool(remedy)
+    assert remedy in found.remedy
+
+
+def test_a_lease_is_of_its_family(patient: Patient) -> None:
+    lease = Lease("n2", ip_network("10.244.2.0/24"), ip_address("192.0.2.2"), bytes(6), 1)
+    patient.leases = (lease,)
+    assert patient.leases_of(IPV4) == (lease,)
+    assert patient.leases_of(6) == ()
