@@ -18,7 +18,6 @@ from tests.netns.agent_support import ROOT
 from tests.netns.topo import Net, wait_until
 
 _SECONDS = 60.0
-_BACKEND_DATA = "flannel.alpha.coreos.com/backend-data"
 
 
 class Report(Struct, frozen=True):
@@ -104,13 +103,13 @@ class Doctor:
             self.run(1, "sh", "-c", f"echo {before} >/proc/sys/{path}")
 
     @contextmanager
-    def annotated(self, index: int, *, mac: str) -> Iterator[None]:
+    def annotated(self, index: int, *, mac: str, data: str = "backend-data") -> Iterator[None]:
         """A Node says this of its VTEP, and n1 knows."""
-        node = f"n{index}"
-        before = self.net.tell_api(api.GetNode(node))["metadata"]["annotations"][_BACKEND_DATA]
+        node, key = f"n{index}", f"flannel.alpha.coreos.com/{data}"
+        before = self.net.tell_api(api.GetNode(node))["metadata"]["annotations"][key]
 
         def say(text: str) -> None:
-            patch = {"metadata": {"annotations": {_BACKEND_DATA: text}}}
+            patch = {"metadata": {"annotations": {key: text}}}
             self.net.tell_api(api.PatchNode(node, patch))
             said = json.loads(text)["VtepMAC"]
             wait_until(lambda: said in {lease.vtep_mac for lease in self.net.status(1).leases})

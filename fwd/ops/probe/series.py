@@ -9,8 +9,8 @@ from msgspec import Struct
 from fwd.model import Address
 from fwd.ops.probe.echo import Echo, Outcome, Prober
 
-_SIZES_AT_ONCE = 12
-"""Three rounds then find one size of 1,500."""
+_SIZES_AT_ONCE = 40
+"""Two rounds then find one size of 1,500."""
 
 
 class RoundTrips(Struct, frozen=True, kw_only=True):
