@@ -67,6 +67,9 @@ class Device(Struct, frozen=True):
     multi_queue: bool = False
     is_tun: bool = False
     """kind "tun" is TAP devices too."""
+    vni: int = 0
+    port: int = 0
+    """Of kind vxlan: UDP, where it listens while it is up."""
 
 
 class Layout(Struct, frozen=True):
@@ -88,31 +91,6 @@ def _netlink(doing: str) -> Iterator[Any]:
     except NetlinkError as error:
         hint = "needs CAP_NET_ADMIN" if error.code == errno.EPERM else os.strerror(error.code)
         raise OSError(error.code, f"cannot {doing}: {hint}") from error
-
-
-class VxlanDevice(Struct, frozen=True):
-    """A vxlan device of the kernel's."""
-
-    name: str
-    vni: int
-    port: int
-    """UDP, to which it listens while it is up."""
-    up: bool
-
-
-def vxlan_devices() -> list[VxlanDevice]:
-    """All of them."""
-    with _netlink("look at the vxlan devices") as ipr:
-        return [
-            VxlanDevice(
-                name=link.get("ifname"),
-                vni=data.get("vxlan_id") or 0,
-                port=data.get("vxlan_port") or 0,
-                up=bool(link["flags"] & _IFF_UP),
-            )
-            for link in ipr.get_links(kind="vxlan")
-            if (data := link.get("linkinfo").get("data")) is not None
-        ]
 
 
 def find_addresses(family: int, *, index: int = 0) -> list[InterfaceAddress]:
@@ -189,7 +167,8 @@ def _link(ipr: Any, which: str | int) -> Any:  # noqa: ANN401
 def _device(link: Any) -> Device:  # noqa: ANN401
     info = link.get("linkinfo")
     kind = (info.get("kind") if info else None) or ""
-    tun = info.get("data") if kind == "tun" else None
+    data = info.get("data") if info else None
+    tun, vxlan = (data if kind == wanted else None for wanted in ("tun", "vxlan"))
     mac = link.get("address")
     return Device(
         name=link.get("ifname"),
@@ -201,7 +180,15 @@ def _device(link: Any) -> Device:  # noqa: ANN401
         queues=(tun.get("tun_num_queues") or 0) if tun else 0,
         multi_queue=bool(tun and tun.get("tun_multi_queue")),
         is_tun=bool(tun and tun.get("tun_type") == _TYPE_TUN),
+        vni=(vxlan.get("vxlan_id") or 0) if vxlan else 0,
+        port=(vxlan.get("vxlan_port") or 0) if vxlan else 0,
     )
+
+
+def find_devices(kind: str) -> list[Device]:
+    """All links of a kind."""
+    with _netlink(f"look for {kind} devices") as ipr:
+        return [_device(link) for link in ipr.get_links(kind=kind)]
 
 
 def remove_device(name: str) -> None:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from fwd.model import IPV4, Address
 from fwd.node import netlink
-from fwd.node.netlink import VxlanDevice
+from fwd.node.netlink import Device
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 
@@ -33,14 +33,12 @@ def look(patient: Patient) -> Iterator[Finding]:
     if patient.conf is None:
         return
     port = patient.conf.backend.port
-    devices = netlink.vxlan_devices()
+    devices = netlink.find_devices("vxlan")
     for family in patient.families:
         yield from _look(patient, family, port, devices)
 
 
-def _look(
-    patient: Patient, family: int, port: int, devices: list[VxlanDevice]
-) -> Iterator[Finding]:
+def _look(patient: Patient, family: int, port: int, devices: list[Device]) -> Iterator[Finding]:
     subject = f"UDP port {port}"
     ours = patient.device(family)
     names = {patient.device(one) for one in patient.families}
