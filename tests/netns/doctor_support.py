@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from fwd.lab import netns
 from fwd.lab.apiserver import commands as api
-from tests.netns.agent_support import ROOT
+from tests.netns.namespace import ROOT
 from tests.netns.topo import Net, wait_until
 
 _SECONDS = 60.0

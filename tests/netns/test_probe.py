@@ -13,8 +13,8 @@ from fwd.model import IPV4, IPV6, Address, FwdError
 from fwd.ops.probe.echo import Outcome, Prober
 from fwd.ops.probe.echosocket import EchoSocket
 from fwd.ops.probe.series import largest, round_trips, series
-from tests.netns.agent_support import Namespace
 from tests.netns.names import own
+from tests.netns.namespace import Namespace
 from tests.netns.sockets import call_in
 
 pytestmark = pytest.mark.netns
