@@ -2,6 +2,7 @@
 """That the base and each overlay are what an API server takes and what the agent understands."""
 
 import json
+import re
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -16,7 +17,9 @@ from fwd.runflags import RUN_FLAGS
 from tests.deploy.rendering import (
     BASE,
     CLEANUP,
+    KUSTOMIZE,
     OVERLAYS,
+    ROOT,
     Object,
     agent,
     of_kind,
@@ -134,3 +137,12 @@ def test_the_content_of_the_configuration_is_in_its_name() -> None:
         for name in ("overlays/nftables", "overlays/dual-stack")
     }
     assert len(names) == 3
+
+
+def test_the_documentation_names_each_overlay_and_component() -> None:
+    text = (ROOT / "docs/install.md").read_text()
+    named = set(re.findall(r"^\| `([a-z-]+)` \| ", text, re.MULTILINE))
+    parts = {
+        path.name for kind in ("overlays", "components") for path in (KUSTOMIZE / kind).iterdir()
+    }
+    assert named == parts

@@ -91,17 +91,20 @@ class Pod(Struct, frozen=True):
         self.machine.podman.run("rm", "--force", "--time", "0", self.container)
 
 
-def start(machine: Machine, found: Sequence[Object], *, device: bool = True) -> Pod:
+def start(
+    machine: Machine, found: Sequence[Object], *, device: bool = True, generation: str = "a"
+) -> Pod:
     """The DaemonSet's Pod on this node: init containers to their end, then the container.
 
     Args:
         device: a CharDevice is given as a device, with a rule in the device cgroup; else it is
             only mounted, as kubelet does it, and the runtime's own rules must allow it.
+        generation: tells Pods of one DaemonSet on one node apart.
     """
     daemonset = only(found, "DaemonSet")
     spec = daemonset["spec"]["template"]["spec"]
     assert spec["hostNetwork"], "the node's network is the only one here"
-    name = f"{daemonset['metadata']['name']}-{machine.name}"
+    name = f"{daemonset['metadata']['name']}-{machine.name}-{generation}"
     namespace = daemonset["metadata"]["namespace"]
     ask(machine.control, cmd.PutPod(namespace=namespace, name=name, node=machine.name))
     given = _Given(machine, spec, only(found, "ConfigMap"), name, namespace, device)
