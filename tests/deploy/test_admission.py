@@ -81,7 +81,7 @@ def test_the_components_change_rights_and_nothing_else(tmp_path: Any) -> None:  
     for name, context in (
         ("privileged", {"privileged": True, "readOnlyRootFilesystem": True}),
         (
-            "iptables-legacy",
+            "net-raw",
             agent(rendered(BASE))["securityContext"]
             | {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}},
         ),

@@ -113,7 +113,7 @@ def test_values_do_what_overlays_do(values: dict[str, Any], name: str) -> None:
 def test_its_own_values_do_what_the_components_do() -> None:
     context = agent(templated(fwd={"privileged": True}))["securityContext"]
     assert context == {"privileged": True, "readOnlyRootFilesystem": True}
-    context = agent(templated(fwd={"iptablesLegacy": True}))["securityContext"]
+    context = agent(templated(fwd={"netRaw": True}))["securityContext"]
     assert context["capabilities"]["add"] == ["NET_ADMIN", "NET_RAW"]
 
 

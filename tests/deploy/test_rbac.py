@@ -5,6 +5,10 @@ from itertools import product
 
 import pytest
 
+from fwd.config import run_config
+from fwd.ops.doctor.checks import kube
+from fwd.ops.doctor.finding import Grade
+from fwd.ops.doctor.patient import Options, Patient
 from tests.deploy.rendering import BASE, OVERLAYS, Object, agent, of_kind, only, pod_spec, rendered
 from tests.unit.kube_member import member
 from tests.unit.kube_server import serving
@@ -19,9 +23,10 @@ def allowed(role: Object, group: str = "") -> set[tuple[str, str]]:
     return {pair for rule in rules for pair in product(rule["verbs"], rule["resources"])}
 
 
-async def test_the_role_is_what_the_agent_asks_for() -> None:
-    """From its Pod's name on, through all that it ever does, with the role's rights alone."""
-    role = allowed(only(rendered(BASE), "ClusterRole"))
+async def test_the_role_is_what_the_agent_and_its_doctor_ask_for() -> None:
+    """From the Pod's name on, through all that they ever do, with the role's rights alone."""
+    found = rendered(BASE)
+    role = allowed(only(found, "ClusterRole"))
     async with serving(node_object(1, annotations={}), node_object(2)) as server:
         for rights in server.access.rules.values():
             rights.clear()
@@ -32,6 +37,13 @@ async def test_the_role_is_what_the_agent_asks_for() -> None:
             await ours.until("annotated", lambda: server.count("patch") >= 2)
             server.delete_node("n2")
             await ours.until("told", lambda: "n2" not in ours.leases)
+        assert server.verbs() == role - {("get", "nodes")}
+        config = run_config(
+            [*agent(found)["args"], f"--kube-api-url={server.url}"],
+            dict(zip(("POD_NAMESPACE", "POD_NAME"), POD, strict=True)),
+        )
+        async for finding in kube.look(Patient(config, Options())):
+            assert finding.grade is not Grade.WRONG, finding
         assert server.verbs() == role
 
 
