@@ -19,6 +19,8 @@ _SUBJECT = "agent"
 def look(patient: Patient) -> Iterator[Finding]:
     """Whether one answers; its troubles are symptoms where another check says more."""
     run_dir = patient.config.run_dir
+    if os.geteuid() != 0:
+        yield note("rights", "not root: an agent cannot be asked, others not seen", "run as root")
     if patient.agent is None:
         if _is_locked(patient):
             yield wrong(

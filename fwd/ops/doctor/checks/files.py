@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the agent writes: room and rights for it, and whether what is saved can be read."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,14 @@ from fwd.node.savedstate import FILE_NAME, SET_ASIDE, SavedState
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 
+_ROOM = "make room there: df -h {0}, df -i {0}"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: "mount it writable",
+    errno.EACCES: "run as root",
+    errno.EPERM: "run as root",
+}
 _TRIAL_BYTES = 8192
 """subnet.env has 200, but a file system gives whole blocks."""
 
@@ -33,27 +42,24 @@ def _directories(patient: Patient) -> Iterator[Finding]:
         if trouble is None:
             yield well(str(directory), f"takes {named}")
             continue
-        yield wrong(
-            str(directory),
-            f"cannot take {named}: {trouble.lower()}",
-            f"make room there (df -h {directory}, df -i {directory}), or mount it writable",
-            cause="files",
-        )
+        said = f"cannot take {named}: {os.strerror(trouble).lower()}"
+        remedy = _REMEDIES.get(trouble, f"see {directory}").format(directory)
+        yield wrong(str(directory), said, remedy, cause="files")
 
 
-def _trouble(directory: Path) -> str | None:
-    """Why nothing can be written there, tried out; None: it can.  Leaves nothing behind."""
+def _trouble(directory: Path) -> int | None:
+    """errno of writing there, tried out; None: it can be done.  Leaves nothing behind."""
     while not directory.exists() and directory != directory.parent:
         directory = directory.parent  # the agent makes what is missing
     try:
         handle, name = tempfile.mkstemp(prefix=".fwd-doctor.", dir=directory)
     except OSError as error:
-        return error.strerror or str(error)
+        return error.errno
     try:
         os.write(handle, b"\n" * _TRIAL_BYTES)
         os.fsync(handle)
     except OSError as error:
-        return error.strerror or str(error)
+        return error.errno
     finally:
         os.close(handle)
         with suppress(OSError):

@@ -61,7 +61,7 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
     drops: dict[_Drop, list[_Kind]] = {}
     rulesets = [one async for one in _rulesets()]
     if not rulesets:
-        yield note(_SUBJECT, "neither iptables nor nft is installed here: rules are not seen")
+        yield note(_SUBJECT, "no rules can be read: no iptables, no nft, or no right to ask them")
         return
     for family in patient.families:
         for kind in _kinds(patient, family):
