@@ -12,8 +12,6 @@ so that the next start forwards before it has talked to anyone; the source then 
 
 import asyncio
 import gc
-import time
-from collections import Counter
 from contextlib import AsyncExitStack, closing
 from enum import Enum, auto
 from typing import NoReturn
@@ -22,7 +20,7 @@ import uvloop
 
 from fwd.config import RunConfig, load_netconf, shown
 from fwd.core.netconf import NetConf
-from fwd.model import ConfigError, FwdError, Refusal, Snapshot, Trouble
+from fwd.model import ConfigError, FwdError, Snapshot, Trouble
 from fwd.node.forwarder import reason
 from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import HostSetup
@@ -31,12 +29,11 @@ from fwd.node.rundir import RunDir
 from fwd.node.savedstate import SavedState
 from fwd.node.saver import Saver
 from fwd.ops import log
-from fwd.ops.gather import gather
+from fwd.ops.control import ControlServer
 from fwd.ops.health import Health
-from fwd.ops.refusals import RefusalLog
-from fwd.ops.report import Reporter
+from fwd.ops.metrics import Metrics
+from fwd.ops.observer import Observer
 from fwd.ops.signals import until_signal
-from fwd.ops.status import Status, StatusServer
 from fwd.ops.systemd import notify_ready
 from fwd.sources.base import LeaseSource
 from fwd.sources.choice import make_source
@@ -75,10 +72,8 @@ class Agent:
             _saved_state(config, conf, run_dir),
             look=lambda: (self._forwarding.own, self._forwarding.book.leases),
         )
-        self._reporter = Reporter()
-        self._refusals = RefusalLog()
-        self._refused: tuple[Refusal, ...] = ()
-        self._trouble: str | None = None
+        self._observer = Observer(self._forwarding, source=source, host=self._host)
+        health.why_not_ready = self._observer.why_not_ready
 
     async def run(self) -> NoReturn:
         """Sets the node up and forwards until it is cancelled.
@@ -92,10 +87,12 @@ class Agent:
                 await self._begin_from_source()
             stack.callback(self._forwarding.close)
             links = stack.enter_context(closing(LinkWatch()))
-            stack.enter_context(closing(await StatusServer.open(self._run_dir.path, self._gather)))
+            server = await ControlServer.open(self._run_dir.path, self._observer.serve)
+            stack.enter_context(closing(server))
+            self._health.metrics.look = self._observer.status
             self._forwarding.tell_forwarding(leases_of="saved state" if begun else "source")
             self._source.announce(self._forwarding.leases)
-            self._report()
+            self._observer.tick()
             self._host.want(self._forwarding.subnet_env)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._host.keep())
@@ -118,6 +115,7 @@ class Agent:
         except FwdError as error:
             log.warning("saved-state-unused", error=str(error))
             return False
+        self._observer.leases_in_force()
         return True
 
     async def _begin_from_source(self) -> None:
@@ -126,7 +124,7 @@ class Agent:
             await self._forwarding.begin(first.own, first.leases)
         except ConfigError as error:
             raise ConfigError(self._about(str(error))) from error
-        self._note(first)
+        self._in_force(first)
 
     async def _feed_source(self) -> NoReturn:
         async for said in self._source.changes():
@@ -157,7 +155,7 @@ class Agent:
                 case Snapshot():
                     await self._on_snapshot(event)
                 case Trouble():
-                    self._keep(event.text)
+                    self._observer.leases_kept(event.text)
                 case Hint.LINKS:
                     await self._follow_underlay()
                     await self._forwarding.look_after_links()
@@ -165,7 +163,7 @@ class Agent:
                     if self._forwarding.underlay_trouble is not None:
                         await self._follow_underlay()
                     await self._forwarding.look_after_tunnels()
-                    self._report()
+                    self._observer.tick()
         except OSError as error:
             log.warning("failed", error=error.strerror or error)
         self._host.want(self._forwarding.subnet_env)
@@ -186,49 +184,20 @@ class Agent:
         try:
             await self._forwarding.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
-            self._keep(self._about(reason(error)))
+            self._observer.leases_kept(self._about(reason(error)))
             return
-        if self._trouble is not None:
-            log.info("leases-good-again", leases=len(self._forwarding.book))
-            self._trouble = None
-        self._note(snapshot)
+        self._in_force(snapshot)
         if self._forwarding.leases != before:
             self._source.announce(self._forwarding.leases)
 
-    def _note(self, snapshot: Snapshot) -> None:
-        """These leases are in force."""
-        self._refused = snapshot.refused + self._forwarding.book.refused
-        self._refusals.tell(self._refused)
+    def _in_force(self, snapshot: Snapshot) -> None:
+        self._observer.leases_in_force(snapshot.refused)
         self._saver.changed()
-
-    def _keep(self, text: str) -> None:
-        """The source's last word cannot be in force."""
-        if text != self._trouble:
-            log.warning("leases-refused", error=text, kept=len(self._forwarding.book))
-        self._trouble = text
 
     def _about(self, text: str) -> str:
         """A file of leases is named with what is wrong in it."""
         where = self._config.static_leases
         return text if where is None else f"{where}: {text}"
-
-    def _report(self) -> None:
-        drops: Counter[str] = Counter()
-        for tunnel in self._forwarding.tunnels:
-            if tunnel.plane is not None:
-                self._reporter.offloads(tunnel.plane.wanted, tunnel.plane.offloads)
-            drops.update(tunnel.counters())
-        self._reporter.drops(drops, now=time.monotonic())
-
-    def _gather(self) -> Status:
-        return gather(
-            self._forwarding,
-            host=self._host.state(),
-            source_check=self._config.source_check,
-            trouble=self._trouble or self._forwarding.underlay_trouble,
-            source=self._source.state(),
-            refused=self._refused,
-        )
 
 
 def _saved_state(config: RunConfig, conf: NetConf, run_dir: RunDir) -> SavedState | None:
@@ -257,7 +226,7 @@ async def run(config: RunConfig) -> NoReturn:
     run_dir = RunDir.open(config.run_dir)
     try:
         source = make_source(config, conf)
-        health = Health()
+        health = Health(Metrics(per_peer=config.metrics_per_peer))
         async with health.served(config.healthz_ip, config.healthz_port):
             await Agent(config, conf, source=source, run_dir=run_dir, health=health).run()
     finally:
@@ -266,7 +235,7 @@ async def run(config: RunConfig) -> NoReturn:
 
 def main(config: RunConfig) -> int:
     """Runs until SIGTERM or SIGINT, then returns 0.  Device and route stay (flannel spec 10.3)."""
-    log.set_up()
+    log.set_up(config.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_signal(run(config)))
     return 0

@@ -17,8 +17,11 @@ _USAGE = """\
 usage: fwd COMMAND [FLAGS]
 
   run           carry this node's Pod traffic, until SIGTERM
-  status        what the running agent does
+  status        what the running agent does; --watch for a live view
   doctor        what is wrong with this node, and what to do
+  ping          round trips through the overlay to another node
+  drops         the last packets that were dropped, and why
+  capture       packets as they pass, inner and outer, to a pcapng file
   cleanup       remove what the agent has left on this node
   install-conf  copy a file whole, for init containers
   lab           nodes as network namespaces on this machine
@@ -86,11 +89,27 @@ def _status(argv: list[str]) -> int:
         print("usage: fwd status [FLAGS]\n")
         print(flags.describe_flags(config.STATUS_FLAGS), end="")
         return 0
-    from fwd.ops import status  # noqa: PLC0415 - asyncio, for which `fwd version` has no use
+    from fwd.ops.commands import status  # noqa: PLC0415 - asyncio, which `fwd version` needs not
 
-    document = status.fetch(values["run_dir"])
-    print(document.decode() if values["json"] else status.render(status.decode(document)))
-    return 0
+    return status.main(**values)
+
+
+def _ping(argv: list[str]) -> int:
+    from fwd.ops.commands import ping  # noqa: PLC0415 - as above
+
+    return ping.main(argv)
+
+
+def _drops(argv: list[str]) -> int:
+    from fwd.ops.commands import drops  # noqa: PLC0415 - as above
+
+    return drops.main(argv)
+
+
+def _capture(argv: list[str]) -> int:
+    from fwd.ops.commands import capture  # noqa: PLC0415 - as above
+
+    return capture.main(argv)
 
 
 def _doctor(argv: list[str]) -> int:
@@ -145,6 +164,9 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "status": _status,
     "doctor": _doctor,
+    "ping": _ping,
+    "drops": _drops,
+    "capture": _capture,
     "cleanup": _cleanup,
     "install-conf": _install_conf,
     "lab": _lab,

@@ -70,6 +70,9 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     healthz_ip: str = "0.0.0.0"  # noqa: S104 - flannel's default
     healthz_port: int = 0
     """0 or less: no health server."""
+    metrics_per_peer: bool = True
+    log_format: str = "text"
+    """Or "json"."""
     notes: tuple[str, ...] = field(default=())
     """What was wrong in the environment and is not in force."""
 
@@ -82,6 +85,8 @@ CLEANUP_FLAGS = (
 STATUS_FLAGS = (
     RUN_DIR,
     Flag(name="json", parse=boolean, default=False, help="the whole document, for machines"),
+    Flag(name="peers", parse=boolean, default=False, env="", help="all peers, however many"),
+    Flag(name="watch", parse=boolean, default=False, env="", help="a live view, until Ctrl-C"),
 )
 
 

@@ -7,12 +7,13 @@ Names, defaults and forms only; what the values mean together is `config`'s.
 import os
 from pathlib import Path
 
-from fwd.flags import Flag, comma_list, number, one_of, optional_path, some_path
+from fwd.flags import Flag, boolean, comma_list, number, one_of, optional_path, some_path
 from fwd.flannelflags import ETCD, HEALTH, KUBERNETES, NODE, RULES, UNDERLAY, WITHOUT_EFFECT
 
 OFFLOADS = ("vnet-hdr", "tso", "uso", "multi-queue", "udp-segment", "udp-gro")
 SOURCE_CHECKS = ("strict", "loose", "off")
 CNI_MODES = ("render", "copy")
+LOG_FORMATS = ("text", "json")
 MAX_WORKERS = 64
 DEFAULT_RUN_DIR = Path("/run/flannel")
 
@@ -98,6 +99,22 @@ DATA_PLANE = (
     ),
 )
 
+OBSERVING = (
+    Flag(
+        name="metrics-per-peer",
+        parse=boolean,
+        default=True,
+        help="/metrics has series for each node; false where they would be too many",
+    ),
+    Flag(
+        name="log-format",
+        parse=one_of(*LOG_FORMATS),
+        default="text",
+        metavar="FORM",
+        help="text (key=value) or json, a line an event",
+    ),
+)
+
 RUN_FLAGS = (
     NODE_NAME,
     *NODE,
@@ -110,5 +127,6 @@ RUN_FLAGS = (
     *CNI,
     *DATA_PLANE,
     *HEALTH,
+    *OBSERVING,
     *WITHOUT_EFFECT,
 )

@@ -114,6 +114,7 @@ def ask(path: Path) -> dict[str, Any] | None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as conversation:
             conversation.settimeout(_LIMIT)
             conversation.connect(str(path))
+            conversation.sendall(b'{"want": "status"}\n')
             while len(received) < _LARGEST and (more := conversation.recv(65536)):
                 received += more
         document = json.loads(received)

@@ -23,7 +23,7 @@ from fwd.node.rules.programs import RuleError
 from fwd.node.rundir import RunDir
 from fwd.node.savedstate import FILE_NAME as SAVED_STATE
 from fwd.node.savedstate import SET_ASIDE
-from fwd.ops.status import SOCKET_NAME
+from fwd.ops.control import SOCKET_NAME
 
 _DEVICES = tuple(VxlanConf().device(family) for family in routetable.FAMILIES)
 """Where there is no note."""

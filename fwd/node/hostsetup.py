@@ -58,6 +58,9 @@ class PartState(Struct, frozen=True):
     """When (seconds UTC) and what."""
 
 
+NOT_YET = "not yet"
+
+
 class _Told:
     """What is remembered of a part, for the log and for people who ask."""
 
@@ -168,7 +171,7 @@ class HostSetup:
         told = self._told[part.name]
         return PartState(
             name=part.name,
-            state="not yet" if told.env is None else part.state(),
+            state=NOT_YET if told.env is None else part.state(),
             trouble=told.trouble,
             repairs=told.repairs,
             last_repair=told.last_repair,

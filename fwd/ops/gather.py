@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fills in the status document from a running agent's parts; `ops.status` says what it means."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 
 from fwd.config import version
 from fwd.core.text import format_mac
@@ -9,8 +10,10 @@ from fwd.model import Refusal, SourceState
 from fwd.node.forwarder import Forwarder
 from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import PartState
+from fwd.ops.leaseages import LeaseAges
 from fwd.ops.report import drop_reasons
 from fwd.ops.status import (
+    BatchStatus,
     DropStatus,
     HostStatus,
     LeaseStatus,
@@ -20,17 +23,17 @@ from fwd.ops.status import (
     Status,
     TunnelStatus,
 )
-from fwd.plane import ALL_OFFLOADS, Offload
+from fwd.plane import ALL_OFFLOADS, Offload, PeerTraffic
 
 
 def gather(
     forwarding: Forwarding,
     *,
     host: Iterable[PartState],
-    source_check: str,
     trouble: str | None,
     source: SourceState,
     refused: Iterable[Refusal],
+    ages: LeaseAges,
 ) -> Status:
     """The document of this moment."""
     tunnels = tuple(map(_tunnel, forwarding.forwarders))
@@ -40,7 +43,7 @@ def gather(
         node=first.lease.node,
         vni=first.settings.vni,
         port=first.settings.port,
-        source_check=source_check,
+        source_check=first.settings.source_check.name.lower(),
         forwarding=all(tunnel.forwarding for tunnel in tunnels),
         trouble=trouble,
         source=SourceStatus(
@@ -48,6 +51,7 @@ def gather(
             standing=source.standing,
             detail=source.detail,
             leases_of="source" if source.is_current else "saved state",
+            leases_age_seconds=ages.seconds,
         ),
         host=tuple(
             HostStatus(
@@ -60,17 +64,44 @@ def gather(
             for one in host
         ),
         refused=tuple(RefusalStatus(node=one.node, reason=one.reason) for one in refused),
-        leases=tuple(
-            LeaseStatus(
-                node=lease.node,
-                subnet=str(lease.subnet),
-                public_ip=str(lease.public_ip),
-                vtep_mac=format_mac(lease.vtep_mac),
-            )
-            for lease in forwarding.book.leases
-        ),
+        leases=tuple(_leases(forwarding, ages)),
         tunnels=tunnels,
     )
+
+
+def _leases(forwarding: Forwarding, ages: LeaseAges) -> Iterator[LeaseStatus]:
+    traffic = {one.family: one.tunnel.peer_traffic() for one in forwarding.forwarders}
+    now = time.monotonic()
+    for lease in forwarding.book.leases:
+        carried = traffic[lease.family].get(lease.public_ip, _NOTHING)
+        yield LeaseStatus(
+            node=lease.node,
+            family=lease.family,
+            subnet=str(lease.subnet),
+            public_ip=str(lease.public_ip),
+            vtep_mac=format_mac(lease.vtep_mac),
+            age_seconds=ages.of(lease),
+            out_packets=carried.out_packets,
+            out_bytes=carried.out_bytes,
+            in_packets=carried.in_packets,
+            in_bytes=carried.in_bytes,
+            heard_seconds=max(0.0, now - carried.heard_ms / 1000) if carried.heard_ms else None,
+        )
+
+
+def _batches(counters: dict[str, int]) -> BatchStatus:
+    def mean(packets: str, calls: str) -> float | None:
+        return counters[packets] / counters[calls] if counters.get(calls) else None
+
+    return BatchStatus(
+        packets_per_read=mean("out_packets", "out_reads"),
+        segments_per_send=mean("out_sent", "out_sends"),
+        packets_per_receive=mean("in_packets", "in_receives"),
+        segments_per_write=mean("in_written", "in_writes"),
+    )
+
+
+_NOTHING = PeerTraffic()
 
 
 def _tunnel(forwarder: Forwarder) -> TunnelStatus:
@@ -96,6 +127,7 @@ def _tunnel(forwarder: Forwarder) -> TunnelStatus:
             fallen_back=(wanted & ~in_force).names,
             disabled=(ALL_OFFLOADS & ~wanted).names,
         ),
+        batches=_batches(counters),
         counters=counters,
         worker_counters=plane.worker_counters() if plane is not None else (),
         drops=tuple(

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/healthz and /readyz for kubelet's probes, in flannel's words (spec 1.3).
+"""/healthz and /readyz for kubelet's probes, in flannel's words (spec 1.3), and /metrics.
 
-A server of its own, because it needs two answers of HTTP and aiohttp costs 9 MB in modes that have
-no other use for it.  It reads one request head of bounded length in bounded time, answers and
+A server of its own, because it needs three answers of HTTP, and aiohttp costs 9 MB in modes that
+have no other use for it.  It reads one request head of bounded length in bounded time, answers and
 closes; a body is not read.  Whoever opens many connections gets no more than a few at a time.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from fwd.model import ConfigError
+from fwd.ops.metrics import CONTENT_TYPE, Metrics
 
 HEAD_LIMIT = 8192
 """Bytes of a request's head."""
@@ -20,6 +21,7 @@ REQUEST_SECONDS = 5.0
 """From connection to answer sent.  kubelet waits for one second unless told otherwise."""
 MOST_CONNECTIONS = 32
 HIGHEST_PORT = 65535
+_PLAIN_TEXT = "text/plain; charset=utf-8"
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (/[!-~]*) HTTP/1\.[01]")
 
 
@@ -29,7 +31,10 @@ class Health:
     /healthz says that the event loop turns, no more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics(per_peer=True)
+        self.metrics.is_ready = lambda: self._is_ready
+        self.why_not_ready: Callable[[], str] = lambda: "it has only just begun"
         self._is_ready = False
         self._connections = 0
 
@@ -85,8 +90,12 @@ class Health:
         if request is None:
             return _response(HTTPStatus.BAD_REQUEST)
         method, target = request.groups()
-        status, text = self._state(target.partition(b"?")[0])
-        return _response(status, text, is_head=method == b"HEAD")
+        path, is_head = target.partition(b"?")[0], method == b"HEAD"
+        if path == b"/metrics":
+            body = self.metrics.exposition()
+            return _response(HTTPStatus.OK, body, is_head=is_head, content=CONTENT_TYPE)
+        status, text = self._state(path)
+        return _response(status, text.encode(), is_head=is_head)
 
     def _state(self, path: bytes) -> tuple[HTTPStatus, str]:
         if path == b"/healthz":
@@ -95,15 +104,18 @@ class Health:
             return HTTPStatus.NOT_FOUND, "404 page not found\n"
         if self._is_ready:
             return HTTPStatus.OK, "flanneld is ready"
-        return HTTPStatus.SERVICE_UNAVAILABLE, "flanneld is not ready yet"
+        why = self.why_not_ready()
+        return HTTPStatus.SERVICE_UNAVAILABLE, f"flanneld is not ready yet: {why}"
 
 
-def _response(status: HTTPStatus, text: str = "", *, is_head: bool = False) -> bytes:
+def _response(
+    status: HTTPStatus, body: bytes = b"", *, is_head: bool = False, content: str = _PLAIN_TEXT
+) -> bytes:
     """A whole answer, after which the connection is closed."""
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(text)}\r\n"
+        f"Content-Type: {content}\r\n"
+        f"Content-Length: {len(body)}\r\n"
         "Connection: close\r\n\r\n"
     )
-    return (head + ("" if is_head else text)).encode("ascii")
+    return head.encode("ascii") + (b"" if is_head else body)

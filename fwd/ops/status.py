@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The status socket: one JSON document a connection, then close.  Root only.
+"""The status document: what it says, and how to get it from the running agent.
 
-The server side is the agent's, the client side is `fwd status`.  What the document says is gathered
-by the agent; here is its shape, its way across the socket and its form for people.
+`ops.gather` fills it in, `ops.statustext` shows it to people, `ops.metrics` to Prometheus.
 """
 
-import asyncio
-import os
-import socket
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 import msgspec
 from msgspec import Struct
 
-from fwd.model import IPV4, FwdError
-
-SOCKET_NAME = "fwd.sock"
-_SEND_SECONDS = 5.0
-_READ_SECONDS = 5.0
+from fwd.model import FwdError
+from fwd.ops.control import StatusRequest, ask
 
 
 class LeaseStatus(Struct, frozen=True, rename="kebab"):
-    """A peer's lease in force."""
+    """A peer's lease in force, and what went to it and came from it since it is."""
 
     node: str
+    family: int
     subnet: str
     public_ip: str
     vtep_mac: str
+    age_seconds: float
+    """Since this agent put it into force."""
+    out_packets: int
+    out_bytes: int
+    in_packets: int
+    in_bytes: int
+    heard_seconds: float | None
+    """Since a packet of it was last accepted; None: none ever was."""
 
 
 class SourceStatus(Struct, frozen=True, rename="kebab"):
@@ -40,6 +39,8 @@ class SourceStatus(Struct, frozen=True, rename="kebab"):
     detail: str
     leases_of: str
     """`source`, or `saved state` until the source has told all it knows."""
+    leases_age_seconds: float
+    """Since leases were last put into force."""
 
 
 class RefusalStatus(Struct, frozen=True):
@@ -77,6 +78,15 @@ class DropStatus(Struct, frozen=True):
     text: str
 
 
+class BatchStatus(Struct, frozen=True, rename="kebab"):
+    """How many packets the kernel moved at a time, on average; None: not one call yet."""
+
+    packets_per_read: float | None
+    segments_per_send: float | None
+    packets_per_receive: float | None
+    segments_per_write: float | None
+
+
 class TunnelStatus(Struct, frozen=True, rename="kebab"):
     """One family's tunnel.  Counters are packets and bytes since the agent started."""
 
@@ -94,6 +104,7 @@ class TunnelStatus(Struct, frozen=True, rename="kebab"):
     workers: int
     retired_tables: int
     offloads: OffloadStatus
+    batches: BatchStatus
     counters: dict[str, int]
     worker_counters: tuple[dict[str, int], ...]
     drops: tuple[DropStatus, ...]
@@ -120,74 +131,9 @@ class Status(Struct, frozen=True, rename="kebab"):
     """One a family that is on, IPv4 first."""
 
 
-class StatusServer:
-    """Listens in the run directory and answers every connection with the document of the moment."""
-
-    def __init__(self, path: Path, server: asyncio.Server) -> None:
-        self._path = path
-        self._server = server
-
-    @classmethod
-    async def open(cls, run_dir: Path, gather: Callable[[], Status]) -> Self:
-        """Replaces a socket left by an agent that is gone: the caller holds the run dir's lock."""
-        path = run_dir / SOCKET_NAME
-        with suppress(FileNotFoundError):
-            path.unlink()
-
-        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _answer(writer, gather)
-
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            # The mode is made by the mask, so that there is no moment in which others may connect.
-            mask = os.umask(0o177)
-            try:
-                listener.bind(str(path))
-            finally:
-                os.umask(mask)
-            server = await asyncio.start_unix_server(answer, sock=listener)
-        except BaseException:
-            listener.close()
-            raise
-        return cls(path, server)
-
-    def close(self) -> None:
-        """Stops listening and removes the socket."""
-        self._server.close()
-        with suppress(FileNotFoundError):
-            self._path.unlink()
-
-
-async def _answer(writer: asyncio.StreamWriter, gather: Callable[[], Status]) -> None:
-    try:
-        writer.write(msgspec.json.encode(gather()))
-        async with asyncio.timeout(_SEND_SECONDS):
-            await writer.drain()
-    except (OSError, TimeoutError):
-        writer.transport.abort()  # the asker is gone or asleep: no loss of ours
-    finally:
-        writer.close()
-
-
 def fetch(run_dir: Path) -> bytes:
     """The document of the agent that runs with this directory.  FwdError if none answers."""
-    path = run_dir / SOCKET_NAME
-    parts = []
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(_READ_SECONDS)
-            client.connect(str(path))
-            while part := client.recv(1 << 16):
-                parts.append(part)
-    except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise FwdError(
-            f"no agent answers at {path}: is `fwd run` running, with this --run-dir?"
-        ) from error
-    except PermissionError as error:
-        raise FwdError(f"{path} is for root only") from error
-    except TimeoutError as error:
-        raise FwdError(f"the agent at {path} did not answer in {_READ_SECONDS:.0f} s") from error
-    return b"".join(parts)
+    return ask(run_dir, StatusRequest())
 
 
 def decode(document: bytes) -> Status:
@@ -196,55 +142,3 @@ def decode(document: bytes) -> Status:
         return msgspec.json.decode(document, type=Status)
     except msgspec.MsgspecError as error:
         raise FwdError(f"the agent's answer is not of this version: {error}") from error
-
-
-def render(status: Status) -> str:
-    """The document for people.  Counters that are zero are left out."""
-    rows = [
-        ("node", status.node),
-        ("trouble", status.trouble or "none"),
-        ("source", f"{status.source.kind}: {status.source.standing}, {status.source.detail}"),
-        ("leases", f"{len(status.leases)} of {status.source.leases_of}"),
-        *(_host_row(one) for one in status.host),
-        ("source check", status.source_check),
-    ]
-    for tunnel in status.tunnels:
-        rows += _tunnel_rows(tunnel, vni=status.vni, port=status.port)
-    width = max(len(name) for name, _ in rows)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows]
-    lines += [f"refused {one.node}: {one.reason}" for one in status.refused]
-    lines += [
-        f"drop {drop.count:>12}  {tunnel.device}  {drop.reason}: {drop.text}"
-        for tunnel in status.tunnels
-        for drop in tunnel.drops
-    ]
-    return "\n".join(lines)
-
-
-def _tunnel_rows(tunnel: TunnelStatus, *, vni: int, port: int) -> list[tuple[str, str]]:
-    public_ip = tunnel.public_ip if tunnel.family == IPV4 else f"[{tunnel.public_ip}]"
-    reasons = {drop.reason for drop in tunnel.drops}
-    return [
-        ("device", f"{tunnel.device}  mtu {tunnel.mtu}  vni {vni}"),
-        ("  subnet", tunnel.subnet),
-        ("  vtep", f"{public_ip}:{port} on {tunnel.underlay}  {tunnel.vtep_mac}"),
-        ("  state", "forwarding" if tunnel.forwarding else "down, being made anew"),
-        ("  direct routes", str(tunnel.direct_routes)),
-        ("  workers", str(tunnel.workers)),
-        ("  offloads", " ".join(tunnel.offloads.in_force) or "none"),
-        ("    fallen back", " ".join(tunnel.offloads.fallen_back) or "none"),
-        ("    disabled", " ".join(tunnel.offloads.disabled) or "none"),
-        ("  retired tables", str(tunnel.retired_tables)),
-        *(
-            (f"  {name}", str(count))
-            for name, count in tunnel.counters.items()
-            if count and name not in reasons
-        ),
-    ]
-
-
-def _host_row(host: HostStatus) -> tuple[str, str]:
-    text = host.state if host.trouble is None else f"{host.state}; trouble: {host.trouble}"
-    if host.last_repair is not None:
-        text += f"; repaired {host.repairs} times, last {host.last_repair}"
-    return host.part, text

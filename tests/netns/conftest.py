@@ -9,6 +9,7 @@ import pytest
 from tests.netns import topo
 from tests.netns.agent_support import Agent, Cluster, require_bridge_filter
 from tests.netns.host_support import Host
+from tests.netns.observed_support import Watched
 from tests.netns.topo import Net
 
 
@@ -50,3 +51,13 @@ def host(cluster: Cluster) -> Host:
     require_bridge_filter()
     cluster.configure(nft=False)
     return Host(cluster)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    cluster = Cluster(tmp_path_factory.mktemp("watched"))
+    try:
+        cluster.build()
+        yield Watched(cluster)
+    finally:
+        cluster.remove()

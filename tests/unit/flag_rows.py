@@ -186,5 +186,18 @@ ROWS: Sequence[Row] = (
     ),
     text("healthz-ip", "0.0.0.0"),
     number("healthz-port", 0, one="8081", two="-1", bounds=INT),
+    switch("metrics-per-peer", "FLANNELD_METRICS_PER_PEER", default=True),
+    Row(
+        "log-format",
+        "FLANNELD_LOG_FORMAT",
+        "text",
+        "json",
+        "json",
+        "text",
+        "text",
+        "xml",
+        Exit2("must be one of text, json"),
+        Exit2("must be one of text, json"),
+    ),
 )
 REPEATED = {"iface", "iface-regex", "disable-offload"}

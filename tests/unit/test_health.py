@@ -48,7 +48,7 @@ async def test_the_answers_are_flannels() -> None:
         for path, wanted in (
             ("/healthz", (200, "flanneld is running")),
             ("/healthz?verbose", (200, "flanneld is running")),
-            ("/readyz", (503, "flanneld is not ready yet")),
+            ("/readyz", (503, "flanneld is not ready yet: it has only just begun")),
             ("/", (404, "404 page not found\n")),
             ("/healthzz", (404, "404 page not found\n")),
         ):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log's form and the status socket."""
+"""What the agent tells by itself, and the status socket."""
 
 import asyncio
 import logging
@@ -12,97 +12,12 @@ import pytest
 from msgspec.structs import replace
 
 from fwd.model import FwdError, Refusal
-from fwd.ops import log, status
+from fwd.ops import status, statustext
+from fwd.ops.control import Asker, ControlServer, Request, StatusRequest
 from fwd.ops.refusals import MOST_LINES, RefusalLog
 from fwd.ops.report import Reporter
-from fwd.ops.status import (
-    DropStatus,
-    HostStatus,
-    LeaseStatus,
-    OffloadStatus,
-    RefusalStatus,
-    SourceStatus,
-    Status,
-    StatusServer,
-    TunnelStatus,
-)
 from fwd.plane import ALL_OFFLOADS, Offload
-
-DROPS = (DropStatus(reason="in_too_short", count=3, text="no room"),)
-TUNNEL = TunnelStatus(
-    family=4,
-    subnet="10.244.1.0/24",
-    public_ip="192.168.50.1",
-    vtep_mac="02:00:00:00:00:01",
-    device="flannel.1",
-    mtu=1450,
-    underlay="eth0",
-    forwarding=True,
-    direct_routes=3,
-    workers=2,
-    retired_tables=0,
-    offloads=OffloadStatus(in_force=("tso",), fallen_back=("uso",), disabled=()),
-    counters={"out_packets": 7, "in_packets": 0, "in_too_short": 3},
-    worker_counters=(),
-    drops=DROPS,
-)
-DOCUMENT = Status(
-    version="1",
-    node="n1",
-    vni=1,
-    port=8472,
-    source_check="strict",
-    forwarding=True,
-    trouble=None,
-    source=SourceStatus(kind="static", standing="polling", detail="a.json", leases_of="source"),
-    host=(
-        HostStatus(
-            part="rules",
-            state="forward in nftables",
-            trouble=None,
-            repairs=2,
-            last_repair="2026-01-01T00:00:00Z missing in nft",
-        ),
-        HostStatus(
-            part="conflist", state="not yet", trouble="no room", repairs=0, last_repair=None
-        ),
-    ),
-    refused=(RefusalStatus(node="n9", reason="node n9: VNI 7, but net-conf.json says 1"),),
-    leases=(
-        LeaseStatus(
-            node="n2",
-            subnet="10.244.2.0/24",
-            public_ip="192.168.50.2",
-            vtep_mac="02:00:00:00:00:02",
-        ),
-    ),
-    tunnels=(TUNNEL,),
-)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("flannel.1", "flannel.1"),
-        ("10.244.1.0/24", "10.244.1.0/24"),
-        (7, "7"),
-        ("", '""'),
-        ("two words", '"two words"'),
-        ('say "x"\n\\', '"say \\"x\\"\\n\\\\"'),
-        ("a=b", '"a=b"'),
-        ("\N{LATIN SMALL LETTER O WITH DIAERESIS}", '"\N{LATIN SMALL LETTER O WITH DIAERESIS}"'),
-    ],
-)
-def test_a_value_is_quoted_only_if_it_must_be(value: object, text: str) -> None:
-    assert log.line("event", {"a_key": value}) == f"event=event a-key={text}"
-
-
-def test_what_others_log_has_the_same_form() -> None:
-    record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "task %s", ("died",), None)
-    record.created, record.msecs = 1.5, 500.0
-    assert log._Formatter().format(record) == (
-        'time=1970-01-01T00:00:01.500Z level=error event=asyncio text="task died"'
-    )
+from tests.unit.status_document import DOCUMENT, TUNNEL
 
 
 def test_an_offload_that_fell_back_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -141,7 +56,12 @@ async def asked(run_dir: Path) -> bytes:
 
 async def test_every_connection_gets_the_document_of_the_moment(tmp_path: Path) -> None:
     (tmp_path / "fwd.sock").write_text("left over")
-    server = await StatusServer.open(tmp_path, lambda: DOCUMENT)
+
+    async def serve(request: Request, asker: Asker) -> None:
+        assert request == StatusRequest()
+        await asker.send_line(DOCUMENT)
+
+    server = await ControlServer.open(tmp_path, serve)
     assert stat.S_IMODE((tmp_path / "fwd.sock").stat().st_mode) == 0o600
     for document in await asyncio.gather(*(asked(tmp_path) for _ in range(5))):
         assert status.decode(document) == DOCUMENT
@@ -166,7 +86,7 @@ def test_another_versions_document_is_an_error_not_a_crash() -> None:
 
 
 def test_people_see_what_is_not_zero() -> None:
-    shown = status.render(DOCUMENT)
+    shown = statustext.render(DOCUMENT)
     assert re.search(r"out_packets +7$", shown, re.MULTILINE)
     assert "in_packets" not in shown
     assert shown.endswith("flannel.1  in_too_short: no room")
@@ -176,7 +96,7 @@ def test_people_see_what_is_not_zero() -> None:
 
 def test_each_family_has_its_part() -> None:
     other = replace(TUNNEL, family=6, public_ip="fd02::1", device="flannel-v6.1", drops=())
-    shown = status.render(replace(DOCUMENT, tunnels=(TUNNEL, other)))
+    shown = statustext.render(replace(DOCUMENT, tunnels=(TUNNEL, other)))
     assert re.search(
         r"^device +flannel\.1 .*^device +flannel-v6\.1 ", shown, re.MULTILINE | re.DOTALL
     )

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from fwd.model import FwdError, Network
 from fwd.ops import status
+from fwd.ops.control import SOCKET_NAME
 from fwd.ops.status import Status
 
 _PEERCRED = struct.Struct("=iII")
@@ -87,7 +88,7 @@ def _listener(run_dir: Path) -> int:
     """Process id of whoever listens on the status socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(_SECONDS)
-        client.connect(str(run_dir / status.SOCKET_NAME))
+        client.connect(str(run_dir / SOCKET_NAME))
         found = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
     return int(_PEERCRED.unpack(found)[0])
 

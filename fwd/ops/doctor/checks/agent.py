@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 
 from fwd.node.rundir import RunDir
+from fwd.ops.control import SOCKET_NAME
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 from fwd.ops.doctor.running import TunnelView
-from fwd.ops.status import SOCKET_NAME, HostStatus, Status
+from fwd.ops.status import HostStatus, Status
 
 _MOST_NODES = 5
 _CAUSES = {"rules": "rules", "other engines": "rules", "subnet.env": "files", "conflist": "files"}

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's unix socket: one request a connection, one answer, then close.  Root only.
+
+A request is one line of JSON, e.g. {"want": "status"}.  The answer is what that request's server
+makes it: one document, or a stream that lasts until either side has enough.  What cannot be served
+is answered with {"error": "why"}.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from fwd.model import FwdError
+
+SOCKET_NAME = "fwd.sock"
+SEND_SECONDS = 5.0
+"""Whoever reads slower than that is asleep."""
+_ASK_SECONDS = 5.0
+_READ_SECONDS = 5.0
+_MOST_ASKERS = 16
+
+
+class StatusRequest(Struct, frozen=True, tag_field="want", tag="status"):
+    """The document of the moment."""
+
+
+class DropsRequest(Struct, frozen=True, tag_field="want", tag="drops"):
+    """Packets that were dropped, a JSON line each; follow: and those that will be."""
+
+    follow: bool = False
+
+
+class CaptureRequest(Struct, frozen=True, tag_field="want", tag="capture"):
+    """Packets as they pass; see `ops.capturing`."""
+
+    filter: str = ""
+    snaplen: int = 0
+    """Bytes of each packet; 0: all."""
+    seconds: float = 60.0
+    most_bytes: int = 64 << 20
+
+
+Request: TypeAlias = StatusRequest | DropsRequest | CaptureRequest
+
+
+class Refused(Struct, frozen=True):
+    """Why there is no other answer."""
+
+    error: str
+
+
+class Asker:
+    """Who is answered: sends with a time limit, and knows when the other side has gone."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._gone = asyncio.ensure_future(reader.read(1))
+
+    async def send(self, data: bytes) -> None:
+        """Raises OSError or TimeoutError if the other side does not take it."""
+        self._writer.write(data)
+        async with asyncio.timeout(SEND_SECONDS):
+            await self._writer.drain()
+
+    async def send_line(self, value: object) -> None:
+        """As a line of JSON."""
+        await self.send(msgspec.json.encode(value) + b"\n")
+
+    async def stays(self, seconds: float) -> bool:
+        """Waits that long; whether the other side is still there."""
+        await asyncio.wait([self._gone], timeout=seconds)
+        return not self._gone.done()
+
+    def close(self) -> None:
+        """No more answers."""
+        self._gone.cancel()
+
+
+Serve: TypeAlias = Callable[[Request, Asker], Awaitable[None]]
+
+
+class ControlServer:
+    """Listens in the run directory."""
+
+    def __init__(self, path: Path, serve: Serve) -> None:
+        self._path = path
+        self._serve = serve
+        self._answering: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+
+    @classmethod
+    async def open(cls, run_dir: Path, serve: Serve) -> Self:
+        """Replaces a socket left by an agent that is gone: the caller holds the run dir's lock."""
+        path = run_dir / SOCKET_NAME
+        with suppress(FileNotFoundError):
+            path.unlink()
+        opened = cls(path, serve)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # The mode is made by the mask, so that there is no moment in which others may connect.
+            mask = os.umask(0o177)
+            try:
+                listener.bind(str(path))
+            finally:
+                os.umask(mask)
+            opened._server = await asyncio.start_unix_server(opened._on_connection, sock=listener)
+        except BaseException:
+            listener.close()
+            raise
+        return opened
+
+    def close(self) -> None:
+        """Stops listening, ends the streams and removes the socket."""
+        self._server.close()
+        for task in self._answering:
+            task.cancel()
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+    async def _on_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._answering) >= _MOST_ASKERS:
+            writer.close()
+            return
+        self._answering.add(task)
+        try:
+            await self._answer(reader, writer)
+        except (OSError, TimeoutError):
+            writer.transport.abort()  # the asker is gone or asleep: no loss of ours
+        except asyncio.CancelledError:
+            writer.transport.abort()  # we go
+        finally:
+            self._answering.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(_ASK_SECONDS):
+            line = await reader.readline()
+        if not line:
+            return  # only a look at who listens
+        asker = Asker(reader, writer)
+        try:
+            await self._serve(msgspec.json.decode(line, type=Request), asker)
+        except (FwdError, msgspec.MsgspecError) as error:
+            await asker.send_line(Refused(str(error)))
+        finally:
+            asker.close()
+
+
+class Connection:
+    """The other side: asks, and reads the answer, in a plain program."""
+
+    def __init__(self, run_dir: Path, request: Request) -> None:
+        """Raises FwdError if no agent listens there."""
+        self._path = run_dir / SOCKET_NAME
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(_READ_SECONDS)
+        try:
+            self._socket.connect(str(self._path))
+            self._socket.sendall(msgspec.json.encode(request) + b"\n")
+        except OSError as error:
+            self._socket.close()
+            raise self._about(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def endless(self) -> None:
+        """From now on reads wait as long as it takes."""
+        self._socket.settimeout(None)
+
+    def read(self, size: int = 1 << 16) -> bytes:
+        """Up to that many bytes; empty at the end."""
+        try:
+            return self._socket.recv(size)
+        except OSError as error:
+            raise self._about(error) from error
+
+    def read_exactly(self, size: int) -> bytes:
+        """So many bytes, fewer at the end."""
+        parts = bytearray()
+        while len(parts) < size and (more := self.read(size - len(parts))):
+            parts += more
+        return bytes(parts)
+
+    def lines(self) -> "Lines":
+        """What comes, by lines."""
+        return Lines(self)
+
+    def _about(self, error: OSError) -> FwdError:
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            return FwdError(
+                f"no agent answers at {self._path}: is `fwd run` running, with this --run-dir?"
+            )
+        if isinstance(error, PermissionError):
+            return FwdError(f"{self._path} is for root only")
+        if isinstance(error, TimeoutError):
+            return FwdError(f"the agent at {self._path} did not answer in {_READ_SECONDS:.0f} s")
+        return FwdError(f"{self._path}: {error.strerror or error}")
+
+
+class Lines:
+    """An iterator of lines; what follows a line that was taken stays readable as bytes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rest = bytearray()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        while b"\n" not in self._rest:
+            more = self._connection.read()
+            if not more:
+                raise StopIteration
+            self._rest += more
+        line, _, rest = bytes(self._rest).partition(b"\n")
+        self._rest = bytearray(rest)
+        refuse(line)
+        return line
+
+    def read_exactly(self, size: int) -> bytes:
+        """So many bytes behind the last line, fewer at the end."""
+        if len(self._rest) < size:
+            self._rest += self._connection.read_exactly(size - len(self._rest))
+        found, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return found
+
+
+def ask(run_dir: Path, request: Request) -> bytes:
+    """The whole answer of the agent that runs with this directory.  FwdError if there is none."""
+    parts = bytearray()
+    with Connection(run_dir, request) as connection:
+        while part := connection.read():
+            parts += part
+    answer = bytes(parts)
+    refuse(answer)
+    return answer
+
+
+def refuse(answer: bytes) -> None:
+    """Raises FwdError if the answer is that there is none."""
+    if not answer.startswith(b'{"error":'):
+        return
+    with suppress(msgspec.MsgspecError):
+        raise FwdError(msgspec.json.decode(answer, type=Refused).error)

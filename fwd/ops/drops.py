@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dropped packets for people: the last ones that the data plane has told of, and those to come.
+
+The data plane tells of a few a second for each reason (cext/trace.h); the counters count them all.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from fwd.core.innerpacket import inner_bytes, parse_inner
+from fwd.core.packetrecord import PacketRecord, parse_records
+from fwd.model import Address
+from fwd.ops.control import Asker
+from fwd.plane import Plane, counter_info
+
+MOST_KEPT = 512
+FOLLOW_SECONDS = 0.2
+
+
+class View(Struct, frozen=True):
+    """A tunnel to look at, and who is who there."""
+
+    device: str
+    family: int
+    plane: Plane
+    node_of: Callable[[Address], str | None]
+
+
+class DropLine(Struct, frozen=True, omit_defaults=True):
+    """One dropped packet."""
+
+    time: str
+    """RFC 3339, UTC."""
+    device: str
+    direction: str
+    """`in`: from another node, `out`: from this one."""
+    reason: str
+    text: str
+    length: int
+    """Bytes of the inner packet as far as it can be told, headers included."""
+    head: str
+    """Its first bytes, in hexadecimal."""
+    packets: int = 1
+    """On the wire that it stands for."""
+    node: str = ""
+    """The other one, if it is known."""
+    outer: str = ""
+    """Its underlay address."""
+    src: str = ""
+    dst: str = ""
+    protocol: str = ""
+    sport: int | None = None
+    dport: int | None = None
+
+
+class DropLog:
+    """Remembers the last drops, each with a number, so that a follower misses none."""
+
+    def __init__(self, views: Callable[[], Iterable[View]]) -> None:
+        self._views = views
+        self._kept: deque[DropLine] = deque(maxlen=MOST_KEPT)
+        self._count = 0
+
+    def collect(self) -> None:
+        """Takes what the data plane has; to be called each second, or it runs over."""
+        for view in self._views():
+            data = view.plane.drops()
+            for record in parse_records(data, family=view.family):
+                self._kept.append(_line(view, record))
+                self._count += 1
+
+    async def serve(self, asker: Asker, *, follow: bool) -> None:
+        """Sends what is remembered, oldest first, and then, if asked to, what comes."""
+        self.collect()
+        sent = self._count - len(self._kept)
+        while True:
+            fresh = min(self._count - sent, len(self._kept))
+            lines = list(self._kept)[len(self._kept) - fresh :]
+            sent = self._count
+            for line in lines:
+                await asker.send_line(line)
+            if not follow or not await asker.stays(FOLLOW_SECONDS):
+                return
+            self.collect()
+
+
+def _line(view: View, record: PacketRecord) -> DropLine:
+    info = counter_info()[record.verdict]
+    packet = inner_bytes(record)
+    inner = parse_inner(packet)
+    return DropLine(
+        time=stamp(record.time_ns),
+        device=view.device,
+        direction="in" if record.point.is_inbound else "out",
+        reason=info.name,
+        text=info.text,
+        length=record.length - (len(record.data) - len(packet)),
+        head=packet.hex(),
+        packets=record.packets,
+        node=(view.node_of(record.outer) if record.outer else None) or "",
+        outer=str(record.outer or ""),
+        src=str(inner.src) if inner else "",
+        dst=str(inner.dst) if inner else "",
+        protocol=inner.protocol if inner else "",
+        sport=inner.sport if inner else None,
+        dport=inner.dport if inner else None,
+    )
+
+
+def stamp(time_ns: int) -> str:
+    """RFC 3339 in UTC, to the microsecond."""
+    seconds, rest = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a running agent shows of itself: to its log, on its socket, and to Prometheus.
+
+The agent tells it what happens; whoever asks is answered from here, in the same thread.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from fwd.config import version
+from fwd.core.capturefilter import PeerNets
+from fwd.model import Address, Refusal
+from fwd.node.forwarder import Forwarder
+from fwd.node.forwarding import Forwarding
+from fwd.node.hostsetup import NOT_YET, HostSetup
+from fwd.ops import log
+from fwd.ops.capturing import CapturedTunnel, Capturing, Tap, header_of
+from fwd.ops.control import (
+    Asker,
+    CaptureRequest,
+    DropsRequest,
+    Request,
+    StatusRequest,
+)
+from fwd.ops.drops import DropLog, View
+from fwd.ops.gather import gather
+from fwd.ops.leaseages import LeaseAges
+from fwd.ops.refusals import RefusalLog
+from fwd.ops.report import Reporter
+from fwd.ops.status import Status
+from fwd.sources.base import LeaseSource
+
+
+class Observer:
+    """Of one agent."""
+
+    def __init__(self, forwarding: Forwarding, *, source: LeaseSource, host: HostSetup) -> None:
+        self._forwarding = forwarding
+        self._source = source
+        self._host = host
+        self._reporter = Reporter()
+        self._refusals = RefusalLog()
+        self._refused: tuple[Refusal, ...] = ()
+        self._trouble: str | None = None
+        self._begun = False
+        self._ages = LeaseAges()
+        self._drops = DropLog(self._views)
+        self._capturing = Capturing()
+
+    def leases_in_force(self, refused: Iterable[Refusal] = ()) -> None:
+        """The leases of the moment are, but for those that were refused."""
+        self._begun = True
+        self._refused = (*refused, *self._forwarding.book.refused)
+        self._refusals.tell(self._refused)
+        self._ages.note(self._forwarding.book.leases)
+        if self._trouble is not None:
+            log.info("leases-good-again", leases=len(self._forwarding.book))
+            self._trouble = None
+
+    def leases_kept(self, trouble: str) -> None:
+        """The source's last word cannot be in force."""
+        if trouble != self._trouble:
+            log.warning("leases-refused", error=trouble, kept=len(self._forwarding.book))
+        self._trouble = trouble
+
+    def tick(self) -> None:
+        """Once a second."""
+        drops: Counter[str] = Counter()
+        for tunnel in self._forwarding.tunnels:
+            if tunnel.plane is not None:
+                self._reporter.offloads(tunnel.plane.wanted, tunnel.plane.offloads)
+            drops.update(tunnel.counters())
+        self._reporter.drops(drops, now=time.monotonic())
+        self._drops.collect()
+
+    def status(self) -> Status:
+        """The document of the moment."""
+        return gather(
+            self._forwarding,
+            host=self._host.state(),
+            trouble=self._trouble or self._forwarding.underlay_trouble,
+            source=self._source.state(),
+            refused=self._refused,
+            ages=self._ages,
+        )
+
+    def why_not_ready(self) -> str:
+        """What is still waited for, in one line."""
+        if not self._begun:
+            source = self._source.state()
+            return f"no leases yet ({source.kind}: {source.standing}, {source.detail})"
+        waits = [one for one in self._host.state() if one.trouble or one.state == NOT_YET]
+        return "; ".join(f"{one.name}: {one.trouble or one.state}" for one in waits) or "soon"
+
+    async def serve(self, request: Request, asker: Asker) -> None:
+        """Answers one request of the socket."""
+        match request:
+            case StatusRequest():
+                await asker.send_line(self.status())
+            case DropsRequest():
+                await self._drops.serve(asker, follow=request.follow)
+            case CaptureRequest():
+                taps = tuple(map(_tap, self._forwarding.forwarders))
+                leases = self._forwarding.book.leases
+                header = header_of(
+                    request,
+                    node=self._forwarding.stations[0].lease.node,
+                    version=version(),
+                    taps=taps,
+                    nodes={str(lease.public_ip): lease.node for lease in leases},
+                )
+                await self._capturing.serve(
+                    asker, request, taps=taps, header=header, peers=self._peers()
+                )
+
+    def _views(self) -> Iterator[View]:
+        for forwarder in self._forwarding.forwarders:
+            if forwarder.tunnel.plane is not None:
+                yield View(
+                    device=forwarder.station.layout.device,
+                    family=forwarder.family,
+                    plane=forwarder.tunnel.plane,
+                    node_of=self._node_of,
+                )
+
+    def _node_of(self, outer: Address) -> str | None:
+        leases = self._forwarding.book.leases
+        return next((lease.node for lease in leases if lease.public_ip == outer), None)
+
+    def _peers(self) -> dict[str, PeerNets]:
+        found: dict[str, PeerNets] = {}
+        for lease in self._forwarding.book.leases:
+            nets = found.get(lease.node, PeerNets(()))
+            found[lease.node] = PeerNets(
+                (*nets.addresses, lease.public_ip), (*nets.subnets, lease.subnet)
+            )
+        return found
+
+
+def _tap(forwarder: Forwarder) -> Tap:
+    station = forwarder.station
+    return Tap(
+        CapturedTunnel(
+            device=station.layout.device,
+            family=forwarder.family,
+            underlay=station.underlay.name,
+            address=str(station.underlay.address),
+            port=station.settings.port,
+        ),
+        plane=lambda: forwarder.tunnel.plane,
+    )
