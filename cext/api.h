@@ -73,7 +73,7 @@ struct vx_settings {
 	uint32_t workers;	/* as many TUN queues and receiving sockets */
 	uint32_t sources;	/* sending sockets, one source port each */
 	uint16_t port;		/* destination UDP port, 8472 by default */
-	uint8_t reserved[2];
+	uint16_t spin;		/* us to look for packets before sleeping */
 	uint32_t scope;		/* link of link-local peers, else 0 */
 };
 

@@ -192,7 +192,8 @@ static void in_message(struct worker *w, const struct table *t,
 
 bool inbound(struct worker *w, const struct table *t)
 {
-	int n = udp_receive(&w->receiver, w->listen);
+	bool more;
+	int n = udp_receive(&w->receiver, w->listen, &more);
 
 	if (n <= 0)
 		return false;
@@ -204,5 +205,5 @@ bool inbound(struct worker *w, const struct table *t)
 		in_message(w, t, &m);
 	}
 	coalesce_flush(&w->coalescer);
-	return n == IN_BATCH;
+	return more;
 }

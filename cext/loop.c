@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A worker's thread: both directions by turns, each a bounded batch, so that
- * neither starves the other; asleep when both have been read dry.
+ * neither starves the other; when both have been read dry it looks for more
+ * for a moment (patience.h), then sleeps.
  */
 #include <errno.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <time.h>
 
 #include "worker.h"
 
-enum { SLEEP_MS = 1000 };
+enum {
+	SLEEP_MS = 1000,
+	EVENTS = 3,		/* as many descriptors are watched */
+};
 
 enum direction { OUT = 1, IN = 2, BOTH = OUT | IN };
 
@@ -19,6 +24,14 @@ uint64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
 /*
@@ -31,22 +44,43 @@ static void drop_broken(struct worker *w, const struct epoll_event *e)
 		epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->tun, NULL);
 }
 
-/* The directions that have something; none after a while, and to stop. */
-static unsigned sleep_until_ready(struct worker *w)
+/* Whether anything happened within `ms`; *ready gets the directions. */
+static bool look(struct worker *w, int ms, unsigned *ready)
 {
-	struct epoll_event events[3];
-	unsigned ready = 0;
-	int n;
+	struct epoll_event events[EVENTS];
+	int n = epoll_wait(w->epoll, events, EVENTS, ms);
 
-	snapshot_leave(w->reader);
-	n = epoll_wait(w->epoll, events, 3, SLEEP_MS);
+	*ready = 0;
 	for (int i = 0; i < n; i++) {
 		drop_broken(w, &events[i]);
 		if (events[i].data.fd == w->tun)
-			ready |= OUT;
+			*ready |= OUT;
 		if (events[i].data.fd == w->listen)
-			ready |= IN;
+			*ready |= IN;
 	}
+	return n > 0;
+}
+
+/* The directions that have something; none after a while, and to stop. */
+static unsigned wait_until_ready(struct worker *w)
+{
+	struct patience *p = &w->patience;
+	uint64_t begin = now_ns(), before = begin, now = begin;
+	unsigned ready = 0;
+	bool done = false;
+
+	snapshot_leave(w->reader);
+	while (!done && patience_left(p, now, now - begin)) {
+		sched_yield();
+		done = look(w, 0, &ready);
+		before = now;
+		now = now_ns();
+		if (!done)
+			patience_yielded(p, now, now - before);
+	}
+	if (!done)
+		look(w, SLEEP_MS, &ready);
+	patience_learn(p, now_ns() - begin);
 	return ready;
 }
 
@@ -64,7 +98,7 @@ void *worker_main(void *worker)
 		more = ready & OUT && outbound(w, t);
 		more |= ready & IN && inbound(w, t);
 		/* While one direction is busy the other is tried each turn. */
-		ready = more ? BOTH : sleep_until_ready(w);
+		ready = more ? BOTH : wait_until_ready(w);
 	}
 	snapshot_leave(w->reader);
 	return NULL;

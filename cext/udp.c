@@ -212,31 +212,50 @@ void udp_send_all(struct sender *s, struct packer *k)
 	pack_reset(k);
 }
 
-void udp_receiver_init(struct receiver *r, uint8_t *buffers)
+/* What the kernel writes over when it receives message i. */
+static void prepare(struct receiver *r, uint32_t i)
 {
-	r->buffers = buffers;
-	for (unsigned i = 0; i < IN_BATCH; i++)
-		r->iov[i] = (struct iovec){ buffers + i * IN_STRIDE,
-					    IN_ROOM };
+	struct msghdr *h = &r->msg[i].msg_hdr;
+
+	h->msg_namelen = sizeof(r->name[i]);
+	h->msg_controllen = sizeof(r->control[i]);
 }
 
-int udp_receive(struct receiver *r, int fd)
+void udp_receiver_init(struct receiver *r, uint8_t *buffers)
 {
-	int n;
-
-	for (unsigned i = 0; i < IN_BATCH; i++)
+	r->batch = IN_BATCH;
+	for (unsigned i = 0; i < IN_BATCH; i++) {
+		r->iov[i] = (struct iovec){ buffers + i * IN_STRIDE,
+					    IN_ROOM };
 		r->msg[i].msg_hdr = (struct msghdr){
 			.msg_name = &r->name[i],
-			.msg_namelen = sizeof(r->name[i]),
 			.msg_iov = &r->iov[i],
 			.msg_iovlen = 1,
 			.msg_control = r->control[i],
-			.msg_controllen = sizeof(r->control[i]),
 		};
+		prepare(r, i);
+	}
+}
+
+int udp_receive(struct receiver *r, int fd, bool *more)
+{
+	uint32_t asked = r->batch, bytes = 0;
+	int n;
+
+	for (uint32_t i = 0; i < r->used; i++)
+		prepare(r, i);
+	r->used = 0;
 	do
-		n = recvmmsg(fd, r->msg, IN_BATCH, MSG_DONTWAIT, NULL);
+		n = recvmmsg(fd, r->msg, asked, MSG_DONTWAIT, NULL);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	*more = n == (int)asked;
+	if (n <= 0)
+		return n < 0 ? -errno : 0;
+	r->used = n;
+	for (int i = 0; i < n; i++)
+		bytes += r->msg[i].msg_len;
+	r->batch = bytes / n <= IN_SMALL ? IN_BATCH : IN_BATCH_LARGE;
+	return n;
 }
 
 static void take_control(struct received *got, struct cmsghdr *c)

@@ -10,7 +10,12 @@
 #include "trace.h"
 
 enum {
-	IN_BATCH = 16,
+	/* What one receive brings: small messages, to be merged into one
+	 * write; or fewer large ones, which are merged already and together
+	 * should not outgrow the cache. */
+	IN_BATCH = 64,
+	IN_BATCH_LARGE = 16,
+	IN_SMALL = 4096,
 	/* A datagram's 65,527 bytes, and one more: MSG_TRUNC at the least.
 	 * The odd stride keeps headers of neighbours out of one cache set. */
 	IN_ROOM = 65536,
@@ -38,7 +43,8 @@ void udp_send_all(struct sender *s, struct packer *k);
 
 /* A batch of received messages; memory for it is `buffers`. */
 struct receiver {
-	uint8_t *buffers;		/* IN_BATCH * IN_STRIDE bytes */
+	uint32_t batch;			/* messages to ask for next */
+	uint32_t used;			/* of the last receive */
 	struct mmsghdr msg[IN_BATCH];
 	struct iovec iov[IN_BATCH];
 	struct sockaddr_in6 name[IN_BATCH];	/* or sockaddr_in */
@@ -47,8 +53,9 @@ struct receiver {
 
 void udp_receiver_init(struct receiver *r, uint8_t *buffers);
 
-/* Receives what is there; the number of messages, -errno. */
-int udp_receive(struct receiver *r, int fd);
+/* Receives what is there; the number of messages, -errno.  *more: there may
+ * be more. */
+int udp_receive(struct receiver *r, int fd, bool *more);
 
 /* One received message. */
 struct received {

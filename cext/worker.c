@@ -34,6 +34,7 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 	w->vnet = s->offloads & VX_VNET_HDR;
 	w->tso = s->offloads & VX_TSO;
 	w->uso = s->offloads & VX_USO;
+	patience_init(&w->patience, s->spin * 1000ull);
 	w->icmp.rate = s->icmp_rate;
 	w->sender.fds = source;
 	w->sender.n_fds = s->sources;

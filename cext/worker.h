@@ -9,6 +9,7 @@
 #include "coalesce.h"
 #include "icmp.h"
 #include "pathmtu.h"
+#include "patience.h"
 #include "peers.h"
 #include "snapshot.h"
 #include "steer.h"
@@ -34,6 +35,7 @@ struct worker {
 	const int *tuns;		/* all queues, by worker */
 	uint32_t index;			/* of this worker */
 	int tun, listen, epoll;
+	struct patience patience;	/* before it sleeps */
 	bool vnet, tso, uso;		/* granted offloads of the TUN */
 	pthread_t thread;
 

@@ -64,6 +64,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """Or "copy"."""
 
     workers: int
+    spin_us: int = 50
     source_check: str
     disable_offload: frozenset[str] = frozenset()
 

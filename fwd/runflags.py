@@ -15,6 +15,7 @@ SOURCE_CHECKS = ("strict", "loose", "off")
 CNI_MODES = ("render", "copy")
 LOG_FORMATS = ("text", "json")
 MAX_WORKERS = 64
+MAX_SPIN = 1000
 DEFAULT_RUN_DIR = Path("/run/flannel")
 
 
@@ -82,6 +83,14 @@ DATA_PLANE = (
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="hot-loop threads",
+    ),
+    Flag(
+        name="spin-us",
+        parse=number(0, MAX_SPIN),
+        default=50,
+        metavar="N",
+        help="microseconds that a worker looks for the next packet before it sleeps, while packets"
+        " come that close; 0: it sleeps at once",
     ),
     Flag(
         name="source-check",

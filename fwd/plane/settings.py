@@ -68,6 +68,8 @@ class PlaneSettings(Struct, frozen=True, kw_only=True):
     """Wanted; what is granted is `Plane.offloads`."""
     icmp_rate: int = 100
     """Unreachables a second and worker."""
+    spin_us: int = 50
+    """How long a worker looks for the next packet before it sleeps; 0: it does not."""
     sources: int = 16
     """Sending sockets: as many outer source ports, so many flows in the underlay's eyes."""
 
@@ -85,6 +87,7 @@ def c_settings(settings: PlaneSettings, *, offloads: Offload, workers: int) -> A
             "mtu": settings.mtu,
             "offloads": offloads,
             "icmp_rate": settings.icmp_rate,
+            "spin": settings.spin_us,
             "workers": workers,
             "sources": settings.sources,
             "port": settings.port,

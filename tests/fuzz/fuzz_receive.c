@@ -22,10 +22,11 @@ static struct ledger ledger;
 static const struct worker *worker;
 static uint32_t refused;	/* super-packets that nothing could cut */
 
-int udp_receive(struct receiver *r, int fd)
+int udp_receive(struct receiver *r, int fd, bool *more)
 {
 	(void)r;
 	(void)fd;
+	*more = n_messages == IN_BATCH;
 	return (int)n_messages;
 }
 

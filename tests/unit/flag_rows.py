@@ -160,6 +160,7 @@ ROWS: Sequence[Row] = (
         Exit2("must be one of render, copy"),
     ),
     number("workers", min(4, os.cpu_count() or 1), one="1", two="64", bounds="1 to 64"),
+    number("spin-us", 50, one="0", two="1000", bounds="0 to 1000"),
     Row(
         "source-check",
         "FLANNELD_SOURCE_CHECK",

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * When a worker looks for packets, and when it sleeps: as patience.h says.
+ */
+#include "check.h"
+#include "patience.h"
+
+enum { US = 1000, MOST = 50 * US };
+
+static bool looks(const struct patience *p)
+{
+	return patience_left(p, 0, 0);
+}
+
+static void learn(struct patience *p, uint64_t gap, unsigned times)
+{
+	while (times--)
+		patience_learn(p, gap);
+}
+
+TEST(nobody_looks_before_packets_have_come_close_on_each_other)
+{
+	struct patience p;
+
+	patience_init(&p, MOST);
+	CHECK(!looks(&p));
+	learn(&p, 20 * US, 1);
+	CHECK(!looks(&p));
+	learn(&p, 20 * US, 20);
+	CHECK(looks(&p));
+}
+
+TEST(looking_ends)
+{
+	struct patience p;
+
+	patience_init(&p, MOST);
+	learn(&p, 20 * US, 20);
+	CHECK(patience_left(&p, 0, MOST - 1));
+	CHECK(!patience_left(&p, 0, MOST));
+}
+
+TEST(one_pause_is_forgiven_and_a_quiet_node_sleeps_at_once)
+{
+	struct patience p;
+
+	patience_init(&p, MOST);
+	learn(&p, US, 20);
+	learn(&p, 1000 * 1000 * US, 1);
+	learn(&p, US, 2);
+	CHECK(looks(&p));
+	learn(&p, 1000 * 1000 * US, 3);
+	CHECK(!looks(&p));
+	/* However long it was quiet, it takes few packets to begin again. */
+	learn(&p, 1000 * 1000 * US, 1000);
+	learn(&p, US, 8);
+	CHECK(looks(&p));
+}
+
+TEST(it_gives_way_to_who_wants_the_core)
+{
+	struct patience p;
+
+	patience_init(&p, MOST);
+	learn(&p, US, 20);
+	patience_yielded(&p, 0, 2 * US);
+	CHECK(looks(&p));
+	patience_yielded(&p, 0, 3000 * US);
+	CHECK(!looks(&p));
+	CHECK(!patience_left(&p, PATIENCE_PAUSE_NS - 1, 0));
+	CHECK(patience_left(&p, PATIENCE_PAUSE_NS, 0));
+}
+
+TEST(zero_is_never)
+{
+	struct patience p;
+
+	patience_init(&p, 0);
+	CHECK(!looks(&p));
+	learn(&p, 0, 20);
+	CHECK(!looks(&p));
+}
