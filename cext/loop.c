@@ -65,18 +65,14 @@ static bool look(struct worker *w, int ms, unsigned *ready)
 static unsigned wait_until_ready(struct worker *w)
 {
 	struct patience *p = &w->patience;
-	uint64_t begin = now_ns(), before = begin, now = begin;
+	uint64_t begin = now_ns();
 	unsigned ready = 0;
 	bool done = false;
 
 	snapshot_leave(w->reader);
-	while (!done && patience_left(p, now, now - begin)) {
+	while (!done && patience_left(p, now_ns() - begin)) {
 		sched_yield();
 		done = look(w, 0, &ready);
-		before = now;
-		now = now_ns();
-		if (!done)
-			patience_yielded(p, now, now - before);
 	}
 	if (!done)
 		look(w, SLEEP_MS, &ready);

@@ -11,26 +11,17 @@
  * looking did not cover counts with its length, so a few of those and the
  * worker sleeps at once; on an idle node it never looks.
  *
- * It gives way: between two looks it yields its core.  Was it long without it
- * and has still nothing to do, others want the core; then it sleeps, for a
- * pause at once: they can use the time, and who sleeps is run first when it is
- * woken, which who yields is not.
+ * It gives way: between two looks it yields its core, so what it spends is
+ * what nobody else wants.  (To stop looking altogether where others want the
+ * core was worse by every measure, docs/decisions/performance.md.)
  */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 
-enum {
-	/* No system call takes so long, a turn of another program does. */
-	PATIENCE_TAKEN_NS = 100000,
-	/* To find that out again takes a turn of milliseconds: seldom. */
-	PATIENCE_PAUSE_NS = 100000000,
-};
-
 struct patience {
 	uint64_t most;		/* ns, 0: never look */
 	uint64_t gap;		/* ns, average of the last ones */
-	uint64_t not_before;	/* others want the core until then */
 };
 
 static inline void patience_init(struct patience *p, uint64_t most)
@@ -39,18 +30,9 @@ static inline void patience_init(struct patience *p, uint64_t most)
 }
 
 /* Whether to look (again), `waited` ns after running dry. */
-static inline bool patience_left(const struct patience *p, uint64_t now,
-				 uint64_t waited)
+static inline bool patience_left(const struct patience *p, uint64_t waited)
 {
-	return p->gap <= p->most && waited < p->most && now >= p->not_before;
-}
-
-/* Yielding took until now, and still there was nothing to do. */
-static inline void patience_yielded(struct patience *p, uint64_t now,
-				    uint64_t taken)
-{
-	if (taken >= PATIENCE_TAKEN_NS)
-		p->not_before = now + PATIENCE_PAUSE_NS;
+	return p->gap <= p->most && waited < p->most;
 }
 
 /* There is something to do, `gap` ns after running dry. */

@@ -9,7 +9,7 @@ enum { US = 1000, MOST = 50 * US };
 
 static bool looks(const struct patience *p)
 {
-	return patience_left(p, 0, 0);
+	return patience_left(p, 0);
 }
 
 static void learn(struct patience *p, uint64_t gap, unsigned times)
@@ -36,8 +36,8 @@ TEST(looking_ends)
 
 	patience_init(&p, MOST);
 	learn(&p, 20 * US, 20);
-	CHECK(patience_left(&p, 0, MOST - 1));
-	CHECK(!patience_left(&p, 0, MOST));
+	CHECK(patience_left(&p, MOST - 1));
+	CHECK(!patience_left(&p, MOST));
 }
 
 TEST(one_pause_is_forgiven_and_a_quiet_node_sleeps_at_once)
@@ -55,20 +55,6 @@ TEST(one_pause_is_forgiven_and_a_quiet_node_sleeps_at_once)
 	learn(&p, 1000 * 1000 * US, 1000);
 	learn(&p, US, 8);
 	CHECK(looks(&p));
-}
-
-TEST(it_gives_way_to_who_wants_the_core)
-{
-	struct patience p;
-
-	patience_init(&p, MOST);
-	learn(&p, US, 20);
-	patience_yielded(&p, 0, 2 * US);
-	CHECK(looks(&p));
-	patience_yielded(&p, 0, 3000 * US);
-	CHECK(!looks(&p));
-	CHECK(!patience_left(&p, PATIENCE_PAUSE_NS - 1, 0));
-	CHECK(patience_left(&p, PATIENCE_PAUSE_NS, 0));
 }
 
 TEST(zero_is_never)
