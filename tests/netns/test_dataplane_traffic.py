@@ -108,8 +108,10 @@ def test_kernel_peers_leave_tcp_uncut_and_unfinished(net: Net) -> None:
         path = between(net, 3, 1)
         traffic.tcp_exchange(path.source, path.target, path.address, size=MEGABYTE)
         seen = [one.inner for one in capture.tunnelled() if one.inner.protocol == 6]
-    assert seen
-    assert all(packet.is_unfinished for packet in seen)
+    # Without data it may be finished: a socket in TIME_WAIT answers so (tcp_v4_send_ack).
+    full = [one for one in seen if len(one.payload) > (one.payload[12] >> 4) * 4]
+    assert full
+    assert all(packet.is_unfinished for packet in full)
     assert max(len(packet.payload) for packet in seen) > 4 * net.mtu
     counters = counting.at_rest()
     assert counters["in_bytes"] > net.mtu * counters["in_packets"]
