@@ -2,6 +2,7 @@
 """The command line of ``fwd bench``."""
 
 import argparse
+import importlib.util
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -37,6 +38,7 @@ class Options(Struct, frozen=True):
     prefix: str
     json: bool = False
     output: str | None = None
+    html: str | None = None
 
 
 _FULL: Final = {
@@ -80,6 +82,7 @@ def parse(argv: Sequence[str]) -> Options:
         prefix=given.prefix,
         json=given.json,
         output=given.output,
+        html=given.html,
         **preset,
     )
 
@@ -186,6 +189,13 @@ def _parser() -> ArgumentParser:
     )
     _option(parser, "json", action="store_true", help="print JSON, with every single sample")
     _option(parser, "output", metavar="FILE", help="write the JSON there as well")
+    _option(
+        parser,
+        "html",
+        metavar="FILE",
+        type=_page,
+        help="write a page with plots there as well (needs matplotlib, the extra [bench])",
+    )
     return parser
 
 
@@ -216,6 +226,13 @@ def _from(kind: Callable[[str], T], least: Any) -> Callable[[str], T]:  # noqa: 
         return number
 
     return read
+
+
+def _page(text: str) -> str:
+    """Said before minutes of measuring, not after."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise argparse.ArgumentTypeError("needs matplotlib: pip install 'fwd[bench]'")
+    return text
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -121,13 +121,21 @@ def _progress() -> Progress:
     )
 
 
+def _write(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:  # what was measured is shown all the same
+        print(f"fwd bench: {file}: {error.strerror}", file=sys.stderr)
+
+
 def _show(result: Result, options: Options) -> int:
     text = report.dumps(result)
     if options.output:
-        try:
-            Path(options.output).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            print(f"fwd bench: {options.output}: {error.strerror}", file=sys.stderr)
+        _write(options.output, text + "\n")
+    if options.html:
+        from fwd.bench import page  # noqa: PLC0415 - matplotlib: an extra, and slow to load
+
+        _write(options.html, page.render(result))
     if options.json:
         print(text)
     else:

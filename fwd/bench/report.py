@@ -61,7 +61,7 @@ def document(result: Result) -> dict[str, Any]:
             msgspec.to_builtins(metric) | {"scenario": scenario}
             for scenario, metric in result.metrics
         ],
-        "summaries": msgspec.to_builtins(_summaries(result)),
+        "summaries": msgspec.to_builtins(summaries(result)),
         "order": msgspec.to_builtins(results.order(samples)),
         "samples": [
             msgspec.to_builtins(sample) | {"disturbed": sample.disturbed} for sample in samples
@@ -79,17 +79,18 @@ def dumps(result: Result) -> str:
     return msgspec.json.format(msgspec.json.encode(document(result)), indent=2).decode()
 
 
-def _summaries(result: Result) -> list[Summary]:
+def summaries(result: Result) -> list[Summary]:
+    """Of each underlay, metric and contender."""
     return results.summarize(result.measured.samples, result.metrics, baseline=result.baseline)
 
 
 def _parts(result: Result) -> Iterator[RenderableType]:
     yield from (Text(line) for line in _head(result))
-    summaries = _summaries(result)
-    for underlay in dict.fromkeys(one.underlay for one in summaries):
+    found = summaries(result)
+    for underlay in dict.fromkeys(one.underlay for one in found):
         yield Text()
-        yield _table(result, [one for one in summaries if one.underlay == underlay])
-    yield from (Text(line) for line in _foot(result, summaries))
+        yield _table(result, [one for one in found if one.underlay == underlay])
+    yield from (Text(line) for line in _foot(result, found))
 
 
 def _head(result: Result) -> Iterator[str]:
@@ -108,12 +109,16 @@ def _head(result: Result) -> Iterator[str]:
             yield f"{name}, {agent.node}: {agent.workers} workers, {agent.rss_mib} MiB, {offloads}"
 
 
-def _table(result: Result, summaries: Sequence[Summary]) -> Table:
-    underlay = summaries[0].underlay
+def title(result: Result, underlay: str) -> str:
+    """What is true of all figures of an underlay."""
     shown = result.offloads.get(underlay, {})
     states = ", ".join(f"{name} {state}" for name, state in shown.items())
+    return f"Segmentation offload {underlay} on the underlay ({states})"
+
+
+def _table(result: Result, found: Sequence[Summary]) -> Table:
     table = Table(
-        title=f"Segmentation offload {underlay} on the underlay ({states})",
+        title=title(result, found[0].underlay),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -125,7 +130,7 @@ def _table(result: Result, summaries: Sequence[Summary]) -> Table:
     table.add_column("remarks")
     metrics = {metric.name: metric for _, metric in result.metrics}
     last = None
-    for one in summaries:
+    for one in found:
         metric = metrics[one.metric]
         first = one.metric != last
         if first and last is not None:
@@ -151,14 +156,14 @@ def _ratio(summary: Summary) -> str:
     return f"{summary.ratio:.2f}{'*' if summary.marked else ' '}"
 
 
-def _foot(result: Result, summaries: Sequence[Summary]) -> Iterator[str]:
+def _foot(result: Result, found: Sequence[Summary]) -> Iterator[str]:
     samples = result.measured.samples
-    if any(one.marked for one in summaries):
+    if any(one.marked for one in found):
         yield (
             f"* a run of this contender or of {result.baseline} lost, resent, repeated or was"
             " disturbed: see the remarks of both."
         )
-    if not any(one.contender == result.baseline for one in summaries):
+    if not any(one.contender == result.baseline for one in found):
         yield f"{result.baseline} was not measured, so there are no ratios."
     for one in results.order(samples):
         if one.datagrams:
