@@ -4,12 +4,12 @@
 import argparse
 import importlib.util
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct, structs
 
-from fwd.bench import scenarios, traffic
+from fwd.bench import links, scenarios, traffic
 from fwd.bench.contenders import KNOWN, Contender
 from fwd.bench.scenarios import Timing
 from fwd.lab.topology import FAMILIES
@@ -137,9 +137,10 @@ def _parser() -> ArgumentParser:
         parser,
         "underlay",
         metavar="LIST",
-        type=_names(("on", "off")),
+        type=_names(links.STATES),
         default=("on", "off"),
-        help="segmentation offload of the underlay links (default on,off; off: TCP only)",
+        help=f"segmentation offload of the underlay links, of {','.join(links.STATES)} (default"
+        " on,off; TCP only unless on); uso: UDP alone",
     )
     _option(
         parser,
@@ -204,7 +205,7 @@ def _option(parser: ArgumentParser, name: str, **settings: Any) -> None:  # noqa
     parser.add_argument(f"--{name}", f"-{name}", **settings)
 
 
-def _names(known: Sequence[str] | dict[str, Contender]) -> Callable[[str], tuple[str, ...]]:
+def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
     def read(text: str) -> tuple[str, ...]:
         names = tuple(dict.fromkeys(text.split(",")))
         unknown = [name for name in names if name not in known]

@@ -13,7 +13,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fwd.bench import contenders, machine, report, rounds, scenarios
+from fwd.bench import contenders, links, machine, report, rounds, scenarios
 from fwd.bench.arguments import Options, parse
 from fwd.bench.contenders import Running, Shape
 from fwd.bench.report import Result
@@ -63,8 +63,8 @@ def _bench(options: Options) -> Result:
         )
         offloads = {}
         for underlay in options.underlays:
-            running[0].set_offload(on=underlay == "on")
-            offloads[underlay] = machine.underlay_offloads(running[0])
+            links.switch(running[0].topology, underlay)
+            offloads[underlay] = links.shown(running[0].topology)
 
         def say(what: str, done: int, total: int) -> None:
             progress.update(task, description=what, completed=done, total=total)

@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 
 from fwd.bench import traffic, wireguard
-from fwd.lab import child, lab, netns, signals, state, steps, topology
+from fwd.lab import lab, netns, signals, state, steps, topology
 from fwd.lab.errors import LabError
 from fwd.lab.probes import Route
 from fwd.lab.state import StateDir
@@ -31,9 +31,6 @@ Say = Callable[[str], None]
 BASELINE: Final = "kernel"
 """What ratios are to."""
 PODS: Final = 2  # one for a flood, one beside it
-
-# As on a link whose network card knows no tunnels: whoever sends 64 KiB cuts it in software.
-OFFLOADS: Final = ("tso", "gso", "tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation")
 
 _PROXY_DEVICE: Final = "proxy0"
 _PROXY_PORT: Final = 8473  # 8472 is the vxlan device's, which is there and carries nothing
@@ -111,19 +108,6 @@ class Running(Struct, frozen=True):
             family=plan.family,
             mtu=self.topology.path_mtu(plan.family),
         )
-
-    def set_offload(self, *, on: bool) -> None:
-        """Segmentation offload on the nodes' underlay links.
-
-        Raises:
-            LabError: ethtool cannot.
-        """
-        words = [word for name in OFFLOADS for word in (name, "on" if on else "off")]
-        for node in self.topology.nodes:
-            argv = netns.inside(node.namespace, "ethtool", "-K", UPLINK, *words)
-            result = child.run(argv)
-            if result.code:
-                raise LabError(f"ethtool in {node.namespace}: {result.last_line}")
 
 
 @contextlib.contextmanager

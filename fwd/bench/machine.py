@@ -13,10 +13,9 @@ from typing import Any, Final, Self
 from msgspec import Struct
 
 import fwd
-from fwd.bench.contenders import OFFLOADS, Running
-from fwd.lab import agentproc, child, netns, survey
+from fwd.bench.contenders import Running
+from fwd.lab import agentproc, child, survey
 from fwd.lab.state import State
-from fwd.lab.underlay import UPLINK
 
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 _LOOK: Final = 0.1  # seconds
@@ -110,15 +109,6 @@ def describe() -> Machine:
         iperf3=child.run(["iperf3", "--version"]).out.partition("\n")[0].removeprefix("iperf "),
         congestion_control="cubic" if "cubic" in _PROBED.read_text().split() else "the system's",
     )
-
-
-def underlay_offloads(running: Running) -> dict[str, str]:
-    """The offloads that we switch, as ethtool names and shows them."""
-    node = running.topology.nodes[0]
-    shown = child.run(netns.inside(node.namespace, "ethtool", "-k", UPLINK)).out
-    found = dict(re.findall(r"^\s*([\w-]+): (on|off)", shown, re.MULTILINE))
-    long = {"tso": "tcp-segmentation-offload", "gso": "generic-segmentation-offload"}
-    return {name: found.get(long.get(name, name), "none") for name in OFFLOADS}
 
 
 def agents(running: Running) -> tuple[Agent, ...]:

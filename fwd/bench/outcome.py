@@ -45,7 +45,7 @@ class Sample(Struct, frozen=True):
     """One outcome, where it belongs and what the machine did meanwhile.
 
     Attributes:
-        underlay: ``on`` or ``off``, its segmentation offload.
+        underlay: the state of its links (``links.STATES``).
         stolen: share of the processors' time that the hypervisor gave to others.
         load: share that was busy just before, with nothing of ours running.
         repeats: how often it was measured before, and thrown away as disturbed.

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from fwd.bench import machine, scenarios
+from fwd.bench import links, machine, scenarios
 from fwd.bench.contenders import Running
 from fwd.bench.outcome import MAX_LOAD, MAX_STOLEN, Outcome, Sample
 from fwd.bench.scenarios import Scenario, Timing
@@ -27,7 +27,7 @@ class Schedule(Struct, frozen=True):
     """What to measure, how often, for how long at most.
 
     Attributes:
-        underlays: ``on``, ``off``: segmentation offload there.
+        underlays: states of its links (``links.STATES``).
         repeats: of a disturbed measurement, and waits for other load to end.
         time_limit: seconds; nothing is begun after it.
     """
@@ -65,7 +65,7 @@ def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Meas
         if wanted != underlay:
             underlay = wanted
             for running in contestants:
-                running.set_offload(on=wanted == "on")
+                links.switch(running.topology, wanted)
         load = _calm(schedule.repeats)
         for running in contestants:
             say(
@@ -94,7 +94,7 @@ def _groups(schedule: Schedule) -> Iterator[tuple[int, str, Scenario]]:
     for number in range(1, schedule.rounds + 1):
         for underlay in schedule.underlays:
             for scenario in schedule.scenarios:
-                if underlay == "on" or scenario.plain_too:
+                if underlay == links.ON or scenario.plain_too:
                     yield number, underlay, scenario
 
 

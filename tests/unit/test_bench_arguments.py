@@ -73,7 +73,7 @@ def test_the_longest_prefix_makes_labs_that_do_not_meet() -> None:
         ("--rounds=x", "'x' is no number"),
         ("--contenders=fwd,ovs", "'ovs' is none of fwd, kernel"),
         ("--scenarios=tcp2", "'tcp2' is none of"),
-        ("--underlay=maybe", "'maybe' is none of on, off"),
+        ("--underlay=maybe", "'maybe' is none of on, uso, off"),
         ("--udp-sizes=8", "must be 16 or more"),
         ("--udp-sizes=70000", "must be 65507 or less"),
         ("--time-limit=nan", "must be 1 or more"),
