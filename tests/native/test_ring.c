@@ -56,7 +56,7 @@ TEST(what_goes_in_comes_out_whole_and_in_order)
 		for (uint32_t n = rnd_below(12); n--;)
 			CHECK(put(&r, next++, (uint32_t)rnd_below(290)));
 		while (taken < next) {
-			uint32_t len = ring_take(&r, buf, 300 +
+			uint32_t len = ring_take(&r, buf, 320 +
 						 (uint32_t)rnd_below(900));
 
 			CHECK(len);
