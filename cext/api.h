@@ -157,6 +157,9 @@ struct vx_plane *vx_plane_new(const struct vx_settings *settings,
 /* Starts the workers.  Once. */
 int vx_plane_start(struct vx_plane *plane);
 
+/* Keeps a started worker on one processor.  -EINVAL: not one of ours. */
+int vx_plane_pin(struct vx_plane *plane, uint32_t worker, uint32_t cpu);
+
 /*
  * Publishes a new table; the old one is freed when no worker reads it.
  * -EINVAL: a route names no peer or has bits beyond its length;

@@ -174,6 +174,18 @@ int vx_plane_start(struct vx_plane *plane)
 	return error;
 }
 
+int vx_plane_pin(struct vx_plane *plane, uint32_t worker, uint32_t cpu)
+{
+	cpu_set_t set;
+
+	if (worker >= plane->started || cpu >= CPU_SETSIZE)
+		return -EINVAL;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return -pthread_setaffinity_np(plane->workers[worker]->thread,
+				       sizeof(set), &set);
+}
+
 static void stop_workers(struct vx_plane *plane)
 {
 	uint64_t one = 1;

@@ -64,6 +64,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """Or "copy"."""
 
     workers: int
+    worker_cpus: tuple[int, ...] = ()
     spin_us: int = 50
     source_check: str
     disable_offload: frozenset[str] = frozenset()
@@ -132,7 +133,7 @@ def shown(config: RunConfig) -> dict[str, object]:
         if name in _NOT_SHOWN:
             continue
         if isinstance(value, tuple | frozenset):
-            value = ",".join(sorted(value) if isinstance(value, frozenset) else value)
+            value = ",".join(sorted(value) if isinstance(value, frozenset) else map(str, value))
         elif isinstance(value, bool):
             value = str(value).lower()
         fields[name] = _USER_IN_URL.sub("//***@", str("" if value is None else value))

@@ -5,6 +5,7 @@ Names, defaults and forms only; what the values mean together is `config`'s.
 """
 
 import os
+import re
 from pathlib import Path
 
 from fwd.flags import Flag, boolean, comma_list, number, one_of, optional_path, some_path
@@ -17,6 +18,17 @@ LOG_FORMATS = ("text", "json")
 MAX_WORKERS = 64
 MAX_SPIN = 1000
 DEFAULT_RUN_DIR = Path("/run/flannel")
+
+
+def cpu_list(text: str) -> tuple[int, ...]:
+    """Processors as the kernel lists them, such as `0,2-5`; none is none."""
+    cpus: list[int] = []
+    for part in comma_list(text):
+        found = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
+        if not found or int(found[1]) > int(found[2] or found[1]):
+            raise ValueError("must be a list of processors such as 0,2-5")
+        cpus += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return tuple(cpus)
 
 
 def offload_names(text: str) -> frozenset[str]:
@@ -83,6 +95,14 @@ DATA_PLANE = (
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="hot-loop threads",
+    ),
+    Flag(
+        name="worker-cpus",
+        parse=cpu_list,
+        default=(),
+        metavar="LIST",
+        help="processors of the workers, one each by turns, such as 0,2-5; none: the scheduler's"
+        " choice",
     ),
     Flag(
         name="spin-us",

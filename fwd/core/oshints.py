@@ -33,5 +33,6 @@ _HINTS = {
     ("receive", errno.EADDRNOTAVAIL): "that is no address of this node",
     ("send", errno.EADDRNOTAVAIL): "that is no address of this node",
     ("send", errno.EADDRINUSE): "no port from 49152 to 65535 is free",
+    ("keep", errno.EINVAL): "it is not one of those that this process may use (`taskset -p`)",
     ("start", errno.EAGAIN): "too many threads: raise the process limit or lower --workers",
 }

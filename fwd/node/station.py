@@ -125,6 +125,7 @@ def _station(own: OwnLease, link: underlay.Underlay, config: RunConfig, conf: Ne
             port=backend.port,
             mtu=mtu,
             workers=config.workers,
+            cpus=config.worker_cpus,
             spin_us=config.spin_us,
             source_check=SourceCheck[config.source_check.upper()],
             offloads=wanted_offloads(config.disable_offload),

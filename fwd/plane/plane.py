@@ -5,6 +5,7 @@ import os
 import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import cycle
 from typing import Any, Self
 
 from msgspec.structs import replace
@@ -59,8 +60,11 @@ class Plane:
         return cls(settings, handle=handle, workers=workers)
 
     def start(self) -> None:
-        """Starts the workers.  Once."""
+        """Starts the workers, each on its processor if it has one.  Once."""
         check(lib.vx_plane_start(self._handle), "start the workers", device=self.settings.device)
+        for worker, cpu in zip(range(self.workers), cycle(self.settings.cpus), strict=False):
+            done = lib.vx_plane_pin(self._handle, worker, cpu)
+            check(done, f"keep a worker on processor {cpu}", device=self.settings.device)
 
     def commit(self, plan: Plan) -> None:
         """Puts plan into force, whole, while packets flow.  On OSError the old one stays."""

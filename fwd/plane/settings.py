@@ -63,6 +63,8 @@ class PlaneSettings(Struct, frozen=True, kw_only=True):
     mtu: int
     """Of the TUN: bytes of the largest inner packet."""
     workers: int
+    cpus: tuple[int, ...] = ()
+    """Processors of the workers, by turns; none: where the scheduler puts them."""
     source_check: SourceCheck = SourceCheck.STRICT
     offloads: Offload = ALL_OFFLOADS
     """Wanted; what is granted is `Plane.offloads`."""

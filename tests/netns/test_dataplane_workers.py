@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several workers and several flows at once: all arrives, and in no flow one overtakes another."""
 
+import os
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.netns import topo, traffic
+from tests.netns import threads, topo, traffic
 from tests.netns.sockets import SOL_UDP, UDP_SEGMENT
 from tests.netns.topo import Net
 from tests.netns.traffic import MEGABYTE
@@ -18,12 +19,14 @@ pytestmark = [pytest.mark.netns, pytest.mark.root]
 FLOWS = 8
 BATCHES = 60
 EACH = 40  # datagrams in a batch
+CPUS = sorted(os.sched_getaffinity(0))[:2]
 SIZE = 1000
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def net(request: pytest.FixtureRequest) -> Iterator[Net]:
-    with topo.built(args=("--workers", str(request.param))) as net:
+    cpus = f"--worker-cpus={','.join(map(str, CPUS))}"
+    with topo.built(args=("--workers", str(request.param), cpus)) as net:
         assert [net.tunnel(index).workers for index in (1, 2)] == [request.param] * 2
         yield net
 
@@ -50,6 +53,14 @@ def test_flows_keep_their_order(net: Net, source: int) -> None:
             assert all(
                 sent[number] == one for number, one in zip(numbers, future.result(), strict=True)
             )
+
+
+def test_each_worker_has_its_processor(net: Net) -> None:
+    pid, count = net.agent_pid(1), net.tunnel(1).workers
+    for number in range(count):
+        where = os.sched_getaffinity(threads.worker(pid, number))
+        assert where == {CPUS[number % len(CPUS)]}
+    assert len(os.sched_getaffinity(pid)) == len(os.sched_getaffinity(0))
 
 
 def test_paced_flows_arrive_whole(net: Net) -> None:

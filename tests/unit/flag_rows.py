@@ -160,6 +160,18 @@ ROWS: Sequence[Row] = (
         Exit2("must be one of render, copy"),
     ),
     number("workers", min(4, os.cpu_count() or 1), one="1", two="64", bounds="1 to 64"),
+    Row(
+        "worker-cpus",
+        "FLANNELD_WORKER_CPUS",
+        (),
+        "3",
+        (3,),
+        "0,2-4",
+        (0, 2, 3, 4),
+        "4-2",
+        Exit2("must be a list of processors such as 0,2-5"),
+        (),
+    ),
     number("spin-us", 50, one="0", two="1000", bounds="0 to 1000"),
     Row(
         "source-check",
