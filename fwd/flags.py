@@ -200,7 +200,7 @@ def describe_flags(flags: Iterable[Flag]) -> str:
     return "".join(parts)
 
 
-_NOTHING = (None, False, "")
+_NOTHING = (None, False, "", ())
 
 
 def _shown(default: object) -> str:
