@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from fwd.bench import traffic, wireguard
+from fwd.bench import openvswitch, traffic, wireguard
 from fwd.lab import lab, netns, signals, state, steps, topology
 from fwd.lab.errors import LabError
 from fwd.lab.probes import Route
@@ -48,6 +48,7 @@ class DataPlane(enum.Enum):
     ROUTED = "routes over the underlay"
     PROXY = "one packet a system call"
     WIREGUARD = "wireguard-go"
+    OPENVSWITCH = "Open vSwitch in userspace"
 
 
 class Shape(Struct, frozen=True):
@@ -78,6 +79,7 @@ KNOWN: Final = {
         Contender("mixed", "m", (_FWD, _KERNEL)),
         Contender("proxy", "p", (_KERNEL, _KERNEL), DataPlane.PROXY),
         Contender("wireguard-go", "w", (_KERNEL, _KERNEL), DataPlane.WIREGUARD),
+        Contender("openvswitch", "o", (_KERNEL, _KERNEL), DataPlane.OPENVSWITCH),
     )
 }
 
@@ -226,4 +228,5 @@ _SET_UP: Final = {
     DataPlane.ROUTED: _routed,
     DataPlane.PROXY: _proxied,
     DataPlane.WIREGUARD: wireguard.between,
+    DataPlane.OPENVSWITCH: openvswitch.between,
 }

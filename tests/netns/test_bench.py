@@ -25,7 +25,8 @@ from tests.netns.names import own
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 PREFIX = own("bt")
-CONTENDERS = [name for name in contenders.KNOWN if name != "wireguard-go"]  # may be missing
+FOREIGN = ("openvswitch", "wireguard-go")  # may be missing
+CONTENDERS = [name for name in contenders.KNOWN if name not in FOREIGN]
 LIMIT = 120  # seconds
 PROGRAM = "import sys; from fwd.bench.cli import main; sys.exit(main(sys.argv[1:]))"
 SHORT = ("--quick", "--rounds=1", "--udp-sizes=64", f"--prefix={PREFIX}")
