@@ -25,7 +25,8 @@ _PORT: Final = 8473  # 8472 is the vxlan device's, which is there and carries no
 _OVERHEAD: Final = {4: 50, 6: 70}
 _UNDERLAY: Final = "ovsphy"
 _OVERLAY: Final = "ovsint"
-_INNER: Final = "169.254.77.{}"  # of the overlay bridges: next hops and nothing else
+# Of the overlay bridges: next hops and nothing else.
+_INNER: Final = {4: ("169.254.77.{}", 24), 6: ("fd77::{}", 64)}
 _START_LIMIT: Final = 5.0  # seconds
 _STOP_LIMIT: Final = 5.0
 
@@ -97,13 +98,14 @@ def _program(running: Topology, node: Node, peer: Node, directory: Path) -> None
         f" -- set interface {_OVERLAY} mtu_request={running.spec.mtu - _OVERHEAD[plan.family]}"
     )
     _ask(directory, *words.split())
+    (inner, bits), nodad = _INNER[plan.family], " nodad" * (plan.family == 6)
     lines = [
         f"addr del {own} dev {UPLINK}",
-        f"addr add {own} dev {_UNDERLAY}",
+        f"addr add {own} dev {_UNDERLAY}{nodad}",
         f"link set {_UNDERLAY} up",
-        f"addr add {_INNER.format(node.index)}/24 dev {_OVERLAY}",
+        f"addr add {inner.format(node.index)}/{bits} dev {_OVERLAY}{nodad}",
         f"link set {_OVERLAY} up",
-        f"route replace {plan.subnet(peer.index)} via {_INNER.format(peer.index)} dev {_OVERLAY}",
+        f"route replace {plan.subnet(peer.index)} via {inner.format(peer.index)} dev {_OVERLAY}",
     ]
     netns.apply(node.namespace, [steps.ip(line) for line in lines])
 

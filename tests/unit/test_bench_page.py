@@ -35,6 +35,7 @@ def result(*samples: Sample, metrics: tuple[Metric, ...] = (RATE, TIME)) -> Resu
             congestion_control="cubic",
         ),
         mtu=1500,
+        families=(4,),
         rounds=2,
         baseline="kernel",
         metrics=tuple(("scenario", metric) for metric in metrics),
