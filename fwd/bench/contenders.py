@@ -34,7 +34,7 @@ PODS: Final = 2  # one for a flood, one beside it
 
 _PROXY_DEVICE: Final = "proxy0"
 _PROXY_PORT: Final = 8473  # 8472 is the vxlan device's, which is there and carries nothing
-_PROXY_QUEUE: Final = 1000  # packets; as fwd's TUN has
+_PROXY_QUEUE: Final = 2000  # packets; as fwd's TUN has
 _IFREQ: Final = struct.Struct("16sH22x")  # linux/if.h
 _TUNSETIFF: Final = 0x400454CA  # linux/if_tun.h
 _IFF_TUN_NO_PI: Final = 0x1001

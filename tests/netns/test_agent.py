@@ -47,6 +47,7 @@ def test_two_nodes_reach_each_other(pair: tuple[Cluster, Agent, Agent]) -> None:
         assert field in line
     assert own_addresses(cluster) == [facts.own_address("n1")], "flannel's /32, and no fe80::"
     assert device(cluster)["mtu"] == facts.mtu
+    assert device(cluster)["txqlen"] == 2000
     assert "UP" in device(cluster)["flags"]
     assert routes(cluster) == [facts.network]
     prefix = "FLANNEL" if facts.family == 4 else "FLANNEL_IPV6"
