@@ -203,6 +203,17 @@ def test_a_forbidden_verb(doctor: Doctor) -> None:
         doctor.net.tell_api(api.Grant("patch", "nodes/status"))
 
 
+def test_what_only_the_doctor_asks_for_is_no_fault(doctor: Doctor) -> None:
+    doctor.net.tell_api(api.Revoke("get", "nodes"))
+    try:
+        report = doctor.of_agent()
+        assert report.graded("wrong") == []
+        assert any("agent does without it" in line for line in report.graded("note"))
+        assert any(line.startswith("podCIDR: 10.244.1.0/24") for line in report.graded("ok"))
+    finally:
+        doctor.net.tell_api(api.Grant("get", "nodes"))
+
+
 def test_no_api_server(doctor: Doctor) -> None:
     doctor.net.tell_api(api.StopServing())
     try:

@@ -25,6 +25,9 @@ from fwd.sources.kubename import node_of_pod
 _NODES_READ = 250
 _SKEW_SECONDS = 60.0
 """More, and certificates and tokens of now may be of later there."""
+_OURS_ALONE = "get nodes"
+"""The agent lists and watches; flannel's first ClusterRole has no more."""
+_FORBIDDEN = 403
 _REMEDIES = {
     401: "give the agent a valid token or kubeconfig",
     403: "apply the ClusterRole of flannel's manifest, and its binding to this ServiceAccount",
@@ -60,6 +63,9 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
             except _NotTried as reason:
                 yield note(f"API {verb}", str(reason))
             except Refused as error:
+                if verb == _OURS_ALONE and error.code == _FORBIDDEN:
+                    yield note(f"API {verb}", "refused; the agent does without it")
+                    continue
                 remedy = _REMEDIES.get(error.code, "see the API server's log")
                 yield wrong(f"API {verb}", str(error), remedy, cause="source")
             except FwdError as error:
@@ -110,6 +116,9 @@ class _Trial:
             self._patient.leases = tuple(
                 lease for lease in table.leases() if lease.node != self._name
             )
+        for one in listed.nodes:
+            if self._node is None and isinstance(one, Changed) and one.node.name == self._name:
+                self._node = one.node
         count = len(listed.nodes)
         return f"allowed: {count}{' and more' if listed.token else ''} nodes"
 
