@@ -34,7 +34,7 @@ demo: setup ## three nodes on this machine, all Pods reaching each other; a four
 	$(VENV)/fwd lab demo --family $(FAMILY)
 
 test: setup ## all tests; those with real devices need root
-	$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: setup ## formatting, lint, types, imports; C without a warning from gcc and clang
 	$(VENV)/ruff check
