@@ -76,6 +76,7 @@ async def explain(patient: Patient, prober: Prober, lease: Lease, said: str) -> 
     """One finding for a peer that does not answer; `said` is what came instead, if anything."""
     subject = f"peer {lease.node}"
     address = lease.subnet.network_address
+    before = await _accepted(patient, lease)
     grown = await _grown(patient, prober, lease)
     for name, reason in _REASONS.items():
         if name in grown:
@@ -94,12 +95,23 @@ async def explain(patient: Patient, prober: Prober, lease: Lease, said: str) -> 
             f"have the agent of {lease.node} write its lease anew (restart it), or correct "
             "VtepMAC in its backend-data",
         )
+    accepted = await _accepted(patient, lease) - before
+    arrives = "; but what it sends arrives here" if accepted > 0 else ""
     return wrong(
         subject,
-        f"no answer from {address}: {heard.found or said}",
+        f"no answer from {address}: {heard.found or said}{arrives}",
         heard.remedy.format(node=lease.node, ip=lease.public_ip),
         cause="way",
         is_symptom=True,
+    )
+
+
+async def _accepted(patient: Patient, lease: Lease) -> int:
+    """Packets of the peer that this node has taken."""
+    agent = await asyncio.to_thread(running.find, patient.config.run_dir)
+    found = () if agent is None else agent.status.leases
+    return sum(
+        one.in_packets for one in found if (one.node, one.subnet) == (lease.node, str(lease.subnet))
     )
 
 

@@ -13,7 +13,12 @@ _SUBJECT = "net-conf.json"
 
 def look(patient: Patient) -> Iterator[Finding]:
     """Reads it, for all who come after."""
-    path = patient.config.net_config_path
+    config = patient.config
+    path = config.net_config_path
+    if not (config.kube_subnet_mgr or config.static_leases or path.exists()):
+        said = f"no {path}: with leases from etcd it is in etcd, which is not asked here"
+        yield note(_SUBJECT, said, "give --kube-subnet-mgr or --static-leases, if that is meant")
+        return
     try:
         conf = load_netconf(path)
     except ConfigError as error:
