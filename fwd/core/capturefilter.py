@@ -196,7 +196,9 @@ class _Parser:
 
     def _reason(self, text: str) -> list[Step]:
         if text not in self._reasons:
-            raise FilterError(f"filter: there is no reason {text!r} (fwd drops --reasons)")
+            raise FilterError(
+                f"filter: there is no reason {text!r} (docs/operations.md has them all)"
+            )
         index = self._reasons.index(text)
         return [Step(Kind.VERDICT, index, index)]
 

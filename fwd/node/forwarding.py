@@ -239,6 +239,7 @@ class Forwarding:
                 mtu=station.layout.mtu,
                 leases=len(forwarder.leases),
                 leases_of=leases_of,
+                text="Running backend.",
             )
 
 

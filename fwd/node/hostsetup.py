@@ -86,6 +86,7 @@ class HostSetup:
         if not conf.enable_nftables:
             check_bridge_filter(wanted)
         self._seconds = config.iptables_resync
+        self._subnet_file = config.subnet_file
         rules = Rules(config, nft=conf.enable_nftables)
         self._parts: list[Part] = [rules, OtherRules(rules), SubnetFile(config.subnet_file)]
         if config.cni_conf is not None:
@@ -128,7 +129,11 @@ class HostSetup:
             if not right and part.needed and not self.ready.is_set():
                 return
         if not self.ready.is_set():
-            log.info("host-ready", parts=", ".join(part.name for part in self._parts))
+            log.info(
+                "host-ready",
+                parts=", ".join(part.name for part in self._parts),
+                text=f"Wrote subnet file to {self._subnet_file}",
+            )
             self.ready.set()
 
     async def _see_to(self, part: Part, env: SubnetEnv) -> bool:

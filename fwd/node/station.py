@@ -59,6 +59,7 @@ def tell_station(event: str, station: Station, config: RunConfig) -> None:
         interface=link.name,
         address=link.address,
         mtu=link.mtu,
+        text=f"Using interface with name {link.name} and address {link.address}",
     )
     flag, given = _flag(lease.family, config)
     if given not in (None, lease.public_ip):
