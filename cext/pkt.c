@@ -209,19 +209,20 @@ static uint32_t mix(uint32_t hash, uint32_t word)
 	return hash ^ hash >> 15;
 }
 
+static uint32_t mix_at(uint32_t hash, const uint8_t *at)
+{
+	uint32_t word;
+
+	memcpy(&word, at, sizeof(word));
+	return mix(hash, word);
+}
+
 uint32_t pkt_flow_hash(const struct pkt *p)
 {
 	const uint8_t *addr = pkt_src(p);
-	uint32_t hash = p->proto;
-	uint32_t word;
+	uint32_t hash = mix_at(mix_at(p->proto, addr), addr + 4);
 
-	for (unsigned i = 0; i < 2 * addr_len(p->family); i += 4) {
-		memcpy(&word, addr + i, sizeof(word));
-		hash = mix(hash, word);
-	}
-	if (p->transport) {
-		memcpy(&word, p->ip + p->l4, sizeof(word));
-		hash = mix(hash, word);
-	}
-	return hash;
+	for (unsigned i = 8; i < 2 * addr_len(p->family); i += 4)
+		hash = mix_at(hash, addr + i);
+	return p->transport ? mix_at(hash, p->ip + p->l4) : hash;
 }

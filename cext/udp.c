@@ -35,15 +35,14 @@ static void account(struct sender *s, const struct packer *k, uint32_t i,
 	uint64_t packets = 0, bytes = 0;
 
 	for (const uint32_t end = i + n; i < end; i++) {
-		const struct slot *slot = &k->slots[m->first[i]];
-		struct peer_counters *peer = &s->peers[slot->peer->slot];
-		uint64_t these = slot->inner_len;
+		const struct peer *peer = k->slots[m->first[i]].peer;
+		uint16_t at = m->first[i];
+		uint64_t these = 0;
 
-		for (uint32_t left = m->count[i]; --left;) {
-			slot = &k->slots[slot->next];
-			these += slot->inner_len;
-		}
-		peer_sent(peer, m->count[i], these);
+		for (uint32_t left = m->count[i]; left--;
+		     at = k->slots[at].next)
+			these += k->slots[at].inner_len;
+		peer_sent(&s->peers[peer->slot], m->count[i], these);
 		packets += m->count[i];
 		bytes += these;
 	}
