@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands around a start: probes, systemd, the settings in the log, `flanneld`'s exit codes."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def test_an_agent_that_waits_lives_but_is_not_ready(kube: KubeCluster) -> None:
     agent = kube.start("n1", *HEALTH)
     agent.says("waiting")
     assert probe(kube.n1, "healthz") == "flanneld is running"
-    assert probe(kube.n1, "readyz") == "503 flanneld is not ready yet"
+    waits = 'kube .*: waiting, node "n1" pod cidr not assigned'
+    wanted = rf"503 flanneld is not ready yet: no leases yet \({waits}\)"
+    assert re.fullmatch(wanted, probe(kube.n1, "readyz"))
     kube.put(1, annotations={})
     agent.says("forwarding")
     wait_for("ready", lambda: probe(kube.n1, "readyz") == "flanneld is ready")
