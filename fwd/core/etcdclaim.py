@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which subnets a node takes, in flannel's order (flannel spec 4.2).
+
+1. Those of a key that has its public address.  2. Those that it had before, if nobody has them.
+3. Free ones, drawn at random.  Where flannel knows a node by its IPv4 address only, its VTEP's MAC
+is good too: an agent that comes back with another address finds its own key by that.
+"""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from fwd.core.etcdtable import Entry, LeaseTable
+from fwd.core.subnetpool import Pool, allocate, free_subnets
+from fwd.model import Address, Network
+
+
+class Who(Struct, frozen=True):
+    """A node, by what its keys are known; all by family."""
+
+    public_ips: Mapping[int, Address]
+    macs: Mapping[int, bytes] = {}
+    previous: Mapping[int, Network] = {}
+    """Subnets that it had, by an earlier subnet.env."""
+
+
+class Reuse(Struct, frozen=True):
+    """This key is the node's."""
+
+    entry: Entry
+
+
+class Create(Struct, frozen=True):
+    """A key for these subnets, which nobody has."""
+
+    subnets: Mapping[int, Network]
+
+
+class Discard(Struct, frozen=True):
+    """This key is the node's and of a network that is no more: delete it."""
+
+    entry: Entry
+
+
+class Full(Struct, frozen=True):
+    """There is no free subnet."""
+
+    text: str
+
+
+def decide(
+    table: LeaseTable,
+    pools: Mapping[int, Pool],
+    who: Who,
+    *,
+    choose: Callable[[int], int],
+) -> Reuse | Create | Discard | Full:
+    """The next step on the way to a subnet.  `choose` as `allocate` wants it."""
+    mine = [entry for entry in table.by_age() if _is_mine(entry, who)]
+    mine.sort(key=lambda entry: entry.subnets != who.previous)
+    for entry in mine:
+        if fits(entry.subnets, pools):
+            return Reuse(entry)
+    for entry in mine:
+        if entry.lease_id:  # an operator's reservation is the operator's to delete
+            return Discard(entry)
+    taken = table.taken()
+    if fits(who.previous, pools) and not overlap(who.previous, taken):
+        return Create(who.previous)
+    found = allocate(pools, taken, choose=choose)
+    if found is not None:
+        return Create(found)
+    full = [pool for pool in pools.values() if not free_subnets(pool, taken, limit=1)]
+    return Full("; ".join(f"all {len(one)} from {one[0]} to {one[-1]} are taken" for one in full))
+
+
+def _is_mine(entry: Entry, who: Who) -> bool:
+    if entry.meaning is None:
+        return False
+    leading = min(who.public_ips)
+    if entry.meaning.public_ips.get(leading) == who.public_ips[leading]:
+        return True
+    return entry.subnets == who.previous and any(
+        family in entry.meaning.backends and entry.meaning.backends[family].vtep_mac == mac
+        for family, mac in who.macs.items()
+    )
+
+
+def fits(subnets: Mapping[int, Network], pools: Mapping[int, Pool]) -> bool:
+    """Whether these are one subnet of each pool and nothing else."""
+    return subnets.keys() == pools.keys() and all(
+        subnet in pools[family] for family, subnet in subnets.items()
+    )
+
+
+def overlap(subnets: Mapping[int, Network], taken: list[Network]) -> bool:
+    """Whether somebody has one of these, or a part of it."""
+    return any(
+        subnet.version == other.version and subnet.overlaps(other)
+        for subnet in subnets.values()
+        for other in taken
+    )
+
+
+def older_rival(table: LeaseTable, own: Entry) -> Entry | None:
+    """A key that was there before and has a part of what ours has.
+
+    Keys keep each other away only where they are the same text: of two nodes that drew different
+    IPv4 subnets and one IPv6 subnet, the one that came second has to draw again.
+    """
+    for entry in table.by_age():
+        if (entry.created, entry.name) >= (own.created, own.name):
+            return None
+        if overlap(own.subnets, list(entry.subnets.values())):
+            return entry
+    return None

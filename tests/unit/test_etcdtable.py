@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of leases: the order in which things are heard does not matter, their revision does."""
+
+from ipaddress import ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwd.core.etcdrpc import KeyValue
+from fwd.core.etcdtable import LeaseTable
+
+PREFIX = "/coreos.com/network/subnets/"
+
+
+def _table(*families: int) -> LeaseTable:
+    return LeaseTable(prefix=PREFIX, families=families or (4,), vni=1)
+
+
+def _value(number: int, *, mac: int = 0, more: str = "") -> bytes:
+    text = f'"BackendData":{{"VNI":1,"VtepMAC":"02:00:00:00:{mac:02x}:{number:02x}"}}'
+    address = f'"PublicIP":"192.168.0.{number}","PublicIPv6":null'
+    return f'{{{address},"BackendType":"vxlan",{text}{more}}}'.encode()
+
+
+def _kv(number: int, *, at: int, created: int = 0, value: bytes | None = None) -> KeyValue:
+    return KeyValue(
+        f"{PREFIX}10.5.{number}.0-24".encode(),
+        created or at,
+        at,
+        value=_value(number) if value is None else value,
+        lease=7,
+    )
+
+
+def _gone(number: int, *, at: int) -> KeyValue:
+    return KeyValue(f"{PREFIX}10.5.{number}.0-24".encode(), mod_revision=at)
+
+
+def test_a_key_is_a_lease() -> None:
+    table = _table()
+    table.replace([_kv(3, at=5)], revision=6)
+    (lease,) = table.leases()
+    assert (lease.node, lease.subnet) == ("192.168.0.3", ip_network("10.5.3.0/24"))
+    assert (str(lease.public_ip), lease.vtep_mac.hex(":")) == ("192.168.0.3", "02:00:00:00:00:03")
+    assert table.taken() == [ip_network("10.5.3.0/24")]
+
+
+def test_the_oldest_key_comes_first_and_ours_is_left_out() -> None:
+    table = _table()
+    table.replace([_kv(1, at=9), _kv(2, at=4), _kv(3, at=8, created=2)], revision=9)
+    assert [lease.node for lease in table.leases(but="10.5.2.0-24")] == [
+        "192.168.0.3",
+        "192.168.0.1",
+    ]
+
+
+def test_a_list_goes_back_in_time_and_is_right() -> None:
+    table = _table()
+    table.replace([_kv(1, at=90), _kv(2, at=95)], revision=99)
+    assert table.replace([_kv(1, at=5)], revision=6)
+    assert [lease.node for lease in table.leases()] == ["192.168.0.1"]
+    assert table.put(_kv(2, at=7))
+
+
+def test_what_is_heard_twice_or_late_changes_nothing() -> None:
+    table = _table()
+    table.replace([_kv(1, at=5)], revision=10)
+    assert not table.put(_kv(1, at=5))
+    assert not table.put(_kv(2, at=9))
+    assert not table.delete(_gone(1, at=4))
+    assert table.delete(_gone(1, at=11))
+    assert not table.delete(_gone(1, at=11))
+    assert not table.put(_kv(1, at=10, created=5))
+    assert table.put(_kv(1, at=12))
+
+
+def test_a_renewal_leaves_the_lease_the_same_object() -> None:
+    table = _table()
+    table.replace([_kv(1, at=5)], revision=5)
+    (before,) = table.leases()
+    assert table.put(_kv(1, at=6, created=5))
+    assert table.leases()[0] is before
+
+
+def test_a_list_that_says_the_same_is_no_change() -> None:
+    table = _table()
+    table.replace([_kv(1, at=5)], revision=5)
+    assert not table.replace([_kv(1, at=5)], revision=8)
+
+
+def test_reservations_are_no_leases_and_no_faults_and_hold_their_subnet() -> None:
+    table = _table()
+    table.replace([_kv(1, at=5, value=b'{"PublicIP":"10.37.7.195"}')], revision=5)
+    assert (table.leases(), table.refusals()) == ((), ())
+    assert table.taken() == [ip_network("10.5.1.0/24")]
+
+
+def test_what_cannot_be_understood_is_named_and_holds_its_subnet() -> None:
+    table = _table()
+    host_gw = b'{"PublicIP":"192.168.0.2","BackendType":"host-gw"}'
+    vxlan = b'{"PublicIP":"192.168.0.3","BackendType":"vxlan"}'
+    table.replace(
+        [
+            _kv(1, at=1, value=b"{"),
+            _kv(2, at=2, value=host_gw),
+            _kv(3, at=3, value=vxlan),
+            KeyValue(f"{PREFIX}nonsense".encode(), 4, 4, value=b"{}"),
+        ],
+        revision=9,
+    )
+    assert table.leases() == ()
+    assert len(table.taken()) == 3
+    assert [(one.node, one.reason.partition(": ")[2][:24]) for one in table.refusals()] == [
+        ("10.5.1.0-24", "Expecting property name "),
+        ("192.168.0.2", "ignoring non-vxlan: type"),
+        ("192.168.0.3", "BackendData: is missing"),
+        ("nonsense", "its key is no subnet suc"),
+    ]
+
+
+def test_both_families_of_a_key_and_one_that_has_only_ipv4() -> None:
+    table = _table(4, 6)
+    both = KeyValue(
+        f"{PREFIX}10.5.1.0-24&fd00:5:1::-64".encode(),
+        1,
+        1,
+        value=_value(1, more=',"BackendV6Data":{"VNI":1,"VtepMAC":"02:00:00:00:06:01"}').replace(
+            b'"PublicIPv6":null', b'"PublicIPv6":"fd00::1"'
+        ),
+    )
+    table.replace([both, _kv(2, at=2)], revision=2)
+    assert [str(lease.subnet) for lease in table.leases()] == [
+        "10.5.1.0/24",
+        "fd00:5:1::/64",
+        "10.5.2.0/24",
+    ]
+    assert table.refusals() == ()
+
+
+_steps = st.lists(
+    st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=20
+)
+
+
+@given(_steps, st.data())
+def test_events_in_any_order_end_where_the_store_does(
+    steps: list[tuple[int, bool, int]], data: st.DataObject
+) -> None:
+    """The store, step by step; its events then come in any order, each once or twice."""
+    store: dict[int, KeyValue] = {}
+    events: list[tuple[bool, KeyValue]] = []
+    for revision, (number, is_put, mac) in enumerate(steps, 2):
+        if is_put:
+            known = store.get(number)
+            created = known.create_revision if known else revision
+            value = _value(number, mac=mac)
+            store[number] = _kv(number, at=revision, created=created, value=value)
+            events.append((True, store[number]))
+        elif store.pop(number, None):
+            events.append((False, _gone(number, at=revision)))
+    table = _table()
+    table.replace([], revision=1)
+    for is_put, kv in data.draw(st.permutations(events + events[::2])):
+        (table.put if is_put else table.delete)(kv)
+    expected = _table()
+    expected.replace(store.values(), revision=99)
+    assert table.by_age() == expected.by_age()
