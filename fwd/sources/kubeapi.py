@@ -19,8 +19,9 @@ from msgspec import Struct
 
 from fwd.core import nodewire
 from fwd.core.lines import LINE_LIMIT
-from fwd.model import ConfigError, FwdError
+from fwd.model import ConfigError
 from fwd.sources import kubeclient
+from fwd.sources.contact import ServerError
 from fwd.sources.kubeclient import ApiAccess
 
 REREAD_SECONDS = 60.0
@@ -43,7 +44,7 @@ class Patience(Struct, frozen=True):
     """For the next byte of a watch.  Bookmarks come about once a minute."""
 
 
-class ApiError(FwdError):
+class ApiError(ServerError):
     """A request that came to nothing, in one line."""
 
 

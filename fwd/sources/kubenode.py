@@ -20,10 +20,8 @@ from fwd.core.backoff import Allowance
 from fwd.core.nodewire import Changed, Node, NodeDecoder
 from fwd.model import Lease
 from fwd.ops import log
+from fwd.sources.contact import REPAIR_BURST, REPAIR_SECONDS
 from fwd.sources.kubeapi import KubeApi, Oversized
-
-REPAIR_BURST = 5
-REPAIR_SECONDS = 30.0
 
 
 class OwnNode:

@@ -9,7 +9,6 @@ from a version that is still in its future, not even a bookmark.
 
 import random
 from collections.abc import Callable, Iterator
-from enum import Enum
 
 from msgspec import Struct
 
@@ -27,6 +26,7 @@ from fwd.core.nodewire import (
     oversized_event,
     oversized_page,
 )
+from fwd.sources.contact import Ending
 from fwd.sources.kubeapi import KubeApi, Oversized, Refused, Silent, Unreachable
 
 _GONE = 410
@@ -41,14 +41,6 @@ class Pace(Struct, frozen=True):
     """Nodes: some 2.5 MB.  client-go takes 500."""
     watch_seconds: tuple[int, int] = (300, 600)
     """client-go's bounds."""
-
-
-class Ending(Enum):
-    """How one list and watch went; what went wrong is an ApiError instead."""
-
-    QUIET = "quiet"
-    """The watch ended as it should, or expired, and nothing had been heard."""
-    HEARD = "heard"
 
 
 class NodeWatch:
@@ -77,7 +69,10 @@ class NodeWatch:
         """Lines of watches that were no event we know of."""
 
     async def round(self) -> Ending:
-        """A list if one is needed, then a watch to its end.  Raises ApiError or ConfigError."""
+        """A list if one is needed, then a watch to its end.  Raises ApiError or ConfigError.
+
+        QUIET: the watch ended as it should, or expired, and nothing had been heard.
+        """
         if self._position is None:
             self._position = await self._list()
             self.listed = True

@@ -15,7 +15,7 @@ import pytest
 from fwd.lab.apiserver.access import ANONYMOUS
 from fwd.lab.apiserver.faults import Answer, Cut, How
 from fwd.model import ConfigError, Lease
-from fwd.sources import kubenode
+from fwd.sources.contact import REPAIR_BURST
 from tests.unit.kube_member import MAC, Member, member, source, until
 from tests.unit.kube_server import Server, serving
 from tests.unit.kube_support import PREFIX, annotations, node_object
@@ -165,13 +165,13 @@ async def test_who_keeps_undoing_it_wins_most_of_the_time(
             return server.count("patch") == times
 
         with caplog.at_level(logging.INFO):
-            for number in range(1, kubenode.REPAIR_BURST + 1):
+            for number in range(1, REPAIR_BURST + 1):
                 server.change("n1", public_ip=None)
                 await ours.until("repair", partial(has_patched, patches + number))
             server.change("n1", public_ip=None)
             await ours.until("said", lambda: "annotations-fought-over" in caplog.text)
             await asyncio.sleep(0.3)
-        assert server.count("patch") == patches + kubenode.REPAIR_BURST
+        assert server.count("patch") == patches + REPAIR_BURST
         assert caplog.text.count("annotations-fought-over") == 1
 
 
