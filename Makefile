@@ -11,6 +11,7 @@
 #   SECONDS=30              how long each fuzz target runs
 #   BASE=, IMAGE=           of the container image, see deploy/build-image
 #   FAMILY=dual             IP versions of the demo: 4, 6 or both
+#   SOURCE=etcd             where the demo's nodes have their leases from
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -31,10 +32,10 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: setup ## three nodes on this machine, all Pods reaching each other; a fourth comes and goes (root)
-	$(VENV)/fwd lab demo --family $(FAMILY)
+	$(VENV)/fwd lab demo --family $(FAMILY) $(addprefix --source ,$(SOURCE))
 
 test: setup ## all tests; those with real devices need root
-	$(VENV)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## formatting, lint, types, imports; C without a warning from gcc and clang
 	$(VENV)/ruff check

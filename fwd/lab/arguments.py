@@ -86,7 +86,7 @@ def _shape(parser: ArgumentParser) -> None:
         "source",
         choices=[source.value for source in Source],
         default=Source.KUBE.value,
-        help="of leases: an API server's stand-in, or a file (default kube)",
+        help="of leases: an API server's stand-in, an etcd, or a file (default kube)",
     )
     _option(
         parser,

@@ -18,7 +18,6 @@ from fwd.lab import (
     kernelnode,
     meeting,
     netns,
-    nodeobject,
     nodes,
     pods,
     underlay,
@@ -27,7 +26,7 @@ from fwd.lab import service as services
 from fwd.lab.agentproc import Process
 from fwd.lab.service import Program, Service
 from fwd.lab.state import State, StateDir
-from fwd.lab.topology import Node, NodeKind, Source, Topology, Wiring
+from fwd.lab.topology import Node, NodeKind, Topology, Wiring
 
 _LINK_LIMIT: Final = 10.0  # seconds
 # A process may fork while its namespace is emptied; three rounds see off all but a fork bomb.
@@ -56,12 +55,14 @@ def wire(topology: Topology, node: Node, *, state_dir: StateDir) -> None:
 
 
 def control_plane(topology: Topology, *, state: State, state_dir: StateDir) -> State:
-    """Start the API server, where the lab has one; returns the state with it, which is saved."""
-    if topology.spec.source is not Source.KUBE:
+    """Start it, where the lab has one; returns the state with it, which is saved."""
+    plane = controlplane.of(topology)
+    if plane is None:
         return state
-    started = services.start(controlplane.program(topology, state_dir))
+    started = services.start(plane.program(topology, state_dir))
     state = _with(state, {controlplane.NAME: started}, state_dir)
     started.await_ready(time.monotonic() + services.START_LIMIT)
+    plane.fill(topology, state_dir=state_dir)
     return state
 
 
@@ -130,7 +131,8 @@ def _data_plane(topology: Topology, node: Node, *, state_dir: StateDir) -> Progr
         return fwdnode.program(topology, node, state_dir=state_dir)
     if not _has_link(node.namespace, kernelnode.device(topology.plans[0])):
         netns.apply(node.namespace, kernelnode.vtep(topology, node))
-    if topology.spec.source is Source.STATIC:
+    plane = controlplane.of(topology)
+    if plane is None:
         peers = kernelnode.of_topology(topology, topology.peers(node))
         netns.apply(node.namespace, kernelnode.add_peers(peers))
         return None
@@ -138,7 +140,7 @@ def _data_plane(topology: Topology, node: Node, *, state_dir: StateDir) -> Progr
         name=node.name,
         title=f"flannel on {node.name}",
         namespace=node.namespace,
-        words=tuple(_kernel_agent(topology, node, state_dir=state_dir)),
+        words=tuple(plane.kernel_agent(topology, node, state_dir=state_dir)),
         log=state_dir.log(node.namespace),
         ready=r"^programs node=",
     )
@@ -146,21 +148,6 @@ def _data_plane(topology: Topology, node: Node, *, state_dir: StateDir) -> Progr
 
 def _has_link(namespace: str, name: str) -> bool:
     return any(link["ifname"] == name for link in netns.links(namespace))
-
-
-def _kernel_agent(topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]:
-    families = (word for plan in topology.plans for word in ("--family", str(plan.family)))
-    marks = msgspec.json.encode(nodeobject.published(topology, node)).decode()
-    return [
-        "fwd.lab.kernelagent",
-        *("--url", controlplane.url(topology)),
-        *("--ca", str(state_dir.authority)),
-        *("--token", str(state_dir.token)),
-        *("--node", node.name),
-        *("--namespace", node.namespace),
-        *("--marks", marks),
-        *families,
-    ]
 
 
 def _with(state: State, started: dict[str, Service], state_dir: StateDir) -> State:

@@ -13,6 +13,7 @@ from fwd.lab.errors import LabError
 
 # Program -> Debian package.  `sh` is in every system.
 PACKAGES: Final = {
+    "etcd": "etcd-server",
     "ethtool": "ethtool",
     "ip": "iproute2",
     "bridge": "iproute2",

@@ -209,8 +209,8 @@ def _spinning(what: str) -> Iterator[Callable[[str], None]]:
 
 
 def _change(running: Topology, directory: StateDir) -> Episode | None:
-    """A node comes and goes, where there is an API server to tell of it and TCP to be disturbed."""
-    if running.spec.source is not Source.KUBE or len(running.nodes) < 2:
+    """A node comes and goes, where a control plane can tell of it and TCP can be disturbed."""
+    if running.spec.source is Source.STATIC or len(running.nodes) < 2:
         return None
     with _spinning("lab: TCP flows") as say:
         kind = topology.NodeKind.FWD

@@ -1,105 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's control plane: the API server's stand-in, on the switch, and what goes on in it.
+"""The lab's control plane, on the switch: an API server's stand-in, or an etcd; or there is none.
 
-It listens on the underlay with TLS, and has one token, flannel's; commands go over its unix socket.
-What it serves and how: ``apiserver``.
+With static leases agents have a file instead.  What the two have in common is that each is one
+program and can tell agents of it, and nodes are registered and deleted there.
 """
 
-import time
-from typing import Any, Final
+from typing import Final, Protocol
 
-import msgspec
-
-from fwd.lab import nodeobject
-from fwd.lab.apiserver import commands as cmd
-from fwd.lab.apiserver import credentials
-from fwd.lab.apiserver.client import ask
-from fwd.lab.apiserver.credentials import Certificate
+from fwd.lab import etcdplane, kubeplane
 from fwd.lab.service import Program
 from fwd.lab.state import StateDir
-from fwd.lab.topology import Node, Topology
+from fwd.lab.topology import Node, Source, Topology
 
-NAME: Final = "apiserver"
-_TOKEN: Final = "lab-token"  # noqa: S105 - opens nothing but a stand-in
-_PATCH: Final = ("patch", "nodes/status")
+NAME: Final = "apiserver"  # among the agents of ``lab.json``
 
 
-def program(topology: Topology, state_dir: StateDir) -> Program:
-    """The stand-in, with all nodes of the lab; writes the files that it and its clients need."""
-    directory = state_dir.api
-    directory.mkdir(exist_ok=True)
-    made = credentials.certify(directory, [topology.api_address[0]])
-    state_dir.token.write_text(_TOKEN, encoding="ascii")
-    credentials.write_kubeconfig(
-        state_dir.kubeconfig,
-        url=url(topology),
-        token_file=state_dir.token,
-        ca=state_dir.authority,
-    )
-    nodes = [nodeobject.fresh(topology, node) for node in topology.nodes]
-    state_dir.write(directory / "nodes.json", {"kind": "NodeList", "items": nodes})
-    return Program(
-        name=NAME,
-        title="the API server's stand-in",
-        namespace=topology.switch,
-        words=tuple(_command(_where(topology), made, state_dir)),
-        log=directory / "server.log",
-        ready=r"^serving \d+ nodes at ",
-    )
+class ControlPlane(Protocol):
+    """One kind of it; each is a module.
 
-
-def url(topology: Topology) -> str:
-    """Where agents find it."""
-    return f"https://{_where(topology)}"
-
-
-def _where(topology: Topology) -> str:
-    host, port = topology.api_address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _command(where: str, made: Certificate, state_dir: StateDir) -> list[str]:
-    return [
-        "fwd.lab.apiserver",
-        *("--listen", where),
-        *("--tls", str(made.certificate), str(made.key)),
-        *("--token", _TOKEN),
-        *("--control", str(state_dir.api_socket)),
-        *("--state", str(state_dir.api / "nodes.json")),
-    ]
-
-
-def register(topology: Topology, node: Node, *, state_dir: StateDir) -> None:
-    """A machine becomes a Node: its kubelet registers it, the controller manager gives it Pods."""
-    ask(state_dir.api_socket, cmd.PutNodes([nodeobject.fresh(topology, node)]))
-
-
-def delete(name: str, *, state_dir: StateDir) -> float:
-    """Delete a Node, as `kubectl delete node` does.
-
-    Returns:
-        When, by ``time.monotonic()``: before anybody could know.
+    Attributes:
+        TITLE: for people.
+        IS_DELETED_FIRST: whether a node is deleted before its agent ends, or after.
     """
-    when = time.monotonic()
-    ask(state_dir.api_socket, cmd.DeleteNode(name))
-    return when
+
+    TITLE: str
+    IS_DELETED_FIRST: bool
+
+    def program(self, topology: Topology, state_dir: StateDir) -> Program:
+        """What runs on the switch; writes the files that it and its clients need."""
+
+    def fill(self, topology: Topology, *, state_dir: StateDir) -> None:
+        """Once it runs: puts in what is to be there from the beginning."""
+
+    def url(self, topology: Topology) -> str:
+        """Where agents find it."""
+
+    def flags(self, topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]:
+        """How a node's agent is told of it."""
+
+    def kernel_agent(self, topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]:
+        """The command line of a kernel node's agent, from the module's name on."""
+
+    def register(self, topology: Topology, node: Node, *, state_dir: StateDir) -> None:
+        """A machine becomes a node of the cluster; its agent does not run yet."""
+
+    def delete(self, topology: Topology, node: Node, *, state_dir: StateDir) -> float:
+        """A node is no more; returns when, by ``time.monotonic()``."""
+
+    def published_at(self, node: Node, *, since: float, state_dir: StateDir) -> float | None:
+        """When a node's agent has told of it, by ``time.monotonic()``; None: not yet."""
 
 
-def published_at(name: str, *, since: float, state_dir: StateDir) -> float | None:
-    """When a node's annotations were written, by ``time.monotonic()``, as the API server saw it.
-
-    That is when the first patch came that has them, after ``since``, so a little before they were
-    in; None as long as none has.
-    """
-    for seen in ask(state_dir.api_socket, cmd.Requests()):
-        when: float = seen["at"]
-        is_meant = (seen["verb"], seen["resource"], seen["name"]) == (*_PATCH, name)
-        if is_meant and when >= since and seen["status"] == 200 and _annotates(seen["body"]):
-            return when
-    return None
+def of(topology: Topology) -> ControlPlane | None:
+    """The lab's; None: it has none."""
+    return _KINDS.get(topology.spec.source)
 
 
-def _annotates(body: str) -> bool:
-    # The control socket's JSON has bytes in base64.
-    patch: Any = msgspec.json.decode(msgspec.json.decode(f'"{body}"', type=bytes))
-    return bool(patch.get("metadata", {}).get("annotations"))
+_KINDS: Final[dict[Source, ControlPlane]] = {Source.KUBE: kubeplane, Source.ETCD: etcdplane}

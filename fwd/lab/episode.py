@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node joins and leaves while TCP flows between two others: how long each thing took.
 
-Reachable is measured from the moment at which the API server saw the new node's annotations to the
-first echo reply of its Pod; gone from the Node's deletion to the first "unreachable" that a Pod is
-told instead.  Observers are a Pod of one node of each kind, over each family.
+Reachable is measured from the moment at which the control plane had the new node's lease to the
+first echo reply of its Pod; gone from its deletion to the first "unreachable" that a Pod is told
+instead.  Observers are a Pod of one node of each kind, over each family.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ def play(
     """Let a node join and leave again.
 
     Args:
-        lab: is up, with leases from the API server and two nodes at least.
+        lab: is up, with a control plane and two nodes at least.
         kind: of the new node.
         state_dir: the lab's files.
         say: told each stage, in a few words.
@@ -117,7 +117,9 @@ def _arrival(
             state_dir.state(), name=name, kind=kind, state_dir=state_dir, begun=begun
         )
         seen = _seen(watchmen, Word.REPLY)
-    when = controlplane.published_at(node.name, since=begin, state_dir=state_dir)
+    plane = controlplane.of(lab)
+    assert plane is not None
+    when = plane.published_at(node, since=begin, state_dir=state_dir)
     return node, _since(when, seen)
 
 

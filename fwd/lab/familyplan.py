@@ -19,7 +19,7 @@ IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
-_API_INDEX: Final = 254  # the last octet of the API server's address: no node's
+_CONTROL_INDEX: Final = 254  # the last octet of the control plane's address: no node's
 
 
 class FamilyPlan(Struct, frozen=True):
@@ -39,9 +39,9 @@ class FamilyPlan(Struct, frozen=True):
         return ip_interface(f"{self.underlay[index]}/{self.underlay.prefixlen}")
 
     @property
-    def api(self) -> IPInterface:
-        """The API server's underlay address, on the switch itself."""
-        return self.node(_API_INDEX)
+    def control(self) -> IPInterface:
+        """The control plane's underlay address, on the switch itself."""
+        return self.node(_CONTROL_INDEX)
 
     def subnet(self, index: int) -> IPNetwork:
         """Node's Pod subnet: what Kubernetes calls ``spec.podCIDR``."""

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fwd.lab import conflist
+from fwd.lab import conflist, controlplane
+from fwd.lab.netconf import net_conf
 from fwd.lab.service import Program
 from fwd.lab.state import StateDir
-from fwd.lab.topology import PORT, VNI, Node, Source, Topology, Wiring
+from fwd.lab.topology import VNI, Node, Source, Topology, Wiring
 from fwd.lab.underlay import UPLINK
 
 
@@ -19,19 +20,6 @@ def write_config(topology: Topology, state_dir: StateDir) -> None:
         state_dir.write(state_dir.cni_conf, conflist.cni_conf())
     if topology.spec.source is Source.STATIC:
         state_dir.write(state_dir.leases, {"leases": list(leases(topology))})
-
-
-def net_conf(topology: Topology) -> dict[str, Any]:
-    """flannel's configuration for this lab (flannel spec 2)."""
-    conf: dict[str, Any] = {}
-    for plan in topology.plans:
-        conf["Network" if plan.family == 4 else "IPv6Network"] = str(plan.cluster)
-    if topology.spec.families != (4,):
-        conf["EnableIPv4"] = 4 in topology.spec.families
-        conf["EnableIPv6"] = True
-    # iptables rules would need br_netfilter, which a machine may not have loaded.
-    conf["EnableNFTables"] = True
-    return conf | {"Backend": {"Type": "vxlan", "VNI": VNI, "Port": PORT}}
 
 
 def leases(topology: Topology) -> Iterator[dict[str, Any]]:
@@ -61,10 +49,11 @@ def program(topology: Topology, node: Node, *, state_dir: StateDir) -> Program:
 def command(topology: Topology, node: Node, *, state_dir: StateDir) -> list[str]:
     """The agent's command line, from the program's name on."""
     directory = state_dir.of_node(node.namespace)
-    if topology.spec.source is Source.KUBE:
-        source = ["--kube-subnet-mgr", "--kubeconfig-file", str(state_dir.kubeconfig)]
-    else:
+    plane = controlplane.of(topology)
+    if plane is None:
         source = ["--static-leases", str(state_dir.leases)]
+    else:
+        source = plane.flags(topology, node, state_dir=state_dir)
     cni = []
     if topology.spec.wiring is Wiring.CNI:
         # As in flannel's manifests, and so that the plugins do not masquerade what Pods send.

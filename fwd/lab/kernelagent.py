@@ -22,19 +22,15 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from fwd.lab import kernelnode, netns, nodeobject, steps
+from fwd.lab import nodeobject
 from fwd.lab.clusternodes import PREFIX, Object
-from fwd.lab.errors import LabError
 from fwd.lab.kernelnode import Peer
+from fwd.lab.kernelpeers import KernelPeers, LostError, say
 
 _ANSWER: Final = 10.0  # seconds for the next byte of an answer
 _SILENCE: Final = 90.0  # ... of a watch, which has a bookmark each minute
 _RETRY: Final = 0.2  # seconds
 _NODES: Final = "/api/v1/nodes"
-
-
-class LostError(Exception):
-    """The API server did not answer, or not as it should; asked again soon."""
 
 
 class Access(Struct, frozen=True):
@@ -76,10 +72,9 @@ class KernelAgent:
     ) -> None:
         self._access = access
         self._node = node
-        self._namespace = namespace
+        self._peers = KernelPeers(namespace)
         self._families = families
         self._marks: dict[str, dict[str, str]] = {}  # flannel's annotations as they were last seen
-        self._peers: dict[str, tuple[Peer, ...]] = {}
 
     def publish(self, marks: dict[str, str]) -> None:
         """Annotate this Node."""
@@ -90,7 +85,7 @@ class KernelAgent:
         """Take in all Nodes; returns their version."""
         document = _decode(self._access.request("GET", _NODES).read())
         there = {nodeobject.name_of(found): found for found in document["items"]}
-        for name in self._peers.keys() - there.keys():
+        for name in self._peers.names - there.keys():
             self._leave(name)
         self._take(there.values())
         version: str = document["metadata"]["resourceVersion"]
@@ -110,8 +105,8 @@ class KernelAgent:
                     raise LostError(f"watch: {event['object'].get('message')}")
 
     def _take(self, nodes: Any) -> None:  # noqa: ANN401 - an iterable of JSON objects
-        """Program what these Nodes say now; all of them at once, as a big lab has many."""
-        came: list[Peer] = []
+        """Program what these Nodes say now."""
+        came: dict[str, tuple[Peer, ...]] = {}
         for found in nodes:
             name = nodeobject.name_of(found)
             marks = _flannels(found)
@@ -124,27 +119,12 @@ class KernelAgent:
                 say(f'Error turning node "{name}" to lease: {error}')
                 continue
             if peers is not None:
-                self._peers[name] = peers
-                came += peers
-        if came:
-            self._apply(kernelnode.add_peers(came))
+                came[name] = peers
+        self._peers.add(came)
 
     def _leave(self, name: str) -> None:
         self._marks.pop(name, None)
-        for peer in self._peers.pop(name, ()):
-            for step in kernelnode.remove_peer(peer):
-                self._apply([step])
-
-    def _apply(self, todo: "list[steps.Step]") -> None:
-        try:
-            netns.apply(self._namespace, todo)
-        except LabError as error:
-            say(str(error))
-
-
-def say(text: str) -> None:
-    """A line for the log."""
-    print(text, flush=True)
+        self._peers.remove(name)
 
 
 def _flannels(found: Object) -> dict[str, str]:

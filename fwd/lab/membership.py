@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node joins a lab that is up, or leaves it; the others stay as they are.
 
-With leases from the API server the others learn of it from there, as in a real cluster.  With
+With leases from a control plane the others learn of it from there, as in a real cluster.  With
 static leases the lab tells them: the file that agents re-read, and the kernel nodes' entries.
 
 ``lab.json`` has the new node before the first of its namespaces is there, and the old one until
@@ -19,7 +19,7 @@ from fwd.lab import building, controlplane, fwdnode, kernelnode, netns, signals,
 from fwd.lab.errors import LabError
 from fwd.lab.state import State, StateDir
 from fwd.lab.steps import Step
-from fwd.lab.topology import Node, NodeKind, Source, Spec, Topology
+from fwd.lab.topology import Node, NodeKind, Spec, Topology
 
 
 def join(
@@ -54,8 +54,8 @@ def join(
         building.wire(after, node, state_dir=state_dir)
         if begun:
             begun(node)
-        if after.spec.source is Source.KUBE:
-            controlplane.register(after, node, state_dir=state_dir)
+        if plane := controlplane.of(after):
+            plane.register(after, node, state_dir=state_dir)
         else:
             _tell_kernels(before, kernelnode.add_peers(kernelnode.of_topology(after, [node])))
         building.data_planes(after, [node], state=now, state_dir=state_dir)
@@ -63,8 +63,8 @@ def join(
         building.settle(after, [node], state_dir=state_dir)
     except BaseException:
         with signals.shielded():
-            with contextlib.suppress(LabError):  # the API server may be what is missing
-                _withdraw(before, node, state_dir=state_dir)
+            with contextlib.suppress(LabError):  # the control plane may be what is missing
+                _end(before, node, state_dir=state_dir)
             building.dismantle(node.namespaces)
             state_dir.forget(node.namespace)
             state_dir.save(state)
@@ -87,8 +87,7 @@ def leave(state: State, *, name: str, state_dir: StateDir) -> float:
         known = ", ".join(node.name for node in before.nodes)
         raise LabError(f"no node {name!r}: there are {known}")
     after = _plan(topology.without_node(before.spec, name))
-    when = _withdraw(after, node, state_dir=state_dir)
-    building.dismantle(node.namespaces)
+    when = _end(after, node, state_dir=state_dir)
     state_dir.forget(node.namespace)
     agents = {other: process for other, process in state.agents.items() if other != name}
     state_dir.save(msgspec.structs.replace(_changed(state, after.spec), agents=agents))
@@ -115,10 +114,20 @@ def _changed(state: State, spec: Spec) -> State:
     return msgspec.structs.replace(state, spec=spec, built_as=state.asked)
 
 
+def _end(left: Topology, node: Node, *, state_dir: StateDir) -> float:
+    """A node is gone, and the others are told; returns when they were."""
+    plane = controlplane.of(left)
+    if plane is not None and not plane.IS_DELETED_FIRST:
+        building.dismantle(node.namespaces)
+    when = _withdraw(left, node, state_dir=state_dir)
+    building.dismantle(node.namespaces)
+    return when
+
+
 def _withdraw(left: Topology, node: Node, *, state_dir: StateDir) -> float:
     """Take a node out of what the others go by; returns when."""
-    if left.spec.source is Source.KUBE:
-        return controlplane.delete(node.name, state_dir=state_dir)
+    if plane := controlplane.of(left):
+        return plane.delete(left, node, state_dir=state_dir)
     when = time.monotonic()
     fwdnode.write_config(left, state_dir)
     for peer in kernelnode.of_topology(left, [node]):

@@ -85,7 +85,7 @@ def episode_lines(episode: Episode) -> Iterator[Text]:
     new, (one, other) = f"{episode.joined} ({_PLANES[episode.kind]})", episode.between
     yield Text(f"{new} joined and left while TCP flowed between {one} and {other}")
     for observer, seconds in episode.reachable.items():
-        yield _took(f"annotations written to first reply at {observer}", seconds)
+        yield _took(f"lease published to first reply at {observer}", seconds)
     for observer, seconds in episode.gone.items():
         yield _took(f'node deleted to "unreachable" at {observer}', seconds)
     flow = episode.flow
@@ -106,7 +106,7 @@ def status_table(status: LabStatus) -> Table:
     half = ", half-built" if status.phase is Phase.BUILDING else ""
     title = f"Lab {status.prefix}{half}, underlay MTU {status.mtu}"
     if status.api is not None:
-        title += f", API server {status.api.url}{'' if status.api.alive else ' ENDED'}"
+        title += f", {status.api.title} {status.api.url}{'' if status.api.alive else ' ENDED'}"
     table = _table(title)
     for column in ("node", "data plane", "address", "links", "agent", "Pods"):
         table.add_column(column)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of this package that stays: started in a namespace, waited for by a line of its log.
+"""A program that stays: started in a namespace, waited for by a line of its log.
 
-That it is the code of this lab and no other fwd that happens to be installed is seen to by
-PYTHONPATH.  Who starts one: ``fwdnode``, ``kernelnode``'s agent (``lab``), ``controlplane``.
+That one of this package is the code of this lab, and no other fwd that happens to be installed, is
+seen to by PYTHONPATH.  Who starts one: ``fwdnode``, ``building``, ``controlplane``.
 """
 
 import os
@@ -35,6 +35,7 @@ class Program(Struct, frozen=True):
         words: what follows ``python -m``.
         log: gets what it says.
         ready: what it says once it is of use, a regular expression for one line.
+        binary: a program of somebody else's; ``words`` are its arguments then.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Program(Struct, frozen=True):
     words: tuple[str, ...]
     log: Path
     ready: str
+    binary: str = ""
 
 
 class Service:
@@ -85,7 +87,8 @@ def start(program: Program) -> Service:
     program.log.parent.mkdir(exist_ok=True)
     program.log.touch()
     skip = program.log.stat().st_size
-    argv = netns.inside(program.namespace, sys.executable, "-m", *program.words)
+    ours = (sys.executable, "-m") if not program.binary else (program.binary,)
+    argv = netns.inside(program.namespace, *ours, *program.words)
     process = agentproc.spawn(argv, env=environment(), log=program.log)
     return Service(program, process, skip=skip)
 

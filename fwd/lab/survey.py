@@ -16,7 +16,7 @@ from fwd.lab.errors import LabError
 from fwd.lab.kernelnode import device
 from fwd.lab.nodes import CNI, POD_LINK
 from fwd.lab.state import Phase, State, StateDir
-from fwd.lab.topology import Node, NodeKind, Pod, Source, Topology
+from fwd.lab.topology import Node, NodeKind, Pod, Topology
 from fwd.lab.underlay import UPLINK
 
 _LIMIT: Final = 2.0  # seconds for an agent to answer: it has the document ready
@@ -74,14 +74,15 @@ class NodeStatus(Struct, frozen=True):
 
 
 class ApiStatus(Struct, frozen=True):
-    """The API server's stand-in; ``url`` is reachable from the nodes."""
+    """The control plane; ``title`` is its kind, ``url`` is reachable from the nodes."""
 
+    title: str
     url: str
     alive: bool
 
 
 class LabStatus(Struct, frozen=True):
-    """A lab; ``phase`` is how far ``up`` came, ``api`` the API server, where there is to be one."""
+    """A lab; ``phase`` is how far ``up`` came, ``api`` the control plane, if it is to have one."""
 
     prefix: str
     phase: Phase
@@ -144,11 +145,12 @@ def _node(topology: Topology, node: Node, state: State, state_dir: StateDir) -> 
 
 
 def _api(topology: Topology, state: State) -> ApiStatus | None:
-    if topology.spec.source is not Source.KUBE:
+    plane = controlplane.of(topology)
+    if plane is None:
         return None
     process = state.agents.get(controlplane.NAME)
     alive = process is not None and agentproc.alive(process)
-    return ApiStatus(controlplane.url(topology), alive)
+    return ApiStatus(plane.TITLE, plane.url(topology), alive)
 
 
 def _pod(topology: Topology, pod: Pod) -> PodStatus:

@@ -35,8 +35,6 @@ MAX_MTU: Final = 65535  # the largest a veth takes
 FAMILIES: Final = {"4": (4,), "6": (6,), "dual": (4, 6)}
 """By the word that an option has for them."""
 
-API_PORT: Final = 6443
-
 _PREFIX = re.compile(r"[a-z][a-z0-9]{0,15}")
 
 
@@ -51,6 +49,7 @@ class Source(enum.Enum):
     """Where agents have the leases from."""
 
     KUBE = "kube"  # Nodes of the API server's stand-in
+    ETCD = "etcd"  # keys of an etcd
     STATIC = "static"  # a file that all of them read
 
 
@@ -138,9 +137,9 @@ class Topology(Struct, frozen=True):
         return self.pod_mtu if family == 4 else self.spec.mtu - _IPV6_OVERHEAD
 
     @property
-    def api_address(self) -> tuple[str, int]:
-        """Where the API server listens; agents come by the first family."""
-        return str(self.plans[0].api.ip), API_PORT
+    def control_address(self) -> str:
+        """Where the control plane listens; agents come by the first family."""
+        return str(self.plans[0].control.ip)
 
     @property
     def pods(self) -> Iterator[Pod]:

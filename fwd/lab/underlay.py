@@ -25,9 +25,9 @@ def port(node: Node) -> str:
 
 def switch(topology: Topology) -> list[Step]:
     """The bridge, in the switch's namespace."""
-    has_api = topology.spec.source is Source.KUBE
+    has_control = topology.spec.source is not Source.STATIC
     addresses = [
-        ip(f"addr add {plan.api} dev {BRIDGE}{' nodad' * (plan.family == 6)}")
+        ip(f"addr add {plan.control} dev {BRIDGE}{' nodad' * (plan.family == 6)}")
         for plan in topology.plans
     ]
     return [
@@ -37,7 +37,7 @@ def switch(topology: Topology) -> list[Step]:
             f"link add {BRIDGE} mtu {topology.spec.mtu} type bridge"
             " stp_state 0 forward_delay 0 mcast_snooping 0"
         ),
-        *(addresses if has_api else ()),
+        *(addresses if has_control else ()),
         ip(f"link set {BRIDGE} up"),
     ]
 

@@ -13,7 +13,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fwd.lab import building, lab, netns, state, steps, topology
+from fwd.lab import building, kubeplane, lab, netns, state, steps, topology
 from fwd.lab.apiserver.credentials import write_service_account
 from fwd.lab.state import Phase, State, StateDir
 from fwd.lab.topology import NodeKind, Source, Spec, Topology
@@ -63,7 +63,7 @@ def _build(plan: Topology, state_dir: StateDir) -> None:
     netns.create(plan.namespaces)
     building.switch(plan)
     there = building.control_plane(plan, state=there, state_dir=state_dir)
-    router, _ = plan.api_address
+    router = plan.control_address
     for node in plan.nodes:
         building.wire(plan, node, state_dir=state_dir)
         # By which an agent finds the underlay that is not told it.
@@ -93,6 +93,6 @@ def _machine(
         podman=podman,
         root=root,
         account=account,
-        api=plan.api_address,
+        api=(plan.control_address, kubeplane.PORT),
         control=state_dir.api_socket,
     )

@@ -90,8 +90,8 @@ def test_a_node_that_cannot_join_is_refused_by_name(name: str) -> None:
 
 def test_the_api_servers_address_is_no_nodes() -> None:
     found = plan(SPEC)
-    assert found.api_address == ("192.168.50.254", 6443)
-    assert FAMILY_PLANS[4].api.ip not in {FAMILY_PLANS[4].node(i).ip for i in range(1, 251)}
+    assert found.control_address == "192.168.50.254"
+    assert FAMILY_PLANS[4].control.ip not in {FAMILY_PLANS[4].node(i).ip for i in range(1, 251)}
 
 
 def test_a_dual_stack_lab_has_a_plan_for_each_family() -> None:
