@@ -6,107 +6,44 @@ The agent runs in a network namespace of its own, beside an API server that has 
 
     python -m bench.kube_scale [--nodes 5000] [--seconds 60] [--rate 100]
 
-CPU is the agent's whole process over wall-clock time, RssAnon what its own pages take; the peak is
-the highest of samples taken every 5 ms.  The run directory and the log are in memory, as /run is: a
-disk that is being synced would hold up the line that tells of a commit.
+What is measured and how: `bench.scaled`.  The run directory and the log are in memory, as /run is:
+a disk that is being synced would hold up the line that tells of a commit.
 """
 
 import argparse
 import asyncio
 import contextlib
-import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.scaled import Agent, Peak, again_inside
 from fwd.lab import clusternodes
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.apiserver.control import churn
 from fwd.lab.apiserver.credentials import write_kubeconfig
 from fwd.lab.apiserver.server import ApiServer
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 NAMESPACE: Final = "fwdbench-kube"
 OWN: Final = clusternodes.name(0)
-LIMIT_SECONDS: Final = 60.0
 _ETH_P_IP: Final = 0x0800
 
 
-class Agent:
-    """`fwd run` as a child, and what /proc says of it."""
-
-    def __init__(self, directory: Path, url: str) -> None:
-        conf, token = directory / "net-conf.json", directory / "token"
-        conf.write_text('{"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}')
-        token.write_text(TOKEN)
-        access = directory / "kubeconfig"
-        write_kubeconfig(access, url=url, token_file=token)
-        self._log = directory / f"{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "fwd", "run", "--kube-subnet-mgr"]
-        command += [f"--node-name={OWN}", f"--kubeconfig-file={access}"]
-        command += [f"--net-config-path={conf}"]
-        command += [f"--run-dir={directory}", f"--subnet-file={directory / 'subnet.env'}"]
-        self.begun = time.monotonic()
-        with self._log.open("wb") as stderr:
-            self.process = subprocess.Popen(command, stderr=stderr, cwd=ROOT)
-
-    def lines(self, event: str) -> int:
-        """How often it said so."""
-        return self._log.read_text().count(f" event={event} ")
-
-    async def said(self, event: str, times: int = 1) -> float:
-        """Seconds from its start until it had said so."""
-        await self.until(lambda: self.lines(event) >= times, event)
-        return time.monotonic() - self.begun
-
-    async def until(self, done: Callable[[], bool], what: str) -> None:
-        """Polls every 2 ms."""
-        end = time.monotonic() + LIMIT_SECONDS
-        while not done():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"{what} did not come:\n{self._log.read_text()}")
-            await asyncio.sleep(0.002)
-
-    @property
-    def memory(self) -> float:
-        """RssAnon in MiB."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(text.partition("RssAnon:")[2].split()[0]) / 1024
-
-    @property
-    def cpu_seconds(self) -> float:
-        """User and system."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
-
-    async def stop(self, number: int = signal.SIGTERM) -> None:
-        """Ends it."""
-        self.process.send_signal(number)
-        await asyncio.to_thread(self.process.wait, 10)
-
-
-class Peak:
-    """The highest memory that was seen."""
-
-    def __init__(self, agent: Agent) -> None:
-        self.value = 0.0
-        self._agent = agent
-        self._task = asyncio.create_task(self._sample())
-
-    async def _sample(self) -> None:
-        while self._agent.process.poll() is None:
-            with contextlib.suppress(OSError, IndexError):
-                self.value = max(self.value, self._agent.memory)
-            await asyncio.sleep(0.005)
+def flags(directory: Path, url: str) -> list[str]:
+    """For an agent of Node 0."""
+    conf, token = directory / "net-conf.json", directory / "token"
+    conf.write_text('{"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}')
+    token.write_text(TOKEN)
+    access = directory / "kubeconfig"
+    write_kubeconfig(access, url=url, token_file=token)
+    words = ["--kube-subnet-mgr", f"--node-name={OWN}", f"--kubeconfig-file={access}"]
+    return [*words, f"--net-config-path={conf}"]
 
 
 def frames() -> socket.socket:
@@ -163,7 +100,7 @@ async def measure(directory: Path, *, nodes: int, seconds: float, rate: int) -> 
         version = server.nodes.get(clusternodes.name(7))
         assert version is not None
         table.add_row("size of a Node", f"{len(version.raw)} bytes", "")
-        agent = Agent(directory, server.url)
+        agent = Agent(directory, flags(directory, server.url))
         try:
             peak = Peak(agent)
             took = await agent.said("forwarding")
@@ -198,38 +135,13 @@ async def measure(directory: Path, *, nodes: int, seconds: float, rate: int) -> 
             table.add_row("peak of RssAnon", f"{peak.value:.1f} MiB", "64 MiB")
             await server.stop()
             await agent.stop(signal.SIGKILL)
-            agent = Agent(directory, server.url)
+            agent = Agent(directory, flags(directory, server.url))
             took = await first_frame(agent)
             table.add_row("exec to first packet, API server away", f"{took:.2f} s", "1.5 s")
         finally:
             if agent.process.poll() is None:
                 await agent.stop()
     return table
-
-
-@contextlib.contextmanager
-def prepared() -> Iterator[None]:
-    """A namespace with an underlay that leads nowhere, removed in the end."""
-
-    def ip(*words: str, check: bool = True) -> None:
-        subprocess.run(["ip", *words], check=check, capture_output=not check, timeout=10)
-
-    ip("netns", "del", NAMESPACE, check=False)
-    ip("netns", "add", NAMESPACE)
-    try:
-        for words in (
-            "link set lo up",
-            "link add wire0 type veth peer name wire1",
-            "link set wire0 arp off",
-            "address add 192.168.0.1/24 dev wire0",
-            "link set wire0 up",
-            "link set wire1 up",
-            "route add default dev wire0",
-        ):
-            ip("-n", NAMESPACE, *words.split())
-        yield
-    finally:
-        ip("netns", "del", NAMESPACE, check=False)
 
 
 def main() -> int:
@@ -241,10 +153,7 @@ def main() -> int:
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if not asked.inside:
-        with prepared():
-            again = [sys.executable, "-m", "bench.kube_scale", *sys.argv[1:], "--inside"]
-            entered = ["ip", "netns", "exec", NAMESPACE, *again]
-            return subprocess.run(entered, check=False, cwd=ROOT).returncode
+        return again_inside(NAMESPACE, "bench.kube_scale")
     with tempfile.TemporaryDirectory(prefix="fwdbench-", dir="/dev/shm") as directory:
         work = measure(Path(directory), nodes=asked.nodes, seconds=asked.seconds, rate=asked.rate)
         Console().print(asyncio.run(work))

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import uvloop
 
-from fwd.config import RunConfig, load_netconf, shown
+from fwd.config import RunConfig, shown
 from fwd.core.netconf import NetConf
 from fwd.model import ConfigError, FwdError, Snapshot, Trouble
 from fwd.node.forwarder import reason
@@ -36,7 +36,7 @@ from fwd.ops.observer import Observer
 from fwd.ops.signals import until_signal
 from fwd.ops.systemd import notify_ready
 from fwd.sources.base import LeaseSource
-from fwd.sources.choice import make_source
+from fwd.sources.choice import file_netconf, make_source
 
 TICK_SECONDS = 1.0
 
@@ -201,8 +201,8 @@ class Agent:
 
 
 def _saved_state(config: RunConfig, conf: NetConf, run_dir: RunDir) -> SavedState | None:
-    """A file of leases is as near as its copy would be, so only Kubernetes' are saved."""
-    if not config.kube_subnet_mgr:
+    """A file of leases is as near as its copy would be, so only others' are saved."""
+    if config.static_leases is not None:
         return None
     return SavedState(
         run_dir.path, node=config.node_name, networks=conf.networks, vni=conf.backend.vni
@@ -217,17 +217,17 @@ def _settle_memory() -> None:
 
 async def run(config: RunConfig) -> NoReturn:
     """`fwd run`.  Ends only by an error or by being cancelled."""
-    conf = load_netconf(config.net_config_path)
+    in_file = file_netconf(config)
     log.info("settings", **shown(config))
     for note in config.notes:
         log.warning("environment-ignored", error=note)
-    for key in conf.backend.ignored():
-        log.warning("net-conf-key-ignored", key=key, text="it has no effect in userspace")
     run_dir = RunDir.open(config.run_dir)
     try:
-        source = make_source(config, conf)
         health = Health(Metrics(per_peer=config.metrics_per_peer))
         async with health.served(config.healthz_ip, config.healthz_port):
+            source, conf = await make_source(config, in_file, run_dir)
+            for key in conf.backend.ignored():
+                log.warning("net-conf-key-ignored", key=key, text="it has no effect in userspace")
             await Agent(config, conf, source=source, run_dir=run_dir, health=health).run()
     finally:
         run_dir.close()

@@ -22,7 +22,7 @@ from fwd.node.rules.keeper import clean_all
 from fwd.node.rules.programs import RuleError
 from fwd.node.rundir import RunDir
 from fwd.node.savedstate import FILE_NAME as SAVED_STATE
-from fwd.node.savedstate import SET_ASIDE
+from fwd.node.savedstate import NET_CONF_NAME, SET_ASIDE
 from fwd.ops.control import SOCKET_NAME
 
 _DEVICES = tuple(VxlanConf().device(family) for family in routetable.FAMILIES)
@@ -64,7 +64,7 @@ def _remove_all(run_dir: Path, *, dry_run: bool) -> list[str]:
         remove.rules()
         for path in note.subnet_files:
             remove.subnet_file(Path(path))
-    names = [SAVED_STATE, f"{SAVED_STATE}{SET_ASIDE}", SOCKET_NAME, traces.FILE_NAME]
+    names = [NET_CONF_NAME, SAVED_STATE, f"{SAVED_STATE}{SET_ASIDE}", SOCKET_NAME, traces.FILE_NAME]
     for name in (*names, *(f"{device}.mac" for device in devices), RunDir.LOCK):
         remove.file(run_dir / name)
     for directory in dict.fromkeys([run_dir, *(Path(one).parent for one in note.subnet_files)]):

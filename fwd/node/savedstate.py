@@ -23,6 +23,8 @@ from fwd.ops import log
 
 FILE_NAME = "leases.saved"
 SET_ASIDE = ".set-aside"
+NET_CONF_NAME = "net-conf.saved"
+"""The network's configuration, where that is not a file of this node's (`sources.etcdconf`)."""
 _HEADER = b"fwd leases 2\n"
 """Another layout takes another number."""
 _CHECK_BYTES = 4

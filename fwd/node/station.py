@@ -69,6 +69,19 @@ def tell_station(event: str, station: Station, config: RunConfig) -> None:
         )
 
 
+async def public_ips(config: RunConfig, conf: NetConf) -> dict[int, Address]:
+    """Where peers would send to this node, which has no leases yet, by family.
+
+    Raises ConfigError where no interface can be used.
+    """
+    found: dict[int, Address] = {}
+    for family, network in sorted(conf.networks.items()):
+        wanted = selection(OwnLease("", network), config, conf)
+        given = wanted.public_ip
+        found[family] = given or (await asyncio.to_thread(underlay.choose, wanted)).address
+    return found
+
+
 def selection(own: OwnLease, config: RunConfig, conf: NetConf) -> underlay.Selection:
     """What was said about the underlay of this lease's family."""
     others = tuple(family for family in conf.networks if family != own.family)

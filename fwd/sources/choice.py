@@ -1,22 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which source of leases the settings ask for."""
+"""Which source of leases the settings ask for, and the network's configuration, which goes with it.
 
-from fwd.config import RunConfig
+With leases from etcd the configuration is in etcd too (flannel spec 4.1); else it is a file.
+"""
+
+import socket
+
+from fwd.config import RunConfig, load_netconf
+from fwd.core.etcdclaim import Who
 from fwd.core.netconf import NetConf
 from fwd.model import ConfigError
+from fwd.node import subnetfile
+from fwd.node.rundir import RunDir
+from fwd.node.savedstate import NET_CONF_NAME
+from fwd.node.station import public_ips
 from fwd.sources.base import LeaseSource
 from fwd.sources.static import StaticSource
 
 
-def make_source(config: RunConfig, conf: NetConf) -> LeaseSource:
-    """The source, not yet at work.  Raises ConfigError."""
+def file_netconf(config: RunConfig) -> NetConf | None:
+    """The configuration, if it is a file; None: it is in etcd.  Raises ConfigError."""
+    if config.static_leases is None and not config.kube_subnet_mgr:
+        return None
+    return load_netconf(config.net_config_path)
+
+
+async def make_source(
+    config: RunConfig, conf: NetConf | None, run_dir: RunDir
+) -> tuple[LeaseSource, NetConf]:
+    """The source, not yet at work, and the configuration, once etcd has it.
+
+    Raises ConfigError.
+    """
+    if conf is None:
+        return await _etcd(config, run_dir)
     if config.static_leases is not None:
-        return StaticSource(config.static_leases, node=config.node_name, vni=conf.backend.vni)
-    if not config.kube_subnet_mgr:
-        raise ConfigError(
-            "leases from etcd: this version cannot, give --kube-subnet-mgr or --static-leases FILE"
-        )
-    # Late: aiohttp and what the official client needs are 9 MB that no other node has use for.
+        vni = conf.backend.vni
+        return StaticSource(config.static_leases, node=config.node_name, vni=vni), conf
+    return _kube(config, conf), conf
+
+
+# Late imports: what a source needs to talk to someone are megabytes that no other node has use for.
+
+
+def _kube(config: RunConfig, conf: NetConf) -> LeaseSource:
     from fwd.sources.kube import KubeSettings, KubeSource  # noqa: PLC0415
     from fwd.sources.kubeclient import ApiAccess  # noqa: PLC0415
 
@@ -28,3 +55,51 @@ def make_source(config: RunConfig, conf: NetConf) -> LeaseSource:
         set_node_network_unavailable=config.set_node_network_unavailable,
     )
     return KubeSource(settings, conf)
+
+
+async def _etcd(config: RunConfig, run_dir: RunDir) -> tuple[LeaseSource, NetConf]:
+    try:
+        from fwd.sources.etcd import EtcdSettings, EtcdSource  # noqa: PLC0415
+        from fwd.sources.etcdaccess import make_access, tell_insecure  # noqa: PLC0415
+        from fwd.sources.etcdapi import EtcdApi  # noqa: PLC0415
+        from fwd.sources.etcdconf import read_netconf  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            f"leases from etcd need {error.name}: pip install 'fwd[etcd]' (or give "
+            "--kube-subnet-mgr, or --static-leases FILE)"
+        ) from error
+    access = make_access(
+        config.etcd_endpoints,
+        key_file=config.etcd_keyfile,
+        cert_file=config.etcd_certfile,
+        ca_file=config.etcd_cafile,
+        user=(config.etcd_username, config.etcd_password),
+    )
+    tell_insecure(access)
+    api = EtcdApi(access)
+    try:
+        conf, text = await read_netconf(api, config.etcd_prefix, saved=run_dir.path / NET_CONF_NAME)
+    except BaseException:
+        await api.close()
+        raise
+    settings = EtcdSettings(
+        node_name=config.node_name or socket.gethostname(),
+        prefix=config.etcd_prefix,
+        renew_margin=config.subnet_lease_renew_margin * 60.0,
+    )
+
+    async def who() -> Who:
+        return await _who(config, conf, run_dir)
+
+    return EtcdSource(settings, conf, conf_text=text, api=api, who=who), conf
+
+
+async def _who(config: RunConfig, conf: NetConf, run_dir: RunDir) -> Who:
+    """By what this node's keys are known: addresses, and what is left of an earlier start."""
+    before = subnetfile.read(config.subnet_file)
+    macs = {family: run_dir.read_mac(conf.backend.device(family)) for family in conf.networks}
+    return Who(
+        public_ips=await public_ips(config, conf),
+        macs={family: mac for family, mac in macs.items() if mac is not None},
+        previous={} if before is None else before.subnets,
+    )

@@ -44,11 +44,7 @@ class Patience(Struct, frozen=True):
     """For the next byte of a watch.  Bookmarks come about once a minute."""
 
 
-class ApiError(ServerError):
-    """A request that came to nothing, in one line."""
-
-
-class Unreachable(ApiError):  # noqa: N818 - read as "raise Unreachable"
+class Unreachable(ServerError):  # noqa: N818 - read as "raise Unreachable"
     """No answer, or half of one: no connection, broken off, TLS."""
 
 
@@ -56,7 +52,7 @@ class Silent(Unreachable):
     """Nothing more came for longer than it should."""
 
 
-class Refused(ApiError):  # noqa: N818
+class Refused(ServerError):  # noqa: N818
     """The API server's no.  `code` is the HTTP status; `retry_after` seconds, 0 if not said."""
 
     def __init__(self, text: str, *, code: int, retry_after: float = 0.0) -> None:
@@ -77,7 +73,7 @@ class KubeApi:
     Credentials are read again before a request if that is a minute ago, as a token that is replaced
     in time is never refused; and after a 401, as one that is replaced late is.
 
-    Every request raises ApiError; ConfigError if there is no usable configuration any more.
+    Every request raises ServerError; ConfigError if there is no usable configuration any more.
     """
 
     def __init__(self, access: ApiAccess, *, patience: Patience | None = None) -> None:
@@ -167,7 +163,7 @@ class KubeApi:
         body: dict[str, Any] | None = None,
         read: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer of status 200.  All that goes wrong, also later, becomes an ApiError."""
+        """An answer of status 200.  All that goes wrong, also later, becomes an ServerError."""
         response = None
         try:
             target = f"{path}?{urlencode(query)}" if query else path

@@ -11,7 +11,7 @@ _DEFINITE = frozenset({403, 404})
 async def node_of_pod(api: KubeApi, namespace: str, name: str) -> str:
     """spec.nodeName of the Pod.
 
-    Raises ApiError for what may be better next time, ConfigError in flannel's words for the rest.
+    Raises ServerError for what may be better next time, ConfigError in flannel's words for others.
     """
     where = f"{namespace}/{name}"
     try:

@@ -74,7 +74,7 @@ class OwnNode:
         self._wake.set()
 
     async def round(self) -> None:
-        """Waits until something is to be done and does it.  Raises ApiError or ConfigError."""
+        """Waits until something is to be done and does it.  Raises ServerError or ConfigError."""
         self._wake.clear()
         node = self._look()
         if node is None or not self._leases or node.name != self._leases[0].node:

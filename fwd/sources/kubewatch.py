@@ -69,7 +69,7 @@ class NodeWatch:
         """Lines of watches that were no event we know of."""
 
     async def round(self) -> Ending:
-        """A list if one is needed, then a watch to its end.  Raises ApiError or ConfigError.
+        """A list if one is needed, then a watch to its end.  Raises ServerError or ConfigError.
 
         QUIET: the watch ended as it should, or expired, and nothing had been heard.
         """

@@ -17,16 +17,13 @@ from typing import Any, TypeVar
 
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.flow import Flow
-from tests.netns.agent_support import WAIT_SECONDS, Agent, Cluster, wait_for
+from tests.netns.agent_support import WAIT_SECONDS, Agent, Cluster
 from tests.unit.kube_server import Server
 from tests.unit.kube_support import node_object
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound="KubeCluster")
 
-RETURN_SECONDS = 5.0
-STALL_SECONDS = 0.5
-"""A TCP answer later than this has been stopped; retransmission begins at 0.2 s."""
 _CLONE_NEWNET = 0x40000000
 
 
@@ -146,14 +143,3 @@ def running(made: Kind) -> Iterator[Kind]:
         yield made
     finally:
         made.remove()
-
-
-Nodes = tuple[KubeCluster, Agent, Agent]
-
-
-def meet(kube: KubeCluster) -> Nodes:
-    """Both forward to each other."""
-    agents = kube.started("n1"), kube.started("n2")
-    for agent in agents:
-        wait_for("both leases", lambda a=agent: len(a.status()["leases"]) == 2)  # type: ignore[misc]
-    return kube, *agents

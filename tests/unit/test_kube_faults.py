@@ -13,7 +13,7 @@ import pytest
 
 from fwd.lab.apiserver.access import ANONYMOUS
 from fwd.lab.apiserver.faults import Answer, Cut, Expire, How, Unit
-from fwd.sources import kubeapi
+from fwd.sources.contact import ServerError
 from fwd.sources.kubewatch import NodeWatch, Pace
 from tests.unit.kube_member import (
     NODES,
@@ -155,7 +155,7 @@ async def _one_round(watch: NodeWatch, server: Server) -> None:
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert task.cancelled() or isinstance(task.exception(), kubeapi.ApiError | None)
+    assert task.cancelled() or isinstance(task.exception(), ServerError | None)
 
 
 def agrees_now(watch: NodeWatch, server: Server) -> bool:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fifty agents that start at once, in a network of fifty subnets: each has to get one.
+
+    python -m bench.etcd_fifty [--nodes 50]
+
+Real agents in namespaces of a lab, a real etcd on its switch.  One more agent then waits, and gets
+the subnet of one that is deleted.
+"""
+
+import argparse
+import contextlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fwd.lab import agentproc, building, etcdplane, netns, nodes, service, topology, underlay
+from fwd.lab.etcdclient import PREFIX, SUBNETS
+from fwd.lab.state import StateDir
+from fwd.lab.topology import Node, Source, Spec, Topology
+
+LIMIT_SECONDS: Final = 120.0
+_OWN: Final = re.compile(r"event=forwarding .*subnet=(\S+)")
+
+
+class Started:
+    """One agent."""
+
+    def __init__(self, plan: Topology, node: Node, directory: Path) -> None:
+        run_dir = directory / node.name
+        run_dir.mkdir()
+        self._log = run_dir / "log"
+        words = [sys.executable, "-m", "fwd", "run", "--etcd-endpoints", etcdplane.url(plan)]
+        words += ["--iface", underlay.UPLINK, "--node-name", node.name, "--run-dir", str(run_dir)]
+        words += ["--subnet-file", str(run_dir / "subnet.env"), "--workers", "1"]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                netns.inside(node.namespace, *words),
+                stdout=log,
+                stderr=log,
+                env=service.environment(),
+            )
+
+    @property
+    def log(self) -> str:
+        """What it said."""
+        return self._log.read_text()
+
+    @property
+    def subnet(self) -> str:
+        """Its own, once it forwards."""
+        found = _OWN.search(self.log)
+        return found[1] if found else ""
+
+
+def play(directory: Path, *, count: int) -> list[str]:
+    """Everything; returns what there is to say."""
+    spec = Spec(
+        prefix="fwdfifty",
+        nodes=topology.node_specs(fwd=count + 1, kernel=0),
+        source=Source.ETCD,
+    )
+    plan = topology.plan(spec)
+    namespaces = [plan.switch, *(node.namespace for node in plan.nodes)]
+    agents: list[Started] = []
+    store = None
+    building.dismantle(netns.existing(spec.prefix))
+    try:
+        netns.create(namespaces)
+        building.switch(plan)
+        for node in plan.nodes:
+            netns.apply(node.namespace, nodes.host(plan))
+            netns.apply(plan.switch, underlay.plug(plan, node))
+            netns.apply(node.namespace, underlay.uplink(plan, node))
+        netns.await_links(namespaces, limit=30)
+        store = service.start(etcdplane.program(plan, StateDir(directory)))
+        store.await_ready(time.monotonic() + 20)
+        etcdplane.do(
+            plan,
+            "put",
+            f"{PREFIX}/config",
+            f'{{"Network":"10.9.0.0/16","SubnetMax":"10.9.{count}.0","EnableNFTables":true,'
+            '"Backend":{"Type":"vxlan"}}',
+        )
+        begun = time.monotonic()
+        agents += [Started(plan, node, directory) for node in plan.nodes[:count]]
+        _until(lambda: all(agent.subnet for agent in agents), agents)
+        took = time.monotonic() - begun
+        subnets = {agent.subnet for agent in agents}
+        lost = sum(agent.log.count("event=lease-discarded") for agent in agents)
+        told = [
+            f"{count} agents, {len(subnets)} subnets, {took:.1f} s until the last one forwards",
+            f"{sum(agent.process.poll() is not None for agent in agents)} ended, {lost} drew again",
+        ]
+        late = Started(plan, plan.nodes[count], directory)
+        agents.append(late)
+        _until(lambda: "out of subnets" in late.log, agents)
+        told.append(re.findall('event=waiting text="(.*)"', late.log)[0])
+        agents[0].process.kill()
+        agents[0].process.wait()
+        freed, begun = agents[0].subnet, time.monotonic()
+        etcdplane.do(plan, "del", SUBNETS + freed.replace("/", "-"))
+        _until(lambda: late.subnet, agents[1:])
+        took = time.monotonic() - begun
+        told.append(f"one deleted: the one that waits has {late.subnet} of {freed} in {took:.2f} s")
+        assert len(subnets) == count
+        assert late.subnet == freed
+        return told
+    finally:
+        for agent in agents:
+            agent.process.kill()
+            agent.process.wait()
+        if store is not None:
+            agentproc.stop([store.process])
+        with contextlib.suppress(OSError):
+            building.dismantle(namespaces)
+
+
+def _until(done: Callable[[], object], agents: list[Started]) -> None:
+    end = time.monotonic() + LIMIT_SECONDS
+    while not done():
+        gone = [agent for agent in agents if agent.process.poll() is not None]
+        if gone or time.monotonic() > end:
+            raise SystemExit((gone or agents)[0].log[-2000:])
+        time.sleep(0.1)
+
+
+def main() -> int:
+    """Prints what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--nodes", type=int, default=50)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fwdfifty-", dir="/dev/shm") as directory:
+        for line in play(Path(directory), count=asked.nodes):
+            print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""net-conf.json from etcd: waited for, and remembered for a start while etcd is away."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from fwd.core.etcdlease import config_key
+from fwd.core.netconf import NetConf, parse_netconf
+from fwd.core.subnetpool import make_pools
+from fwd.model import ConfigError
+from fwd.node.subnetfile import write_whole
+from fwd.ops import log
+from fwd.sources.contact import Contact
+from fwd.sources.etcdapi import EtcdApi
+
+POLL_SECONDS = 1.0
+"""As flannel does."""
+SAVED_AFTER_SECONDS = 2.0
+"""A node that can forward by what it remembers does not wait for etcd for longer than this."""
+
+
+async def read_netconf(api: EtcdApi, prefix: str, *, saved: Path) -> tuple[NetConf, bytes]:
+    """The network's configuration and its text, from `<prefix>/config`.
+
+    Waits for as long as there is none.  `saved` is where it was put by an earlier start: good
+    enough if etcd does not answer.  Raises ConfigError for a configuration that cannot be used.
+    """
+    reading = asyncio.ensure_future(_read(api, config_key(prefix)))
+    try:
+        if await asyncio.to_thread(saved.is_file):
+            await asyncio.wait({reading}, timeout=SAVED_AFTER_SECONDS)
+            if not reading.done() or (reading.exception() is not None):
+                return _load(saved)
+        conf, text = await reading
+    finally:
+        reading.cancel()
+    _save(saved, text)
+    return conf, text
+
+
+async def _read(api: EtcdApi, key: str) -> tuple[NetConf, bytes]:
+    found: list[bytes] = []
+    faults: list[ConfigError] = []
+
+    async def once() -> None:
+        kv = None if faults else await api.get(key)
+        found[:] = [] if kv is None else [kv.value]
+
+    def on_fault(error: ConfigError) -> bool:
+        faults.append(error)
+        return True
+
+    contact = Contact("etcd", server=lambda: api.server, on_fault=on_fault)
+    is_told = False
+    while True:
+        await contact.retrying(once)
+        if faults:
+            raise faults[0]
+        if found:
+            return _parse(found[0], where=key), found[0]
+        if not is_told:
+            log.warning(
+                "waiting",
+                text="flannel config not found in etcd store. Did you create your config using "
+                f"etcdv3 API? Put net-conf.json into the key {key}",
+            )
+        is_told = True
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _parse(text: bytes, *, where: object) -> NetConf:
+    try:
+        conf = parse_netconf(text)
+        make_pools(conf)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return conf
+
+
+def _load(saved: Path) -> tuple[NetConf, bytes]:
+    try:
+        text = saved.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {saved}: {error.strerror}") from error
+    conf = _parse(text, where=saved)
+    log.warning("net-conf-saved", text="etcd does not answer; going by what it said last")
+    return conf, text
+
+
+def _save(saved: Path, text: bytes) -> None:
+    with suppress(FileNotFoundError):
+        if saved.read_bytes() == text:
+            return
+    try:
+        write_whole(saved, text, mode=0o600)
+    except OSError as error:
+        log.warning("net-conf", error=f"cannot save {saved}: {error.strerror}")

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connection to etcd: gRPC to one of several endpoints, by a user or a certificate.
+
+One connection at a time; when it fails, or its member has lost the others, the next endpoint is
+tried, each once before a request fails.  With a user, its token goes with every request and is
+asked for anew when etcd does not know it any more (tokens end after 5 minutes without use, and with
+each restart).
+
+The only importer of `grpclib`.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from grpclib.client import Channel, StreamStreamMethod, UnaryUnaryMethod
+from grpclib.const import Status
+from grpclib.encoding.base import CodecBase
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from msgspec import Struct
+
+from fwd.core.etcdrpc import AuthenticateRequest, AuthenticateResponse
+from fwd.core.protobuf import Message, decode, encode
+from fwd.model import ConfigError
+from fwd.sources.contact import ServerError
+from fwd.sources.etcdaccess import Endpoint, EtcdAccess, line
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+
+
+class EtcdPatience(Struct, frozen=True):
+    """How long to wait for what, in seconds."""
+
+    connect: float = 3.0
+    answer: float = 5.0
+    quiet: float = 20.0
+    """So long a stream may say nothing before whoever reads it is told."""
+
+
+class Unreachable(ServerError):  # noqa: N818 - read as "raise Unreachable"
+    """No answer of any endpoint, or half of one."""
+
+
+class Refused(ServerError):  # noqa: N818
+    """etcd's no."""
+
+
+class BadUser(Refused, ConfigError):  # noqa: N818
+    """A user that etcd does not know, a wrong password, or none where one is needed."""
+
+
+# Parts of etcd's texts (its rpctypes): it has one code for several.
+_TOKEN_ENDED = ("invalid auth token", "revision of auth store is old")
+_NO_USER = ("authentication failed", "user name is empty", "user name not found")
+_AUTH_OFF = "authentication is not enabled"
+_PASSING = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED)
+"""Another member may do better."""
+_BROKEN = (GRPCError, StreamTerminatedError, ProtocolError, ValueError, OSError)
+"""Of a connection; ValueError: a message that is none."""
+
+
+class EtcdLink:
+    """To one etcd, of one or several members.  Connects when first asked.
+
+    Every request raises ServerError; ConfigError for certificates that cannot be used any more.
+    """
+
+    def __init__(self, access: EtcdAccess, *, patience: EtcdPatience | None = None) -> None:
+        self._access = access
+        self._patience = patience or EtcdPatience()
+        self._place = 0
+        self._channel: Channel | None = None
+        self._connecting = asyncio.Lock()
+        self._token = ""
+        self._is_without_users = False
+        """A user is given, and etcd wants none."""
+        self._has_answered = False
+        """On this connection."""
+
+    @property
+    def server(self) -> str:
+        """The endpoint in use."""
+        return self._access.endpoints[self._place].url
+
+    def close(self) -> None:
+        """Closes the connection; whoever waits for an answer fails, and the next one connects."""
+        channel, self._channel, self._token = self._channel, None, ""
+        self._has_answered = False
+        if channel is not None:
+            channel.close()
+
+    async def ask(self, name: str, request: Message, answer: type[M], *, doing: str) -> M:
+        """One request, one answer; `name` as in KV/Range."""
+
+        async def once(channel: Channel) -> M:
+            method: UnaryUnaryMethod[Any, M] = UnaryUnaryMethod(
+                channel, f"/etcdserverpb.{name}", Message, answer
+            )
+            return await method(request, metadata=self._metadata())
+
+        return await self._trying(once, doing=doing)
+
+    async def stream(
+        self, name: str, request: Message, answer: type[M], *, doing: str
+    ) -> AsyncGenerator[M | None, None]:
+        """One request and its answers; None each time that there was none for too long.
+
+        Ends where etcd ends it.
+        """
+        stream, first = await self._trying(
+            lambda channel: self._begin(channel, name, request, answer), doing=doing
+        )
+        place = self._place
+        try:
+            said: M | None = first
+            while said is not None:
+                yield said
+                reading = _apart(stream.recv_message())
+                try:
+                    while not (await asyncio.wait({reading}, timeout=self._patience.quiet))[0]:
+                        yield None
+                    said = reading.result()
+                finally:
+                    reading.cancel()
+        except _BROKEN as error:
+            raise Unreachable(f"cannot {doing}: {self._pass_over(place, error)}") from error
+        finally:
+            await _leave(stream)
+
+    def forget_token(self) -> None:
+        """It is asked for anew."""
+        self._token = ""
+
+    async def _begin(
+        self, channel: Channel, name: str, request: Message, answer: type[M]
+    ) -> tuple[Any, M | None]:
+        """A stream that has begun, and the first that it says."""
+        method: StreamStreamMethod[Any, M] = StreamStreamMethod(
+            channel, f"/etcdserverpb.{name}", Message, answer
+        )
+        # A member that has lost the others ends it then, and does not just fall silent.
+        stream = method.open(metadata=self._metadata() | {"hasleader": "true"})
+        await stream.__aenter__()
+        try:
+            await stream.send_message(request)
+            return stream, await stream.recv_message()
+        except BaseException:
+            await _leave(stream)
+            raise
+
+    def _metadata(self) -> dict[str, str]:
+        return {"token": self._token} if self._token else {}
+
+    async def _trying(self, once: Callable[[Channel], Awaitable[T]], *, doing: str) -> T:
+        """Does it at the endpoint in use, and if that is out of reach at each other one."""
+        failures: list[str] = []
+        is_token_new = False
+        while len(failures) < len(self._access.endpoints):
+            place = self._place
+            try:
+                channel = await self._connected()
+                if not self._token and self._access.username and not self._is_without_users:
+                    await self._authenticate(channel)
+                    is_token_new = True
+                return await self._in_time(once(channel))
+            except GRPCError as error:
+                text = error.message or error.status.name
+                if any(one in text for one in _TOKEN_ENDED) and not is_token_new:
+                    self.forget_token()
+                    continue
+                if error.status not in _PASSING:
+                    raise self._refusal(text, doing=doing) from error
+                failures.append(self._pass_over(place, error))
+            except _BROKEN as error:
+                if isinstance(error, ConfigError):
+                    raise
+                failures.append(self._pass_over(place, error))
+        raise Unreachable(f"cannot {doing}: {'; '.join(failures)}")
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """Its result.  TimeoutError, which is an OSError, if it takes too long."""
+        task = _apart(work)
+        try:
+            if not (await asyncio.wait({task}, timeout=self._patience.answer))[0]:
+                raise TimeoutError
+        finally:
+            task.cancel()
+        result = task.result()
+        self._has_answered = True
+        return result
+
+    def _refusal(self, text: str, *, doing: str) -> Refused:
+        text = text.removeprefix("etcdserver: ")
+        if any(one in text for one in _NO_USER):
+            hint = "--etcd-username and --etcd-password" + (
+                "" if self._access.username else ": this etcd wants a user"
+            )
+            return BadUser(f"cannot {doing}: {text} ({hint})")
+        if "permission denied" in text:
+            user = self._access.username or "of this certificate"
+            text += f": the role of user {user} does not allow it"
+        return Refused(f"cannot {doing}: {text}")
+
+    async def _connected(self) -> Channel:
+        """The connection to the endpoint in use."""
+        async with self._connecting:
+            if self._channel is None:
+                endpoint = self._access.endpoints[self._place]
+                context = self._access.context() if endpoint.is_tls else None
+                channel = Channel(endpoint.host, endpoint.port, codec=_Codec(), ssl=context)
+                try:
+                    async with asyncio.timeout(self._patience.connect):
+                        await channel.__connect__()
+                except BaseException:
+                    channel.close()
+                    raise
+                self._channel = channel
+            return self._channel
+
+    async def _authenticate(self, channel: Channel) -> None:
+        method: UnaryUnaryMethod[Any, AuthenticateResponse] = UnaryUnaryMethod(
+            channel, "/etcdserverpb.Auth/Authenticate", Message, AuthenticateResponse
+        )
+        request = AuthenticateRequest(self._access.username, self._access.password)
+        try:
+            self._token = (await self._in_time(method(request))).token
+        except GRPCError as error:
+            if _AUTH_OFF not in (error.message or ""):
+                raise
+            self._is_without_users = True
+
+    def _pass_over(self, place: int, error: Exception) -> str:
+        """Leaves this endpoint, unless somebody has meanwhile; returns what failed where."""
+        endpoint = self._access.endpoints[place]
+        text = _said(error, endpoint, is_first=not self._has_answered)
+        if place == self._place:
+            self.close()
+            self._is_without_users = False
+            self._place = (place + 1) % len(self._access.endpoints)
+        return f"{endpoint.url}: {text}"
+
+
+class _Codec(CodecBase):
+    __content_subtype__ = "proto"
+
+    def encode(self, message: Any, message_type: Any) -> bytes:  # noqa: ANN401, ARG002
+        return encode(message)
+
+    def decode(self, data: bytes, message_type: Any) -> Any:  # noqa: ANN401
+        return decode(data, message_type)
+
+
+def _said(error: Exception, endpoint: Endpoint, *, is_first: bool) -> str:
+    if isinstance(error, GRPCError):
+        return (error.message or error.status.name).removeprefix("etcdserver: ")
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {line(error)}"
+    if isinstance(error, StreamTerminatedError) and is_first:
+        hint = "take the client's certificate" if endpoint.is_tls else "want https"
+        return f"the connection broke off: does this etcd {hint}?"
+    if isinstance(error, ConnectionResetError) and is_first and endpoint.is_tls:
+        return "the connection broke off: does this etcd want http?"
+    if isinstance(error, StreamTerminatedError):
+        return "the connection broke off"
+    return line(error)
+
+
+async def _leave(stream: Any) -> None:  # noqa: ANN401 - grpclib's
+    """Ends a stream, whatever became of it, and waits for nothing."""
+    with suppress(Exception):
+        await stream.__aexit__(asyncio.CancelledError, asyncio.CancelledError(), None)
+
+
+def _apart(work: Awaitable[T]) -> "asyncio.Future[T]":
+    """Does it in a task of its own.
+
+    When a connection breaks, grpclib cancels whoever waits for it; were that the caller's task, its
+    own end could be mistaken for such a break, and the other way round.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task

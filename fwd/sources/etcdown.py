@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This node's own key: taken, written, kept alive, and taken again when it is gone.
+
+Theory of operation.  One piece of work at a time, by what the table says now: without a key the
+next step on the way to one (`core.etcdclaim`); with a key whose value is not what it should be, a
+write; near its end, a renewal; else wait.
+
+flannel ends when its key is deleted.  Here forwarding would end with it, and the node's next start
+would take the same subnet again, if it is free.  So that is done without an end in between.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+from msgspec import Struct
+
+from fwd.core.backoff import Allowance
+from fwd.core.etcdclaim import Create, Discard, Full, Reuse, Who, decide, older_rival
+from fwd.core.etcdlease import encode_value, make_key
+from fwd.core.etcdtable import Entry, LeaseTable
+from fwd.core.subnetpool import Pool
+from fwd.model import Lease, Network
+from fwd.ops import log
+from fwd.sources.contact import REPAIR_BURST, REPAIR_SECONDS
+from fwd.sources.etcdkeys import LeaseKeys
+
+TTL_SECONDS = 24 * 3600
+
+
+class Terms(Struct, frozen=True):
+    """Which subnets there are, how long a key lasts, how long before its end it is renewed."""
+
+    pools: Mapping[int, Pool]
+    ttl: int = TTL_SECONDS
+    margin: float = 3600.0
+
+
+class OwnKey:
+    """Takes subnets for one node, and publishes its leases.
+
+    `who` finds out by what the node is known; `waiting` is told what is waited for, or, empty, that
+    nothing is.
+    """
+
+    def __init__(
+        self,
+        keys: LeaseKeys,
+        table: LeaseTable,
+        terms: Terms,
+        *,
+        who: Callable[[], Awaitable[Who]],
+        waiting: Callable[[str], None],
+    ) -> None:
+        self._keys = keys
+        self._table = table
+        self._terms = terms
+        self._find_who = who
+        self._waiting = waiting
+        self._announced: dict[int, Lease] = {}
+        self._published = b""
+        """A value that the key had once; another one is of somebody else's making."""
+        self._created = 0
+        """create_revision of the key: one of the same name with another is somebody else's."""
+        self._renew_at = 0.0
+        self._lost: Mapping[int, Network] = {}
+        """The subnets of a key that we had and that went away."""
+        self._repairs = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
+        self._wake = asyncio.Event()
+        self.name = ""
+        """The key, without prefix; empty: this node has none."""
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """What is to be published."""
+        return tuple(self._announced.values())
+
+    @property
+    def subnets(self) -> Mapping[int, Network]:
+        """Those of the key; while that is gone, those that it had; else the announced ones."""
+        entry = self._table.entry(self.name) if self.name else None
+        return entry.subnets if entry is not None else self._before
+
+    @property
+    def macs(self) -> Mapping[int, bytes]:
+        """As they are announced, else as the key has them."""
+        if self._announced:
+            return {family: lease.vtep_mac for family, lease in self._announced.items()}
+        entry = self._table.entry(self.name) if self.name else None
+        if entry is None or entry.meaning is None:
+            return {}
+        return {family: data.vtep_mac for family, data in entry.meaning.backends.items()}
+
+    def announce(self, leases: tuple[Lease, ...]) -> None:
+        """Publishes these leases from now on, if they are of the subnets that the key has."""
+        self._announced = {lease.family: lease for lease in leases}
+        self._wake.set()
+
+    def seen(self) -> None:
+        """The table may be another than before."""
+        self._wake.set()
+
+    async def round(self) -> None:
+        """Waits until something is to be done and does it.  Raises ServerError or ConfigError."""
+        self._wake.clear()
+        if not self._table.is_listed:
+            await self._wake.wait()
+            return
+        entry = self._entry()
+        if entry is None:
+            await self._take()
+        elif (value := self._wanted(entry)) not in (None, entry.value):
+            assert value is not None
+            await self._write(entry, value)
+        elif entry.lease_id and time.monotonic() >= self._renew_at:
+            if await self._keys.keep_alive(entry, ttl=self._terms.ttl):
+                self._schedule(self._terms.ttl)
+        else:
+            self._published = entry.value if value else b""
+            await self._sleep(entry)
+
+    @property
+    def _before(self) -> Mapping[int, Network]:
+        """The subnets that this node goes by while it has no key."""
+        return self._lost or {family: one.subnet for family, one in self._announced.items()}
+
+    def _entry(self) -> Entry | None:
+        """The key, if it is still there and still ours."""
+        if not self.name:
+            return None
+        entry = self._table.entry(self.name)
+        if entry is not None and entry.created == self._created:
+            return entry
+        log.warning(
+            "own-lease-lost",
+            key=self.name,
+            text="it was deleted or has expired; it is put back if its subnet is free",
+        )
+        self._lost, self.name = self._before, ""
+        return None
+
+    async def _sleep(self, entry: Entry) -> None:
+        """Until the next event, or the time to renew."""
+        left = self._renew_at - time.monotonic() if entry.lease_id else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._wake.wait()
+
+    # On the way to a key.
+
+    async def _take(self) -> None:
+        """One step."""
+        who = await self._look_who()
+        step = decide(self._table, self._terms.pools, who, choose=random.randrange)
+        match step:
+            case Full():
+                self._waiting(f"out of subnets: {step.text}")
+                await self._wake.wait()
+            case Discard():
+                await self._discard(step.entry, "it does not fit into the network")
+            case Reuse():
+                log.info("lease-found", key=step.entry.name)
+                self._own(step.entry)
+            case Create():
+                await self._create(step.subnets, who)
+
+    async def _look_who(self) -> Who:
+        if not self._announced:
+            return await self._find_who()
+        return Who(
+            public_ips={one.family: one.public_ip for one in self.leases},
+            macs=self.macs,
+            previous=self._before,
+        )
+
+    async def _create(self, subnets: Mapping[int, Network], who: Who) -> None:
+        name, before = make_key(subnets), self._before
+        if self._lost and not await self._may_repair(name):
+            return
+        is_settled = {family: one.subnet for family, one in self._announced.items()} == subnets
+        value = encode_value(who.public_ips, self._announced if is_settled else None)
+        entry = await self._keys.create(name, value, ttl=self._terms.ttl)
+        if entry is None:
+            return  # somebody was faster: the next round knows
+        rival = older_rival(self._table, entry)
+        if rival is not None:
+            await self._discard(entry, f"{rival.name} was faster")
+            return
+        self._tell_taken(entry, before)
+        self._own(entry, ttl=self._terms.ttl)
+
+    async def _may_repair(self, name: str) -> bool:
+        """What somebody keeps undoing is not put back as fast as one can."""
+        wait = self._repairs.wait(time.monotonic())
+        if wait:
+            log.warning(
+                "lease-fought-over",
+                key=name,
+                text=f"somebody keeps changing it; it is put back again in {wait:.0f} s",
+            )
+            await asyncio.sleep(wait)
+            return False  # to look again
+        self._repairs.take(time.monotonic())
+        return True
+
+    def _tell_taken(self, entry: Entry, before: Mapping[int, Network]) -> None:
+        if before and entry.subnets != before:
+            log.warning(
+                "own-subnet-changed",
+                key=entry.name,
+                text=f"{make_key(before)} belongs to another node by now; the Pods of this node "
+                "need new addresses",
+            )
+        elif self._lost:
+            log.warning("lease-put-back", key=entry.name)
+        else:
+            log.info("lease-taken", key=entry.name)
+
+    def _own(self, entry: Entry, *, ttl: int = 0) -> None:
+        """This key is ours; of one that was found nobody knows how long it lasts yet."""
+        self.name, self._created, self._lost = entry.name, entry.created, {}
+        self._schedule(ttl)
+        self._waiting("")
+        self._wake.set()
+
+    async def _discard(self, entry: Entry, text: str) -> None:
+        """Deletes a key of ours."""
+        log.warning("lease-discarded", key=entry.name, text=text)
+        await self._keys.delete(entry)
+
+    # With a key.
+
+    def _wanted(self, entry: Entry) -> bytes | None:
+        """The value that the key should have; None while that is not settled."""
+        if {family: one.subnet for family, one in self._announced.items()} != entry.subnets:
+            return None
+        public_ips = {family: one.public_ip for family, one in self._announced.items()}
+        return encode_value(public_ips, self._announced)
+
+    async def _write(self, entry: Entry, value: bytes) -> None:
+        """The key's value; a lease stays as it is, and so does a reservation."""
+        is_repair = value == self._published
+        if is_repair and not await self._may_repair(entry.name):
+            return
+        if not await self._keys.write(entry, value, lease_id=entry.lease_id):
+            return
+        self._published = value
+        if is_repair:
+            log.warning("lease-repaired", key=entry.name)
+        else:
+            log.info("lease-published", key=entry.name)
+
+    def _schedule(self, ttl: int) -> None:
+        """When to renew: the margin before the end; of a shorter lease when half of it is over."""
+        left = ttl - self._terms.margin
+        self._renew_at = time.monotonic() + (left if left > 0 else ttl / 2)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd run` with leases from a real etcd: two nodes forward TCP while etcd has its troubles.
+
+After each one the third node's change is in both tables within 5 s, and TCP never stopped.
+FWD_ETCD_AWAY=60 makes the outage as long as that.  Excluded: what is written when and by whom
+(tests/unit/test_etcd_*.py).
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.etcd_server import PREFIX, SUBNETS
+from tests.netns.agent_support import Agent, wait_for
+from tests.netns.etcd_cluster import CONF, EtcdCluster, address, peers, running, subnet
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+RETURN_SECONDS = 5.0
+STALL_SECONDS = 1.0
+"""A TCP answer later than this was stopped; what is lost is sent again after 0.2 and 0.6 s."""
+AWAY_SECONDS = float(os.environ.get("FWD_ETCD_AWAY", "3"))
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
+    with running(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def nodes(cluster: EtcdCluster) -> tuple[EtcdCluster, Agent, Agent]:
+    """Both forward to each other, and know a third node, one of flannel's."""
+    cluster.etcd.configure(CONF)
+    cluster.third(3)
+    agents = cluster.start("n1"), cluster.start("n2")
+    for agent in agents:
+        agent.says("host-ready")
+        wait_for("both peers", lambda a=agent: len(peers(a)) == 2)  # type: ignore[misc]
+    return cluster, *agents
+
+
+def test_forwarding_never_stops_whatever_becomes_of_etcd(
+    nodes: tuple[EtcdCluster, Agent, Agent],
+) -> None:
+    cluster, first, second = nodes
+    etcd, agents = cluster.etcd, (first, second)
+    own = {str(subnet(agent)).replace("/", "-"): agent for agent in agents}
+    flow = cluster.flow(second)
+
+    etcd.stop()
+    time.sleep(AWAY_SECONDS)
+    etcd.start()
+    cluster.third(4)
+    cluster.know(agents, 4, limit=RETURN_SECONDS)
+
+    etcd.stop()
+    etcd.start()
+    cluster.third(5)
+    etcd.ctl("compact", str(etcd.revision))
+    cluster.know(agents, 5, limit=RETURN_SECONDS)
+
+    saved = etcd.snapshot()
+    for number in (6, 7):
+        cluster.third(number)
+    cluster.know(agents, 7, limit=RETURN_SECONDS)
+    etcd.stop()
+    etcd.restore(saved)
+    etcd.start()
+    cluster.know(agents, 5, limit=RETURN_SECONDS)
+
+    before = etcd.leases()
+    for name, agent in own.items():
+        etcd.ctl("del", SUBNETS + name)
+        agent.says("lease-put-back")
+    etcd.stop()
+    etcd.start()
+    for name in own:
+        etcd.ctl("lease", "revoke", f"{etcd.lease_id(name):x}")
+    wait_for("put back", lambda: etcd.leases() == before, RETURN_SECONDS)
+    cluster.third(8)
+    cluster.know(agents, 8, limit=RETURN_SECONDS)
+
+    course = flow.end()
+    assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
+    assert course.answers > 100
+    assert {str(subnet(agent)).replace("/", "-") for agent in agents} == set(own)
+    for agent in agents:
+        assert not agent.lines("own-subnet-changed")
+        assert len(agent.lines("etcd-connected")) <= 6  # the start and five outages
+        # Each outage is a line for the connection that broke, and one for each way to be refused.
+        assert len(agent.lines("etcd")) <= 12
+
+
+def test_a_start_without_etcd_forwards_by_what_was_saved(
+    nodes: tuple[EtcdCluster, Agent, Agent],
+) -> None:
+    cluster, first, second = nodes
+    saved = first.run_dir / "leases.saved"
+    wait_for(
+        "the saved state",
+        lambda: (saved.exists() and b"192.168.50.3" in saved.read_bytes()) or saved.exists(),
+    )
+    time.sleep(1.2)  # what came last is saved after a second
+    mac, own = first.tunnel()["vtep-mac"], subnet(first)
+    cluster.etcd.stop()
+    first.stop(signal.SIGKILL)
+    again = cluster.start("n1")
+    assert 'leases-of="saved state"' in again.says("forwarding")
+    assert cluster.n1.pings(address(second))
+    assert again.status()["source"]["standing"] == "away"
+    assert (again.tunnel()["vtep-mac"], subnet(again), len(peers(again))) == (mac, own, 2)
+    cluster.etcd.start()
+    cluster.third(9)
+    cluster.know((again,), 9, limit=RETURN_SECONDS)
+    assert again.status()["source"]["leases-of"] == "source"
+
+
+def test_a_subnet_that_is_another_nodes_by_now_is_given_up(
+    nodes: tuple[EtcdCluster, Agent, Agent],
+) -> None:
+    cluster, first, second = nodes
+    etcd, old, mac = cluster.etcd, subnet(first), first.tunnel()["vtep-mac"]
+    name = str(old).replace("/", "-")
+    taken = (
+        etcd.leases()[name]
+        .replace("192.168.50.1", "192.168.50.77")
+        .replace(mac, "02:00:00:00:07:07")
+    )
+    first.stop(signal.SIGKILL)
+    etcd.ctl("put", SUBNETS + name, taken)
+    again = cluster.start("n1")
+    line = again.says("own-subnet-changed")
+    assert f"{name} belongs to another node by now" in line
+    again.says("own-lease-changed")
+    wait_for("n2 knows", lambda: peers(second).get(str(subnet(again))) == "192.168.50.1")
+    assert subnet(again) != old
+    assert cluster.n2.pings(address(again))
+    wait_for(
+        "subnet.env",
+        lambda: (
+            f"FLANNEL_SUBNET={subnet(again)[1]}/24" in (again.run_dir / "subnet.env").read_text()
+        ),
+    )
+    assert peers(second)[str(old)] == "192.168.50.77"
+    assert again.tunnel()["vtep-mac"] == mac
+
+
+def test_a_start_waits_for_the_configuration_and_names_one_that_is_wrong(
+    cluster: EtcdCluster,
+) -> None:
+    agent = cluster.start("n1")
+    assert f"Put net-conf.json into the key {PREFIX}/config" in agent.says("waiting")
+    time.sleep(1.5)
+    assert len(agent.lines("waiting")) == 1
+    cluster.etcd.configure(CONF | {"SubnetLen": 31})
+    assert agent.ended() == 1
+    assert agent.log.splitlines()[-1] == (
+        f"fwd run: {PREFIX}/config: SubnetLen must be less than /31"
+    )
+
+
+def test_a_wrong_password_ends_the_first_start_with_one_line(cluster: EtcdCluster) -> None:
+    for words in (
+        ("user", "add", "root:root"),
+        ("user", "grant-role", "root", "root"),
+        ("auth", "enable"),
+    ):
+        cluster.etcd.ctl(*words)
+    agent = cluster.start("n1", "--etcd-username=root", "--etcd-password=wrong")
+    assert agent.ended() == 1
+    assert agent.log.splitlines()[-1] == (
+        f"fwd run: cannot read {PREFIX}/config: authentication failed, invalid user ID or password "
+        "(--etcd-username and --etcd-password)"
+    )

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way into etcd: endpoints, certificates, users; with a real etcd, and what is said of a no."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fwd.model import ConfigError
+from fwd.sources.contact import ServerError
+from fwd.sources.etcdaccess import EtcdAccess, make_access, tell_insecure
+from fwd.sources.etcdapi import EtcdApi
+from fwd.sources.etcdlink import BadUser, Refused, Unreachable
+from tests.certificates import Authority
+from tests.etcd_server import PREFIX, SUBNETS, EtcdServer
+from tests.unit.etcd_member import PATIENCE, SMALL, close, member, until, value
+
+KEY = f"{PREFIX}/config"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"), "authority")
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("other"), "stranger")
+
+
+@pytest.fixture(scope="module")
+def secure(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    server = EtcdServer(tmp_path_factory.mktemp("tls"), tls=authority.sign("root"))
+    server.start()
+    server.configure(SMALL)
+    yield server
+    server.stop()
+
+
+def guard(server: EtcdServer) -> None:
+    """Gives it users: root, and fwd, who may do what flannel does under its prefix."""
+    server.start()
+    server.configure(SMALL)
+    for words in (
+        ("user", "add", "root:root"),
+        ("role", "add", "root"),
+        ("user", "grant-role", "root", "root"),
+        ("user", "add", "fwd:secret"),
+        ("role", "add", "flannel"),
+        ("role", "grant-permission", "flannel", "readwrite", "--prefix=true", PREFIX),
+        ("user", "grant-role", "fwd", "flannel"),
+        ("auth", "enable"),
+    ):
+        server.ctl(*words)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[EtcdServer]:
+    server = EtcdServer(tmp_path / "users")
+    guard(server)
+    server.user = ("--user", "root:root")
+    yield server
+    server.stop()
+
+
+def tls(
+    server: EtcdServer, files: tuple[Path, Path, Path], *, ca: Path | None = None
+) -> EtcdAccess:
+    certificate, key, own_ca = files
+    return make_access(
+        (server.url,), cert_file=str(certificate), key_file=str(key), ca_file=str(ca or own_ca)
+    )
+
+
+async def failure(to: EtcdAccess) -> ServerError:
+    api = EtcdApi(to, patience=PATIENCE)
+    with pytest.raises(ServerError) as caught:
+        await api.get(KEY)
+    await close(api)
+    return caught.value
+
+
+async def test_a_node_with_a_certificate_gets_in(secure: EtcdServer, authority: Authority) -> None:
+    async with member(tls(secure, authority.sign("n1")), 1) as one:
+        await until("published", lambda: one.snapshot and secure.leases().get(one.key) == value(1))
+
+
+async def test_no_certificate_and_a_strangers_are_said(
+    secure: EtcdServer, authority: Authority, stranger: Authority
+) -> None:
+    without = make_access((secure.url,), ca_file=str(authority.ca))
+    wrong = tls(secure, stranger.sign("n1"), ca=authority.ca)
+    for to in (without, wrong):
+        error = await failure(to)
+        assert isinstance(error, Unreachable)
+        assert str(error) == (
+            f"cannot read {KEY}: {secure.url}: the connection broke off: does this etcd take the "
+            "client's certificate?"
+        )
+
+
+async def test_a_server_of_another_authority_is_not_talked_to(
+    secure: EtcdServer, authority: Authority, stranger: Authority
+) -> None:
+    error = await failure(tls(secure, authority.sign("n1"), ca=stranger.ca))
+    assert "TLS: [SSL: CERTIFICATE_VERIFY_FAILED]" in str(error)
+
+
+async def test_https_asked_of_http_and_the_other_way_round(
+    secure: EtcdServer, guarded: EtcdServer
+) -> None:
+    plain = make_access((secure.url.replace("https", "http"),))
+    assert "does this etcd want https?" in str(await failure(plain))
+    other = make_access((guarded.url.replace("http", "https"),))
+    assert "does this etcd want http?" in str(await failure(other))
+
+
+async def test_a_certificate_that_is_replaced_is_read_again(
+    secure: EtcdServer, authority: Authority, stranger: Authority, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "own.crt", tmp_path / "own.key"
+
+    def become(files: tuple[Path, Path, Path]) -> None:
+        certificate.write_bytes(files[0].read_bytes())
+        key.write_bytes(files[1].read_bytes())
+
+    become(stranger.sign("n2"))
+    api = EtcdApi(tls(secure, (certificate, key, authority.ca)), patience=PATIENCE)
+    with pytest.raises(Unreachable):
+        await api.get(KEY)
+    become(authority.sign("n2"))
+    assert await api.get(KEY)
+    await close(api)
+
+
+async def test_a_user_gets_in_and_in_again_after_a_restart_that_ends_all_tokens(
+    guarded: EtcdServer,
+) -> None:
+    to = make_access((guarded.url,), user=("fwd", "secret"))
+    async with member(to, 1) as one:
+        await until("published", lambda: one.snapshot and guarded.leases().get(one.key) == value(1))
+        guarded.stop()
+        guarded.start()
+        guarded.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
+        await until("the news", lambda: one.peers == {"10.5.0.240/28 192.168.0.9"})
+
+
+async def test_the_name_in_a_certificate_is_a_user(authority: Authority, tmp_path: Path) -> None:
+    """Which etcd's JSON gateway cannot do."""
+    server = EtcdServer(tmp_path / "names", tls=authority.sign("root"))
+    guard(server)
+    try:
+        async with member(tls(server, authority.sign("fwd")), 1) as one:
+            await until("published", lambda: one.snapshot and server.leases().get(one.key))
+        error = await failure(tls(server, authority.sign("nobody")))
+        assert "permission denied" in str(error) or "user" in str(error)
+    finally:
+        server.stop()
+
+
+async def test_a_token_that_has_ended_is_asked_for_again(guarded: EtcdServer) -> None:
+    api = EtcdApi(make_access((guarded.url,), user=("fwd", "secret")), patience=PATIENCE)
+    assert await api.get(KEY)
+    api._link._token = "gone.7"
+    assert await api.get(KEY)
+    await close(api)
+
+
+async def test_wrong_passwords_and_missing_users_are_named(guarded: EtcdServer) -> None:
+    wrong = await failure(make_access((guarded.url,), user=("fwd", "wrong")))
+    assert isinstance(wrong, BadUser)
+    assert str(wrong) == (
+        f"cannot read {KEY}: authentication failed, invalid user ID or password "
+        "(--etcd-username and --etcd-password)"
+    )
+    missing = await failure(make_access((guarded.url,)))
+    assert isinstance(missing, BadUser)
+    assert "user name is empty" in str(missing)
+    assert "this etcd wants a user" in str(missing)
+
+
+async def test_what_a_role_does_not_allow_is_named(guarded: EtcdServer) -> None:
+    api = EtcdApi(make_access((guarded.url,), user=("fwd", "secret")), patience=PATIENCE)
+    with pytest.raises(Refused, match="permission denied: the role of user fwd does not allow it"):
+        await api.get("/elsewhere")
+    with pytest.raises(Refused, match="permission denied"):
+        async for _ in api.watch("/elsewhere", after=1):
+            pass
+    await close(api)
+
+
+async def test_a_user_that_nobody_asks_for_is_no_error(
+    secure: EtcdServer, authority: Authority
+) -> None:
+    certificate, key, ca = authority.sign("n3")
+    to = make_access(
+        (secure.url,),
+        cert_file=str(certificate),
+        key_file=str(key),
+        ca_file=str(ca),
+        user=("fwd", "secret"),
+    )
+    api = EtcdApi(to, patience=PATIENCE)
+    assert await api.get(KEY)
+    await close(api)
+
+
+def test_endpoints_are_urls_or_host_and_port() -> None:
+    found = make_access(("http://[::1]:1", "10.0.0.1", " https://etcd.example:7/ ")).endpoints
+    assert [(one.host, one.port, one.is_tls) for one in found] == [
+        ("::1", 1, False),
+        ("10.0.0.1", 2379, False),
+        ("etcd.example", 7, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ftp://a:1", "http://", "http://a:b", "http://a:1/v3", "unix:///run/etcd", "http://u@a"],
+)
+def test_what_is_no_endpoint_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--etcd-endpoints: "):
+        make_access((text,))
+
+
+def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Path) -> None:
+    certificate, key, _ = map(str, authority.sign("n4"))
+    other_key = str(authority.sign("n5")[1])
+    url = ("https://127.0.0.1:1",)
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("x")
+    rows: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"cert_file": certificate}, "--etcd-keyfile"),
+        ({"key_file": key}, "--etcd-certfile"),
+        ({"cert_file": "/nowhere.crt", "key_file": key}, "/nowhere.crt"),
+        ({"cert_file": certificate, "key_file": "/nowhere.key"}, "/nowhere.key"),
+        ({"cert_file": certificate, "key_file": other_key}, "KEY_VALUES_MISMATCH"),
+        ({"ca_file": "/nowhere.ca"}, "--etcd-cafile /nowhere.ca"),
+        ({"ca_file": str(nonsense)}, f"--etcd-cafile {nonsense}"),
+    )
+    for files, named in rows:
+        with pytest.raises(ConfigError) as caught:
+            make_access(url, **files)
+        assert str(caught.value).startswith("Failed to create SubnetManager: ")
+        assert named in str(caught.value)
+
+
+def test_what_is_not_secret_is_said(caplog: pytest.LogCaptureFixture, authority: Authority) -> None:
+    tell_insecure(make_access(("http://a:1", "https://b:2")))
+    assert "This is insecure" in caplog.text
+    caplog.clear()
+    tell_insecure(make_access(("http://a:1",), ca_file=str(authority.ca)))
+    assert "no effect" in caplog.text
+    caplog.clear()
+    tell_insecure(make_access(("https://a:1",), ca_file=str(authority.ca)))
+    assert not caplog.records

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""etcd goes away, comes back, and comes back as another one: the table is the truth soon after.
+
+The same with an outage of a minute and packets that must not stop: bench/etcd_adversity.py.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from tests.etcd_server import SUBNETS, EtcdServer
+from tests.unit.etcd_member import SMALL, Member, access, address, member, until, value
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
+    server = EtcdServer(tmp_path / "etcd")
+    server.start()
+    server.configure(SMALL)
+    yield server
+    server.stop()
+
+
+def own_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "fwd"]
+
+
+async def begun(*members: Member) -> None:
+    await until("all began", lambda: all(one.snapshot for one in members))
+    await until(
+        "they know each other", lambda: all(len(one.peers) >= len(members) - 1 for one in members)
+    )
+
+
+async def test_after_a_restart_with_compaction_the_table_is_the_truth(
+    etcd: EtcdServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fwd")
+    etcd.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
+    async with member(access(etcd), 1) as one:
+        await until("the peer", lambda: one.snapshot and one.peers == {"10.5.0.240/28 192.168.0.9"})
+        await until("published", lambda: etcd.leases().get(one.key) == value(1))
+        kept = one.snapshot
+        etcd.stop()
+        await until("it says so", lambda: one.source.state().standing == "away")
+        # Behind its back: another agent of the same etcd, which is another process to ours.
+        etcd.start()
+        etcd.ctl("put", SUBNETS + "10.5.0.224-28", value(8))
+        etcd.ctl("del", SUBNETS + "10.5.0.240-28")
+        etcd.ctl("compact", str(etcd.revision))
+        await until("the truth", lambda: one.peers == {"10.5.0.224/28 192.168.0.8"})
+        assert kept is not one.snapshot
+        assert len(one.owned) == 1
+    lines = own_lines(caplog)
+    assert sum("event=etcd-connected" in line for line in lines) == 2
+    assert sum("event=etcd error=" in line for line in lines) <= 2  # broken off, then refused
+
+
+async def test_a_store_of_another_time_is_the_truth_too(etcd: EtcdServer) -> None:
+    """Its revisions are smaller, then the same, than those that were heard: no watch would tell."""
+    async with member(access(etcd), 1) as one:
+        await begun(one)
+        await until("published", lambda: etcd.leases().get(one.key) == value(1))
+        etcd.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
+        await until("the peer", lambda: len(one.peers) == 1)
+        snapshot = etcd.snapshot()
+        for number in (2, 3, 4):
+            etcd.ctl("put", SUBNETS + f"10.5.0.{number * 16}-28", value(number))
+        etcd.ctl("del", SUBNETS + "10.5.0.240-28")
+        await until("the others", lambda: len(one.peers - {f"{one.subnet} 192.168.0.1"}) >= 2)
+        etcd.stop()
+        etcd.restore(snapshot)
+        etcd.start()
+        await until("the peer of then", lambda: one.peers == {"10.5.0.240/28 192.168.0.9"})
+        assert len(one.owned) == 1
+
+
+async def test_a_lease_that_ended_meanwhile_is_taken_again(etcd: EtcdServer) -> None:
+    async with member(access(etcd), 1, ttl=2, margin=1.0) as one:
+        await until("published", lambda: one.snapshot and etcd.leases().get(one.key) == value(1))
+        etcd.stop()
+        await until("away", lambda: one.source.state().standing == "away")
+        etcd.start()
+        etcd.ctl("lease", "revoke", f"{etcd.lease_id(one.key):x}")
+        await until("put back", lambda: etcd.leases().get(one.key) == value(1))
+        assert len(one.owned) == 1
+
+
+async def test_a_subnet_that_another_node_has_by_now_is_given_up(
+    etcd: EtcdServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with member(access(etcd), 1) as one:
+        await until("published", lambda: one.snapshot and etcd.leases().get(one.key) == value(1))
+        first = one.key
+        snapshot = etcd.snapshot()
+        etcd.stop()
+        etcd.restore(snapshot)
+        etcd.start()
+        # Before our agent is back; a moment in which it is back is one more case.
+        etcd.ctl("del", SUBNETS + first)
+        etcd.ctl("put", SUBNETS + first, value(7))
+        await until("the other one has it", lambda: "192.168.0.7" in etcd.leases().get(first, ""))
+        await until("another subnet", lambda: one.key != first, limit=15)
+        await until("published", lambda: etcd.leases().get(one.key) == value(1))
+        assert etcd.leases()[first] == value(7)
+        assert "192.168.0.7" in str(one.peers)
+    lines = [line for line in own_lines(caplog) if "own-subnet-changed" in line]
+    assert len(lines) == 1
+    assert f"{first} belongs to another node by now" in lines[0]
+
+
+async def test_the_next_endpoint_is_taken_when_one_dies(etcd: EtcdServer) -> None:
+    """Two ways to one store: the first one, through a relay, is cut."""
+    host, port = etcd.url.rpartition("/")[2].split(":")
+    flows: set[asyncio.StreamWriter] = set()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection(host, int(port))
+        flows.update((writer, ours))
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(reader, ours), pump(theirs, writer), return_exceptions=True)
+
+    middle = await asyncio.start_server(relay, "127.0.0.1", 0)
+    first = f"http://127.0.0.1:{middle.sockets[0].getsockname()[1]}"
+    try:
+        async with member(access(etcd, first), 1) as one:
+            await begun(one)
+            await until("connected", lambda: one.source.state().kind == f"etcd {first}")
+            middle.close()
+            for flow in flows:
+                flow.close()
+            etcd.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
+            await until("the news", lambda: one.peers == {"10.5.0.240/28 192.168.0.9"})
+            assert one.source.state().kind == f"etcd {etcd.url}"
+    finally:
+        middle.close()
+
+
+async def test_an_endpoint_that_falls_silent_is_left(etcd: EtcdServer) -> None:
+    """It takes connections and what is sent, and never says a word."""
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
+        writer.close()
+
+    silent = await asyncio.start_server(mute, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    try:
+        async with member(access(etcd, url), 1) as one:
+            await begun(one)
+    finally:
+        silent.close()
+        await silent.wait_closed()
+
+
+async def test_a_new_address_of_this_node_goes_into_its_key(etcd: EtcdServer) -> None:
+    async with member(access(etcd), 1) as one:
+        await until("published", lambda: one.snapshot and etcd.leases().get(one.key) == value(1))
+        one.source.reconnect()
+        one.source.announce(tuple(replace(own, public_ip=address(5)) for own in one.leases))
+        moved = value(1).replace("192.168.0.1", "192.168.0.5")
+        await until("published", lambda: etcd.leases() == {one.key: moved})
+
+
+async def test_a_configuration_that_changes_is_said(
+    etcd: EtcdServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with member(access(etcd), 1) as one:
+        await begun(one)
+        etcd.configure(SMALL | {"SubnetLen": 27})
+        await until("said", lambda: "net-conf-changed" in caplog.text)
