@@ -56,6 +56,7 @@ class Facts(Struct, frozen=True):
     """Bits of an address."""
     link: int
     """Prefix length of the underlay."""
+    loopback: str
     underlay_form: str
     subnet_form: str
 
@@ -92,11 +93,11 @@ class Facts(Struct, frozen=True):
 FACTS: Mapping[int, Facts] = {
     4: Facts(
         *(4, "Network", "10.244.0.0/16", "flannel.1", 1450, 32, 24),
-        *("192.168.50.{}", "10.244.{}.0/24"),
+        *("127.0.0.1", "192.168.50.{}", "10.244.{}.0/24"),
     ),
     6: Facts(
         *(6, "IPv6Network", "fd00:244::/48", "flannel-v6.1", 1430, 128, 64),
-        *("fd02::{}", "fd00:244:0:{}::/64"),
+        *("::1", "fd02::{}", "fd00:244:0:{}::/64"),
     ),
 }
 EACH_FAMILY = pytest.mark.parametrize("family", list(FACTS), ids=[f"IPv{one}" for one in FACTS])

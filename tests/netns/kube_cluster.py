@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.flow import Flow
-from tests.netns.agent_support import WAIT_SECONDS, Agent, Cluster
+from tests.netns.agent_support import FACTS, WAIT_SECONDS, Agent, Cluster, Namespace
 from tests.unit.kube_server import Server
 from tests.unit.kube_support import node_object
 
@@ -30,8 +30,9 @@ _CLONE_NEWNET = 0x40000000
 class ServerThread:
     """A Server in a loop of its own, in a network namespace."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, host: str) -> None:
         self._namespace = namespace
+        self._host = host
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
         self.server = Server()
@@ -44,7 +45,7 @@ class ServerThread:
         moved = ctypes.CDLL(None, use_errno=True).setns(handle, _CLONE_NEWNET)
         os.close(handle)
         assert moved == 0, "setns"
-        self._loop.run_until_complete(self.server.start(("0.0.0.0", 0)))
+        self._loop.run_until_complete(self.server.start((self._host, 0)))
         self._started.set()
         self._loop.run_forever()
         self._loop.run_until_complete(self.server.__aexit__())
@@ -71,7 +72,8 @@ class KubeCluster(Cluster):
 
     def build(self) -> None:
         super().build()
-        self.api = self._keep(ServerThread(self.n1.name))
+        host = "0.0.0.0" if self.facts.family == 4 else "::"  # agents come by the first family
+        self.api = self._keep(ServerThread(self.n1.name, host))
         for number in (1, 2):
             self.put(number, annotations={})
         self.put(3)
@@ -81,7 +83,17 @@ class KubeCluster(Cluster):
         return self.api.server
 
     def put(self, number: int, **changes: Any) -> None:  # noqa: ANN401
-        self.api.do(lambda server: server.nodes.put(node_object(number, **changes)))
+        made = node_object(number, families=self.families, **changes)
+        self.api.do(lambda server: server.nodes.put(made))
+
+    def put_third(self, turn: int) -> None:
+        """n3, at other addresses than before."""
+        self.put(3, **self.third(turn))
+
+    def third(self, turn: int) -> dict[str, str]:
+        """Annotations for n3's addresses: those that a turn has."""
+        of = {4: {"public_ip": f"192.168.9.{turn}"}, 6: {"public_ipv6": f"fd09::{turn}"}}
+        return {key: text for family in self.families for key, text in of[family].items()}
 
     def start(self, name: str, *flags: str) -> Agent:
         number = len(self._removals)
@@ -103,7 +115,9 @@ class KubeCluster(Cluster):
     def kubeconfig(self, name: str) -> Path:
         """With a token file, in YAML as people write it."""
         path = self.directory / f"{name}.kubeconfig"
-        address = "127.0.0.1" if name == "n1" else "192.168.50.1"
+        address = self.facts.underlay("n1") if name != "n1" else self.facts.loopback
+        if ":" in address:
+            address = f"[{address}]"
         path.write_text(
             "{apiVersion: v1, kind: Config, current-context: c,\n"
             " contexts: [{name: c, context: {cluster: k, user: u}}],\n"
@@ -118,17 +132,32 @@ class KubeCluster(Cluster):
         new.write_text(token)
         new.rename(self.directory / "token")
 
-    def flow(self, to: str = "n2") -> Flow:
+    def flow(self, to: str = "n2", family: int | None = None) -> Flow:
         """TCP from n1 through the tunnel; ends with the cluster at the latest."""
         stack = ExitStack()
         self._removals.append(stack.close)
-        return stack.enter_context(Flow(self.n1.name, getattr(self, to).name, f"10.244.{to[1:]}.0"))
+        address = FACTS[family or self.facts.family].tunnel_ip(to)
+        return stack.enter_context(Flow(self.n1.name, getattr(self, to).name, address))
+
+    def flows(self, to: str = "n2") -> list[Flow]:
+        """One a family."""
+        return [self.flow(to, family) for family in self.families]
+
+    def reaches(self, node: Namespace, name: str) -> bool:
+        """Whether a node's tunnel address answers another node, over each family."""
+        return all(node.pings(FACTS[family].tunnel_ip(name)) for family in self.families)
+
+    def knows_all(self, agent: Agent, turn: int) -> bool:
+        """Whether an agent has just two other nodes, and n3 at the addresses of this turn."""
+        leases = agent.status()["leases"]
+        return len(leases) == 2 * len(self.families) and all(
+            self.third_is(agent, address) for address in self.third(turn).values()
+        )
 
     def third_is(self, agent: Agent, address: str) -> bool:
         """Whether an agent has n3 at this address."""
-        return {lease["node"]: lease["public-ip"] for lease in agent.status()["leases"]}.get(
-            "n3"
-        ) == address
+        leases = agent.status()["leases"]
+        return ("n3", address) in {(lease["node"], lease["public-ip"]) for lease in leases}
 
     def published(self, name: str) -> dict[str, str]:
         return self.api.do(lambda server: server.annotations(name))

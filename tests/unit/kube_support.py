@@ -2,6 +2,7 @@
 """Nodes as an API server writes them, and what it was recorded to say."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,37 @@ def mac(number: int) -> str:
     return (b"\x02\0" + number.to_bytes(4)).hex(":")
 
 
-def annotations(number: int, **changes: str | None) -> dict[str, str]:
+def cidrs(number: int, families: Sequence[int] = (4,)) -> list[str]:
+    """podCIDRs of node nX."""
+    of = {4: f"10.244.{number}.0/24", 6: f"fd00:244:0:{number:x}::/64"}
+    return [of[family] for family in families]
+
+
+def annotations(
+    number: int, *, families: Sequence[int] = (4,), **changes: str | None
+) -> dict[str, str]:
     """Those of node nX; underscores in names of changes are dashes, None leaves one out."""
-    values: dict[str, str | None] = {
-        "backend-data": f'{{"VNI":1,"VtepMAC":"{mac(number)}"}}',
-        "backend-type": "vxlan",
-        "kube-subnet-manager": "true",
-        "public-ip": f"192.168.{number >> 8}.{number & 255}",
-    }
+    data = f'{{"VNI":1,"VtepMAC":"{mac(number)}"}}'
+    values: dict[str, str | None] = {"backend-type": "vxlan", "kube-subnet-manager": "true"}
+    if 4 in families:
+        values |= {
+            "backend-data": data,
+            "public-ip": f"192.168.{number >> 8}.{number & 255}",
+        }
+    if 6 in families:
+        values |= {"backend-v6-data": data, "public-ipv6": f"fd02::{number:x}"}
     values |= {name.replace("_", "-"): value for name, value in changes.items()}
     return {PREFIX + name: value for name, value in values.items() if value is not None}
 
 
 def node_object(number: int, *, version: int = 1, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Node nX as JSON: subnet 10.244.X.0/24, underlay 192.168.0.X."""
-    cidr = changes.pop("cidr", f"10.244.{number}.0/24")
-    spec = changes.pop("spec", {"podCIDR": cidr, "podCIDRs": [cidr]} if cidr else {})
+    """Node nX as JSON: subnet 10.244.X.0/24, underlay 192.168.0.X, unless told other families."""
+    families = changes.setdefault("families", (4,))
+    all_cidrs = [cidr] if (cidr := changes.pop("cidr", None)) else cidrs(number, families)
+    if cidr == "":
+        all_cidrs = []
+    spec = {"podCIDR": all_cidrs[0], "podCIDRs": all_cidrs} if all_cidrs else {}
+    spec = changes.pop("spec", spec)
     created = changes.pop("created", f"2026-11-23T23:00:{number % 60:02}Z")
     given = changes.pop("annotations", None)
     return {
