@@ -46,11 +46,16 @@ def pair(cluster: Cluster) -> tuple[Cluster, Agent, Agent]:
 
 
 @pytest.fixture
-def host(cluster: Cluster) -> Host:
-    """n1 with rules of iptables, and no agent yet."""
+def host(tmp_path: Path) -> Iterator[Host]:
+    """n1 with both families on and rules of iptables, and no agent yet."""
     require_bridge_filter()
-    cluster.configure(nft=False)
-    return Host(cluster)
+    cluster = Cluster(tmp_path, families=(4, 6))
+    try:
+        cluster.build()
+        cluster.configure(nft=False)
+        yield Host(cluster)
+    finally:
+        cluster.remove()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Any, Final
 
-from tests.netns.agent_support import Agent, Cluster
+from tests.netns.agent_support import FACTS, Agent, Cluster
 from tests.netns.rules_support import Node
 
 CONF: Final = {
@@ -18,11 +18,10 @@ CONF: Final = {
     ],
 }
 ENGINES: Final = {"iptables-nft": False, "nftables": True}
-BLACKHOLE: Final = "10.244.1.0/24"
 
 
 class Host:
-    """Node n1 with all that the agent can be asked for."""
+    """Node n1 with all that the agent can be asked for, of all the cluster's families."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -57,8 +56,18 @@ class Host:
             sys.executable, "-m", "fwd", "cleanup", "--run-dir", str(self.run_dir), *flags
         )
 
-    def blackholes(self) -> list[Any]:
-        return self.cluster.n1.show("route", "show", "type", "blackhole")
+    def blackholes(self) -> list[str]:
+        """Destinations."""
+        return [
+            route["dst"]
+            for family in self.cluster.families
+            for route in FACTS[family].routes(self.cluster.n1, "type", "blackhole")
+        ]
+
+    def ranges(self) -> list[Any]:
+        """Of the conflist's first plugin, one a family."""
+        found: list[Any] = json.loads(self.conflist.read_text())["plugins"][0]["ipam"]["ranges"]
+        return found
 
     def dump(self) -> dict[str, object]:
         """All that the agent may change."""

@@ -19,8 +19,9 @@ def test_cleanup_leaves_the_node_as_it_was(host: Host, engine: str) -> None:
     if engine == "iptables-legacy":  # what kubelet uses is used
         host.node.run(engine, "-t", "mangle", "-N", "KUBE-KUBELET-CANARY")
     cleaned = all_is_cleaned(host)
-    for trace in ("device flannel.1", "MASQUERADE" if engine != "nftables" else "flannel-ipv4"):
+    for trace in ("device flannel.1", "device flannel-v6.1", "flannel-v6.1.mac"):
         assert trace in cleaned
+    assert ("MASQUERADE" if engine != "nftables" else "flannel-ipv6") in cleaned
     if engine != "nftables":
         assert f"rule of {engine.removeprefix('iptables-')}" in cleaned.replace("iptables-", "")
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DirectRouting: peers on the same link without the tunnel, and back, as the underlay changes.
 
-Beside the link between the nodes (192.168.50.0/24) there is a second one (10.9.0.0/24): a route
-over it, by a gateway, takes a peer off the first link while packets still reach it.
+Beside the link between the nodes there is a second one (10.9.0.0/24, fd0a::/64): a route over it,
+by a gateway, takes a peer off the first link while packets still reach it.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from fwd.node.routetable import PROTOCOL
-from tests.netns.agent_support import Agent, Cluster, entry, wait_for
+from tests.netns.agent_support import EACH_FAMILY, Agent, Cluster, entry, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -25,7 +25,7 @@ def direct(cluster: Cluster) -> Cluster:
     n1, n2 = cluster.n1, cluster.n2
     n1.ip("link", "add", "v1", "type", "veth", "peer", "name", "v2", "netns", n2.name)
     for number, node in enumerate((n1, n2), 1):
-        node.ip("address", "add", f"10.9.0.{number}/24", "dev", f"v{number}")
+        cluster.facts.give(node, BESIDE[cluster.facts.family].format(number), f"v{number}")
         node.ip("link", "set", f"v{number}", "up")
     cluster.configure(DirectRouting=True)
     return cluster
@@ -33,102 +33,130 @@ def direct(cluster: Cluster) -> Cluster:
 
 def routes(cluster: Cluster) -> dict[str, str]:
     """n1's direct routes: subnet to gateway."""
-    found = cluster.n1.show("route", "show", "proto", str(PROTOCOL))
+    found = cluster.facts.routes(cluster.n1, "proto", str(PROTOCOL))
     return {route["dst"]: route["gateway"] for route in found}
 
 
-def tunnelled(agent: Agent) -> int:
-    count: int = agent.tunnel()["counters"]["out_packets"]
+def tunnelled(cluster: Cluster, agent: Agent) -> int:
+    count: int = agent.tunnel(cluster.facts.family)["counters"]["out_packets"]
     return count
 
 
-NEAR: Final = {"10.244.2.0/24": "192.168.50.2"}
+def near(cluster: Cluster) -> dict[str, str]:
+    """The route to n2."""
+    return {cluster.facts.subnet("n2"): cluster.facts.underlay("n2")}
 
 
+def detour(cluster: Cluster) -> tuple[str, ...]:
+    """A route to n2's underlay address that leaves its link."""
+    there = f"{cluster.facts.underlay('n2')}/{cluster.facts.host}"
+    return (there, "via", BESIDE[cluster.facts.family].format(2))
+
+
+BESIDE: Final = {4: "10.9.0.{}", 6: "fd0a::{}"}
+"""Addresses of the second link."""
+
+
+@EACH_FAMILY
 def test_a_peer_moves_between_link_and_tunnel(direct: Cluster) -> None:
     direct.started("n2")
     agent = direct.started("n1")
-    assert routes(direct) == NEAR
-    before = tunnelled(agent)
-    assert direct.n1.pings("10.244.2.0")
-    assert tunnelled(agent) == before
-    assert agent.tunnel()["direct-routes"] == 1
+    assert routes(direct) == near(direct)
+    before = tunnelled(direct, agent)
+    assert direct.n1.pings(direct.facts.tunnel_ip("n2"))
+    assert tunnelled(direct, agent) == before
+    assert agent.tunnel(direct.facts.family)["direct-routes"] == 1
     for _ in range(2):
-        direct.n1.ip("route", "add", "192.168.50.2/32", "via", "10.9.0.2")
+        direct.n1.ip("route", "add", *detour(direct))
         wait_for("into the tunnel", lambda: not routes(direct), LIMIT)
-        before = tunnelled(agent)
-        assert direct.n1.pings("10.244.2.0")
-        assert tunnelled(agent) > before
-        direct.n1.ip("route", "del", "192.168.50.2/32")
-        wait_for("onto the link", lambda: routes(direct) == NEAR, LIMIT)
-        assert direct.n1.pings("10.244.2.0")
+        before = tunnelled(direct, agent)
+        assert direct.n1.pings(direct.facts.tunnel_ip("n2"))
+        assert tunnelled(direct, agent) > before
+        direct.n1.ip("route", "del", *detour(direct))
+        wait_for("onto the link", lambda: routes(direct) == near(direct), LIMIT)
+        assert direct.n1.pings(direct.facts.tunnel_ip("n2"))
 
 
+@EACH_FAMILY
 def test_a_policy_rule_counts_too(direct: Cluster) -> None:
     direct.started("n2")
     direct.started("n1")
-    direct.n1.ip("route", "add", "192.168.50.2/32", "via", "10.9.0.2", "table", "7")
-    direct.n1.ip("rule", "add", "to", "192.168.50.2", "table", "7")
+    there, family = direct.facts.underlay("n2"), f"-{direct.facts.family}"
+    direct.n1.ip("route", "add", *detour(direct), "table", "7")
+    direct.n1.ip(family, "rule", "add", "to", there, "table", "7")
     wait_for("into the tunnel", lambda: not routes(direct), LIMIT)
-    direct.n1.ip("rule", "del", "to", "192.168.50.2", "table", "7")
-    wait_for("onto the link", lambda: routes(direct) == NEAR, LIMIT)
+    direct.n1.ip(family, "rule", "del", "to", there, "table", "7")
+    wait_for("onto the link", lambda: routes(direct) == near(direct), LIMIT)
 
 
+@EACH_FAMILY
 def test_routes_follow_the_leases(direct: Cluster) -> None:
     direct.started("n2")
     agent = direct.started("n1")
-    direct.entries["n3"] = entry("n3")
+    facts = direct.facts
+    third = entry("n3", facts.family)
+    direct.entries["n3"] = third
     direct.write()
-    far = {"10.244.3.0/24": "192.168.50.3"}
-    wait_for("a new peer", lambda: routes(direct) == NEAR | far, LIMIT)
-    direct.entries["n3"]["public-ip"] = "10.9.0.3"
+    far = {facts.subnet("n3"): facts.underlay("n3")}
+    wait_for("a new peer", lambda: routes(direct) == near(direct) | far, LIMIT)
+    third["public-ip"] = BESIDE[facts.family].format(3)
     direct.write()
-    wait_for("its new address", lambda: routes(direct) == NEAR | {"10.244.3.0/24": "10.9.0.3"})
+    wait_for(
+        "its new address",
+        lambda: routes(direct) == near(direct) | {third["subnet"]: third["public-ip"]},
+    )
     del direct.entries["n3"]
     direct.write()
-    wait_for("its end", lambda: routes(direct) == NEAR, LIMIT)
+    wait_for("its end", lambda: routes(direct) == near(direct), LIMIT)
     assert not agent.lines("direct-routes-trouble")
 
 
+@EACH_FAMILY
 def test_a_route_that_others_remove_comes_back(direct: Cluster) -> None:
     direct.started("n2")
     direct.started("n1")
-    direct.n1.ip("route", "del", "10.244.2.0/24")
-    wait_for("repair", lambda: routes(direct) == NEAR, LIMIT)
+    direct.n1.ip("route", "del", direct.facts.subnet("n2"))
+    wait_for("repair", lambda: routes(direct) == near(direct), LIMIT)
 
 
+@EACH_FAMILY
 def test_another_route_in_its_place_is_not_overwritten(direct: Cluster) -> None:
-    own = ("10.244.2.0/24", "via", "192.168.50.9", "proto", "static")
+    subnet = direct.facts.subnet("n2")
+    own = (subnet, "via", direct.facts.underlay("n9"), "proto", "static")
     direct.n1.ip("route", "add", *own)
     agent = direct.started("n1")
-    assert "10.244.2.0/24" in agent.says("direct-routes-trouble")
+    assert subnet in agent.says("direct-routes-trouble")
     assert not routes(direct)
     direct.n1.ip("route", "del", *own)
-    wait_for("its turn", lambda: routes(direct) == NEAR, LIMIT)
+    wait_for("its turn", lambda: routes(direct) == near(direct), LIMIT)
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize("on", [True, False])
 def test_flannels_own_direct_routes_are_taken_over(direct: Cluster, *, on: bool) -> None:
     direct.configure(DirectRouting=on)
-    direct.n1.ip("route", "add", "10.244.2.0/24", "via", "192.168.50.2")
+    facts = direct.facts
+    direct.n1.ip("route", "add", facts.subnet("n2"), "via", facts.underlay("n2"))
     direct.started("n2")
     agent = direct.started("n1")
-    assert routes(direct) == (NEAR if on else {})
-    assert len(direct.n1.show("route", "show", "10.244.2.0/24")) == on
+    assert routes(direct) == (near(direct) if on else {})
+    assert len(facts.routes(direct.n1, facts.subnet("n2"))) == on
     assert agent.lines("flannels-routes-removed")
-    assert direct.n1.pings("10.244.2.0")
+    assert direct.n1.pings(direct.facts.tunnel_ip("n2"))
 
 
+@EACH_FAMILY
 def test_others_routes_are_left_alone(direct: Cluster) -> None:
-    direct.n1.ip("route", "add", "10.244.99.0/24", "via", "192.168.50.9")
+    facts = direct.facts
+    direct.n1.ip("route", "add", facts.subnet("n99"), "via", facts.underlay("n9"))
     direct.started("n2")
     direct.started("n1").stop()
     direct.configure(DirectRouting=False)
     agent = direct.started("n1")
     assert not routes(direct), "of the start before"
-    assert direct.n1.show("route", "show", "10.244.99.0/24")
-    assert agent.tunnel()["direct-routes"] == 0
-    assert direct.n1.pings("10.244.2.0")
+    assert facts.routes(direct.n1, facts.subnet("n99"))
+    assert agent.tunnel(direct.facts.family)["direct-routes"] == 0
+    assert direct.n1.pings(direct.facts.tunnel_ip("n2"))
 
 
 def test_five_thousand_peers_on_one_link(direct: Cluster) -> None:

@@ -9,29 +9,35 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.netns.agent_support import entry, wait_for
+from tests.netns.agent_support import EACH_FAMILY, FACTS, entry, key, wait_for
 from tests.netns.host_support import Host
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 DAMAGES: Final[dict[str, Callable[[Host], object]]] = {
     "rules": lambda host: host.node.run("iptables-nft", "-t", "nat", "-F", "FLANNEL-POSTRTG"),
+    "rules of IPv6": lambda host: host.node.run("ip6tables-nft", "-F", "FLANNEL-FWD"),
     "subnet.env": lambda host: host.subnet_env.unlink(),
     "conflist": lambda host: host.conflist.write_text("{}"),
     "blackhole route": lambda host: host.cluster.n1.ip("route", "flush", "type", "blackhole"),
+    "blackhole route of IPv6": lambda host: host.cluster.n1.ip(
+        "-6", "route", "del", "blackhole", FACTS[6].subnet("n1")
+    ),
 }
 
 
-@pytest.mark.parametrize("part", DAMAGES)
-def test_what_others_undo_is_put_back_and_told(host: Host, part: str) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_others_undo_is_put_back_and_told(host: Host, damage: str) -> None:
+    part = damage.removesuffix(" of IPv6")
     agent = host.started()
     right = host.dump()
-    DAMAGES[part](host)
+    DAMAGES[damage](host)
     assert host.dump() != right
     assert part in agent.says("host-repaired")
     wait_for("repair", lambda: host.dump() == right)
@@ -41,17 +47,21 @@ def test_what_others_undo_is_put_back_and_told(host: Host, part: str) -> None:
     assert state["last-repair"]
 
 
-def test_all_follows_the_own_lease(host: Host) -> None:
-    agent = host.started()
-    host.cluster.entries["n1"]["subnet"] = "10.244.7.0/24"
+@EACH_FAMILY
+def test_all_follows_the_own_lease(host: Host, family: int) -> None:
+    agent, facts = host.started(), FACTS[family]
+    new, old, other = facts.subnet("n7"), facts.subnet("n1"), FACTS[10 - family].subnet("n1")
+    host.cluster.entries[key("n1", family)]["subnet"] = new
     host.cluster.write()
     agent.says("subnet-changed")
-    wait_for("conflist", lambda: "10.244.7.0/24" in host.conflist.read_text())
-    assert "FLANNEL_SUBNET=10.244.7.1/24" in host.subnet_env.read_text()
-    wait_for("blackhole", lambda: [one["dst"] for one in host.blackholes()] == ["10.244.7.0/24"])
+    wait_for("conflist", lambda: new in host.conflist.read_text())
+    assert [one[0]["subnet"] for one in host.ranges()] == sorted((new, other))
+    assert f"={ip_network(new)[1]}/" in host.subnet_env.read_text()
+    wait_for("blackhole", lambda: sorted(host.blackholes()) == sorted((new, other)))
     rules = host.node.dump("iptables-nft")
-    assert "-s 10.244.7.0/24 -d 10.244.0.0/16" in rules
-    assert "10.244.1.0/24" not in rules
+    assert f"-s {new} -d {facts.network}" in rules
+    assert old not in rules
+    assert other in rules
     assert not agent.lines("host-repaired"), "nobody's fault"
 
 

@@ -2,7 +2,8 @@
 """The underlay changes under a running agent: addresses and MTUs of real devices, in kube mode.
 
 Three agents: n1 and n2 on one link, n3 on a link of its own to n1.  TCP runs through the tunnel to
-both.  n2 talks to the API server over the very link whose address changes.
+both.  n2 talks to the API server over the very link whose address changes.  Over IPv4, over IPv6,
+and with both on one interface.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.agent_support import Agent, Namespace, wait_for
+from tests.netns.agent_support import EACH_FAMILY, FACTS, Agent, Cluster, Namespace, wait_for
 from tests.netns.kube_cluster import KubeCluster, running
 from tests.netns.names import own
 
@@ -18,7 +19,12 @@ pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 LEARN_SECONDS = 1.0
 STALL_SECONDS = 0.5
-PUBLIC_IP = "flannel.alpha.coreos.com/public-ip"
+PUBLIC_IP = {
+    4: "flannel.alpha.coreos.com/public-ip",
+    6: "flannel.alpha.coreos.com/public-ipv6",
+}
+LINK_3 = {4: ("192.168.51.{}", "192.168.50.0/24"), 6: ("fd03::{}", "fd02::/64")}
+"""The link of n1 and n3, and what n3 has behind it."""
 
 
 class Triangle(KubeCluster):
@@ -32,19 +38,29 @@ class Triangle(KubeCluster):
         peer = ("peer", "name", "u3", "netns", self.n3.name)
         self.n1.ip("link", "add", "x1", "type", "veth", *peer)
         for node, device, number in ((self.n1, "x1", 1), (self.n3, "u3", 3)):
-            node.ip("address", "add", f"192.168.51.{number}/24", "dev", device)
+            form, behind = LINK_3[self.facts.family]
+            self.facts.give(node, form.format(number), device)
             node.ip("link", "set", device, "up")
-        self.n3.ip("route", "add", "192.168.50.0/24", "via", "192.168.51.1")
+        self.n3.ip("route", "add", behind, "via", form.format(1))
         self.put(3, annotations={})
         self.agents = {name: self.started(name) for name in ("n1", "n2", "n3")}
         for name in ("n2", "n3"):
-            wait_for("n1 reaches it", lambda n=name: self.n1.pings(f"10.244.{n[1:]}.0"))  # type: ignore[misc]
+            wait_for("n1 reaches it", lambda n=name: self.reaches(self.n1, n))  # type: ignore[misc]
 
     agents: dict[str, Agent]
 
     def mtu(self, name: str) -> int:
-        found: int = getattr(self, name).show("link", "show", "flannel.1")[0]["mtu"]
-        return found
+        """Of a node's tunnel, less what an IPv6 one has less than an IPv4 one."""
+        found: int = getattr(self, name).show("link", "show", self.facts.device)[0]["mtu"]
+        return found + 1450 - self.facts.mtu
+
+    def move(self, name: str, *, gone: str, come: str) -> None:
+        """Another underlay address; either may be empty."""
+        node, device = getattr(self, name), f"u{name[1:]}"
+        if gone:
+            node.ip("address", "del", f"{gone}/{self.facts.link}", "dev", device)
+        if come:
+            self.facts.give(node, come, device)
 
     def sockets(self, name: str) -> list[str]:
         """Its UDP sockets, each with a number that no other one ever has."""
@@ -55,35 +71,37 @@ class Triangle(KubeCluster):
 
 
 @pytest.fixture
-def kube(tmp_path: Path) -> Iterator[Triangle]:
-    with running(Triangle(tmp_path)) as made:
+def kube(tmp_path: Path, family: int) -> Iterator[Triangle]:
+    with running(Triangle(tmp_path, families=(family,))) as made:
         yield made
 
 
+@EACH_FAMILY
 def test_flows_survive_a_new_address_and_a_new_mtu(kube: Triangle) -> None:
     moved, other = kube.flow("n2"), kube.flow("n3")
-    kube.n2.ip("address", "del", "192.168.50.2/24", "dev", "u2")
-    kube.n2.ip("address", "add", "192.168.50.22/24", "dev", "u2")
-    wait_for("published", lambda: kube.published("n2")[PUBLIC_IP] == "192.168.50.22", LEARN_SECONDS)
+    public_ip, new = PUBLIC_IP[kube.facts.family], kube.facts.underlay("n22")
+    kube.move("n2", gone=kube.facts.underlay("n2"), come=new)
+    wait_for("published", lambda: kube.published("n2")[public_ip] == new, LEARN_SECONDS)
     wait_for(
         "a peer knows",
-        lambda: "192.168.50.22" in str(kube.agents["n1"].status()["leases"]),
+        lambda: new in str(kube.agents["n1"].status()["leases"]),
         LEARN_SECONDS,
     )
-    assert "address=192.168.50.22" in kube.agents["n2"].says("underlay-changed")
+    assert f"address={new}" in kube.agents["n2"].says("underlay-changed")
     for name, device in (("n1", "u1"), ("n2", "u2")):
         getattr(kube, name).ip("link", "set", device, "mtu", "1400")
     wait_for("MTU", lambda: kube.mtu("n1") == kube.mtu("n2") == 1350)
     wait_for("subnet.env", lambda: "FLANNEL_MTU=1350" in kube.subnet_env("n2"))
-    assert kube.n2.pings("10.244.1.0")
+    assert kube.reaches(kube.n2, "n1")
     longest = other.end().longest
     assert longest < STALL_SECONDS, f"the other link stood still for {longest:.1f} s"
     longest = moved.end().longest  # fails unless one more answer comes
     assert longest < 3, "two retransmissions are the price of a new address"
-    assert kube.agents["n2"].tunnel()["mtu"] == 1350
+    assert kube.agents["n2"].tunnel(kube.facts.family)["mtu"] == kube.facts.mtu - 100
     assert not kube.agents["n2"].lines("node-refused")
 
 
+@EACH_FAMILY
 def test_a_new_mtu_disturbs_nothing(kube: Triangle) -> None:
     flow = kube.flow("n2")
     before = kube.sockets("n1")
@@ -109,14 +127,20 @@ def test_an_mtu_too_small_is_said_and_the_old_one_kept(kube: Triangle) -> None:
     assert len(kube.agents["n1"].lines("underlay-lost")) == 1
 
 
+@EACH_FAMILY
 def test_an_address_that_vanishes_is_waited_for(kube: Triangle) -> None:
-    agent = kube.agents["n2"]
-    kube.n2.ip("address", "del", "192.168.50.2/24", "dev", "u2")
+    agent, there = kube.agents["n2"], kube.facts.underlay("n2")
+    kube.move("n2", gone=there, come="")
     line = agent.says("underlay-lost")
-    assert agent.status()["trouble"] == "failed to find IPv4 address for interface u2"
-    assert 'error="failed to find IPv4 address for interface u2" kept=192.168.50.2' in line
-    kube.n2.ip("address", "add", "192.168.50.2/24", "dev", "u2")
-    wait_for("packets", lambda: kube.n2.pings("10.244.1.0"))
+    trouble = {
+        4: "failed to find IPv4 address for interface u2",
+        6: f"{there} is gone from u2, which has fe80::",
+    }[kube.facts.family]
+    assert agent.status()["trouble"].startswith(trouble)
+    assert f'error="{trouble}' in line
+    assert f"kept={there}" in line
+    kube.move("n2", gone="", come=there)
+    wait_for("packets", lambda: kube.reaches(kube.n2, "n1"))
     assert len(agent.lines("underlay-lost")) == 1
     assert not agent.lines("underlay-changed")
     wait_for("no trouble", lambda: agent.status()["trouble"] is None)
@@ -133,17 +157,45 @@ def test_a_second_address_changes_nothing_until_the_first_one_goes(kube: Triangl
     wait_for("packets", lambda: kube.n1.pings("10.244.2.0"))
 
 
+@EACH_FAMILY
 def test_an_address_that_moves_to_a_bridge_is_followed(kube: Triangle) -> None:
-    agent = kube.agents["n2"]
+    agent, there = kube.agents["n2"], kube.facts.underlay("n2")
     kube.n2.ip("link", "add", "br0", "type", "bridge")
     kube.n2.ip("link", "set", "u2", "master", "br0")
     kube.n2.ip("link", "set", "br0", "mtu", "1480", "up")
-    kube.n2.ip("address", "del", "192.168.50.2/24", "dev", "u2")
+    kube.move("n2", gone=there, come="")
     agent.says("underlay-lost")
-    kube.n2.ip("address", "add", "192.168.50.2/24", "dev", "br0")
-    assert "interface=br0 address=192.168.50.2 mtu=1480" in agent.says("underlay-changed")
-    wait_for("packets", lambda: kube.n1.pings("10.244.2.0"))
+    kube.facts.give(kube.n2, there, "br0")
+    assert f"interface=br0 address={there} mtu=1480" in agent.says("underlay-changed")
+    wait_for("packets", lambda: kube.reaches(kube.n1, "n2"))
     assert kube.mtu("n2") == 1430
+
+
+@pytest.mark.parametrize("moved", [4, 6], ids=["IPv4", "IPv6"])
+def test_both_families_on_one_interface(tmp_path: Path, moved: int) -> None:
+    """One moves, the other stays where it is; a new MTU is for both."""
+    cluster = Cluster(tmp_path, families=(4, 6))
+    try:
+        cluster.build()
+        facts, other = FACTS[moved], FACTS[10 - moved]
+        for one in cluster.entries.values():
+            if one["node"] == "n2" and one["subnet"] == facts.subnet("n2"):
+                one["public-ip"] = facts.underlay("n22")
+        agents = {name: cluster.started(name, "--iface", f"u{name[1:]}") for name in ("n1", "n2")}
+        assert cluster.n1.pings(other.tunnel_ip("n2"))
+        before = agents["n2"].tunnel(other.family)["counters"]["in_packets"]
+        facts.give(cluster.n2, facts.underlay("n22"), "u2")
+        cluster.n2.ip("address", "del", f"{facts.underlay('n2')}/{facts.link}", "dev", "u2")
+        assert f"address={facts.underlay('n22')}" in agents["n2"].says("underlay-changed")
+        wait_for("packets", lambda: cluster.n1.pings(facts.tunnel_ip("n2")))
+        assert cluster.n1.pings(other.tunnel_ip("n2"))
+        assert agents["n2"].tunnel(other.family)["counters"]["in_packets"] > before
+        assert len(agents["n2"].lines("underlay-changed")) == 1
+        cluster.n2.ip("link", "set", "u2", "mtu", "1400")
+        agents["n2"].says("underlay-changed", times=3)
+        assert [one["mtu"] for one in agents["n2"].status()["tunnels"]] == [1350, 1330]
+    finally:
+        cluster.remove()
 
 
 def test_an_interface_that_is_made_anew_is_found_again(kube: Triangle) -> None:

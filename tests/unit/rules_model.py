@@ -30,6 +30,7 @@ SUBNETS: dict[int, Network] = {
 CASES = {
     "masq-forward": Wanted(NETWORKS, SUBNETS, masquerade=True),
     "masq-forward-plain": Wanted(NETWORKS, SUBNETS, masquerade=True, random_fully=False),
+    "masq-forward-ipv6": Wanted({IPV6: NETWORKS[IPV6]}, {IPV6: SUBNETS[IPV6]}, masquerade=True),
     "masq": Wanted(NETWORKS, SUBNETS, masquerade=True, forward=False),
     "forward": Wanted(NETWORKS, SUBNETS),
     "none": Wanted(NETWORKS, SUBNETS, forward=False),
