@@ -37,8 +37,8 @@ class Triangle(KubeCluster):
         self.n3 = self._keep(Namespace(own("ag-n3")))
         peer = ("peer", "name", "u3", "netns", self.n3.name)
         self.n1.ip("link", "add", "x1", "type", "veth", *peer)
+        form, behind = LINK_3[self.facts.family]
         for node, device, number in ((self.n1, "x1", 1), (self.n3, "u3", 3)):
-            form, behind = LINK_3[self.facts.family]
             self.facts.give(node, form.format(number), device)
             node.ip("link", "set", device, "up")
         self.n3.ip("route", "add", behind, "via", form.format(1))
