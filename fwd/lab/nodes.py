@@ -14,6 +14,7 @@ from fwd.lab.topology import Node, Pod, Topology
 CNI: Final = "cni0"
 POD_LINK: Final = "eth0"  # the Pod's end
 
+_DAD: Final = "net/ipv6/conf/default/accept_dad"
 _FORWARDING: Final = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
 
@@ -27,6 +28,9 @@ def host(topology: Topology) -> list[Step]:
     return [
         ip("link set lo up"),
         *(sysctl(_FORWARDING[plan.family], 1) for plan in topology.plans),
+        # The CNI plugin asks whether anybody else has cni0's address, and for up to two seconds a
+        # Pod has no gateway: true of any IPv6 node, and nothing that a lab is there to measure.
+        *(sysctl(_DAD, 0) for plan in topology.plans if plan.family == 6),
         # Off, and not what the machine has: a packet that is lost here was lost by the data plane
         # under test, which counts it, and not by a filter of the node, which does not.
         sysctl("net/ipv4/conf/all/rp_filter", 0),

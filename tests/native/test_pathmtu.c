@@ -66,23 +66,24 @@ static void learns(uint8_t family)
 	CHECK_EQ(applied(buf, family, dst), PATH_MTU_MIN - headers);
 }
 
-TEST(learns_ipv4)
+static void each_family(void (*body)(uint8_t family))
 {
-	learns(IPV4);
+	body(IPV4);
+	body(IPV6);
 }
 
-TEST(learns_ipv6)
+TEST(an_error_teaches)
 {
-	learns(IPV6);
+	each_family(learns);
 }
 
-TEST(other_packets_teach_nothing)
+static void learns_nothing(uint8_t family)
 {
 	uint8_t dst[16] = { 10, 244, 1, 2 }, buf[128];
-	struct pkt p = error_about(buf, IPV4, dst, 1400);
+	struct pkt p = error_about(buf, family, dst, 1400);
 
 	memset(&mtus, 0, sizeof(mtus));
-	for (uint32_t len = 20; len < p.len; len++) {
+	for (uint32_t len = ip_header_min(family); len < p.len; len++) {
 		struct pkt shorter = p;
 		uint8_t *copy = edge_new(len, false);
 
@@ -92,9 +93,15 @@ TEST(other_packets_teach_nothing)
 		path_mtu_learn(&mtus, &shorter);
 		edge_free(copy, len, false);
 	}
-	buf[21] = 1;	/* host unreachable */
+	/* Host unreachable; time exceeded. */
+	buf[p.l4 + (family == IPV4)] = family == IPV4 ? 1 : 3;
 	path_mtu_learn(&mtus, &p);
-	CHECK_EQ(applied(buf, IPV4, dst), 1398);
+	CHECK_EQ(applied(buf, family, dst), 1398);
+}
+
+TEST(other_packets_teach_nothing)
+{
+	each_family(learns_nothing);
 }
 
 TEST(changing_ecn_keeps_a_broken_checksum_broken)
@@ -116,14 +123,21 @@ TEST(changing_ecn_keeps_a_broken_checksum_broken)
 	}
 }
 
-TEST(cwr_is_told_to_whoever_cuts)
+static void tells_cwr(uint8_t family)
 {
-	uint8_t buf[128] = { 0x45 };
-	struct pkt p = { .ip = buf, .family = IPV4, .transport = PROTO_TCP,
-			 .len = 4000, .l4 = 20, .payload = 40,
+	uint8_t buf[128] = { 0 }, type = family == IPV4 ? VNET_GSO_TCP4
+							: VNET_GSO_TCP6;
+	uint32_t ip = ip_header_min(family);
+	struct pkt p = { .ip = buf, .family = family, .transport = PROTO_TCP,
+			 .len = 4000, .l4 = ip, .payload = ip + 20,
 			 .gso_size = 1398, .unfinished = true };
 
-	CHECK_EQ(vnet_make(&p).gso_type, VNET_GSO_TCP4);
+	CHECK_EQ(vnet_make(&p).gso_type, type);
 	pkt_tcp(&p)->flags = TCP_ACK | TCP_CWR;
-	CHECK_EQ(vnet_make(&p).gso_type, VNET_GSO_TCP4 | VNET_GSO_ECN);
+	CHECK_EQ(vnet_make(&p).gso_type, type | VNET_GSO_ECN);
+}
+
+TEST(cwr_is_told_to_whoever_cuts)
+{
+	each_family(tells_cwr);
 }

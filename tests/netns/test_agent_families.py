@@ -91,3 +91,37 @@ def test_a_node_without_a_subnet_of_a_family_that_is_on_ends(make: Make) -> None
     agent = cluster.start("n1")
     assert agent.ended() == 1
     assert "node n1 has no IPv6 subnet, and net-conf.json enables IPv6" in agent.log
+
+
+def test_an_underlay_with_link_local_addresses_only(make: Make) -> None:
+    """They mean nothing without their link, which bind and send have to name."""
+    cluster = make(6)
+    for name, node in (("n1", cluster.n1), ("n2", cluster.n2)):
+        device, address = f"u{name[1:]}", f"fe80::{name[1:]}"
+        node.ip("-6", "address", "flush", "dev", device)
+        FACTS[6].give(node, address, device)
+        cluster.entries[key(name, 6)]["public-ip"] = address
+    cluster.write()
+    first = cluster.started("n1", "--iface", "u1")
+    cluster.started("n2", "--iface", "u2")
+    assert reaches(first, "n2", 6)
+
+
+def test_a_bridge_of_the_subnet_takes_no_connection_from_the_node(make: Make) -> None:
+    """Its kernel makes the tunnel's address an anycast one, to which nobody can connect."""
+    cluster = make(6)
+    first, _ = cluster.start("n1"), cluster.start("n2")
+    first.says("host-ready")
+    there, subnet = FACTS[6].tunnel_ip("n2"), FACTS[6].subnet("n2")
+    cluster.n2.run("sysctl", "-w", "net.ipv6.conf.all.forwarding=1")
+    cluster.n2.ip("link", "del", FACTS[6].device)  # the bridge comes first
+    cluster.n2.ip("link", "add", "cni0", "type", "bridge")
+    cluster.n2.ip("address", "add", subnet.replace("::/", "::1/"), "dev", "cni0", "nodad")
+    cluster.n2.ip("link", "set", "cni0", "up")
+    wait_for("packets", lambda: reaches(first, "n2", 6))
+
+    def is_unicast() -> bool:
+        (route,) = cluster.n2.show("-6", "route", "get", there)
+        return bool(route.get("type") == "local")
+
+    wait_for("its own address", is_unicast)
