@@ -27,7 +27,19 @@ WAIT_SECONDS = 10.0
 RETURN_SECONDS = 5.0
 """Within which the table must be right after whatever it was."""
 NODES = [node_object(number) for number in range(1, 5)]
-CONF = parse_netconf('{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}')
+CONF = {
+    (4,): parse_netconf('{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}'),
+    (6,): parse_netconf(
+        '{"EnableIPv4": false, "EnableIPv6": true, "IPv6Network": "fd00:244::/48",'
+        ' "Backend": {"Type": "vxlan"}}'
+    ),
+    (4, 6): parse_netconf(
+        '{"Network": "10.244.0.0/16", "EnableIPv6": true, "IPv6Network": "fd00:244::/48",'
+        ' "Backend": {"Type": "vxlan"}}'
+    ),
+}
+"""By the families that are on."""
+UNDERLAY = {4: ip_address("192.168.0.1"), 6: ip_address("fd02::1")}
 QUICK = Patience(connect=1.0, answer=1.0, silence=1.5)
 MAC = b"\x02\0\0\0\0\1"
 
@@ -71,18 +83,22 @@ class Member:
 
     def announce(self) -> None:
         """As the agent does when it forwards."""
-        own = self.own
-        public_ip = own.public_ip or ip_address("192.168.0.1")
-        mac = own.vtep_mac or MAC
-        self.source.announce((Lease(own.node, own.subnet, public_ip, mac, 1),))
+        assert self.last is not None
+        self.source.announce(tuple(map(_settled, self.last.own)))
         self.source.ready()
 
 
+def _settled(own: OwnLease) -> Lease:
+    public_ip, mac = own.public_ip or UNDERLAY[own.family], own.vtep_mac or MAC
+    return Lease(own.node, own.subnet, public_ip, mac, 1)
+
+
 def source(server: Server, **settings: Any) -> KubeSource:  # noqa: ANN401
+    conf = CONF[settings.pop("families", (4,))]
     pace = settings.pop("pace", None)
     patience = settings.pop("patience", QUICK)
     given: dict[str, Any] = {"node_name": "n1", "access": ApiAccess(url=server.url)} | settings
-    return KubeSource(KubeSettings(**given), CONF, patience=patience, pace=pace or Pace())
+    return KubeSource(KubeSettings(**given), conf, patience=patience, pace=pace or Pace())
 
 
 @asynccontextmanager

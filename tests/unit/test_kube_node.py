@@ -20,14 +20,29 @@ from tests.unit.kube_member import MAC, Member, member, source, until
 from tests.unit.kube_server import Server, serving
 from tests.unit.kube_support import PREFIX, annotations, node_object
 
-BARE = node_object(1, annotations={"other.example/x": "1"})
 DATA = '{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}'
-PUBLISHED = {
-    PREFIX + "backend-data": DATA,
-    PREFIX + "backend-type": "vxlan",
-    PREFIX + "kube-subnet-manager": "true",
-    PREFIX + "public-ip": "192.168.0.1",
+OF_FAMILY = {
+    4: {PREFIX + "backend-data": DATA, PREFIX + "public-ip": "192.168.0.1"},
+    6: {PREFIX + "backend-v6-data": DATA, PREFIX + "public-ipv6": "fd02::1"},
 }
+EACH = pytest.mark.parametrize("families", [(4,), (6,), (4, 6)], ids=["IPv4", "IPv6", "dual"])
+Families = tuple[int, ...]
+
+
+def bare(families: Families = (4,)) -> dict[str, Any]:
+    """A Node that no agent has been on."""
+    return node_object(1, families=families, annotations={"other.example/x": "1"})
+
+
+def published(families: Families) -> dict[str, str]:
+    """What its agent writes."""
+    both = {PREFIX + "backend-type": "vxlan", PREFIX + "kube-subnet-manager": "true"}
+    for family in families:
+        both |= OF_FAMILY[family]
+    return both
+
+
+BARE, PUBLISHED = bare(), published((4,))
 
 
 def conditions(server: Server) -> dict[str, Any]:
@@ -42,12 +57,17 @@ async def settled(ours: Member, server: Server) -> None:
     await ours.until("the condition", lambda: "NetworkUnavailable" in conditions(server))
 
 
-async def test_a_node_is_annotated_and_then_told_that_its_network_is_up() -> None:
-    async with serving(BARE, node_object(2)) as server, member(server) as ours:
+@EACH
+async def test_a_node_is_annotated_and_then_told_that_its_network_is_up(families: Families) -> None:
+    """All families in one patch."""
+    async with (
+        serving(bare(families), node_object(2, families=families)) as server,
+        member(server, families=families) as ours,
+    ):
         await asyncio.sleep(0.1)
         assert server.count("patch") == 0, "nothing is promised before packets flow"
         await settled(ours, server)
-        assert server.annotations("n1") == PUBLISHED | {"other.example/x": "1"}
+        assert server.annotations("n1") == published(families) | {"other.example/x": "1"}
         up = conditions(server)["NetworkUnavailable"]
         assert (up["status"], up["reason"]) == ("False", "FlannelIsUp")
         assert up["message"] == "Flannel is running on this node"
@@ -58,10 +78,14 @@ async def test_a_node_is_annotated_and_then_told_that_its_network_is_up() -> Non
         assert server.verbs() == {("list", "nodes"), ("watch", "nodes"), ("patch", "nodes/status")}
 
 
-async def test_a_restart_writes_nothing_that_is_there_and_keeps_its_mac() -> None:
-    ours_before = node_object(1, public_ip="192.168.0.1")
-    async with serving(ours_before) as server, member(server) as ours:
-        assert ours.own.vtep_mac == bytes.fromhex("020000000001")
+@EACH
+async def test_a_restart_writes_nothing_that_is_there_and_keeps_its_mac(families: Families) -> None:
+    """flannel patches at every start of an IPv6-only node (spec 3.3)."""
+    ours_before = node_object(1, families=families)
+    async with serving(ours_before) as server, member(server, families=families) as ours:
+        assert ours.last is not None
+        macs = {one.vtep_mac for one in ours.last.own}
+        assert macs == {bytes.fromhex("020000000001")}
         await settled(ours, server)
         assert server.count("patch") == 1, "the condition only"
         assert server.annotations("n1") == ours_before["metadata"]["annotations"]
@@ -132,26 +156,28 @@ async def test_what_does_not_get_in_is_in_the_status() -> None:
         {"backend_data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:99"}'},
         {"backend_type": "host-gw"},
         {"kube_subnet_manager": "false"},
+        {"public_ipv6": None},
+        {"backend_v6_data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:99"}'},
         dict.fromkeys(["public_ip", "backend_data", "backend_type", "kube_subnet_manager"]),
     ],
 )
 async def test_what_others_undo_is_put_back_and_said(
     change: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(BARE) as server, member(server) as ours:
+    families = (4, 6)
+    async with serving(bare(families)) as server, member(server, families=families) as ours:
         await settled(ours, server)
-        own = ours.own
+        assert ours.last is not None
+        own, wanted = ours.last.own, published(families)
         with caplog.at_level(logging.INFO):
             server.change("n1", **change)
-            await ours.until(
-                "put back", lambda: server.annotations("n1").items() >= PUBLISHED.items()
-            )
+            await ours.until("put back", lambda: server.annotations("n1").items() >= wanted.items())
         (line,) = [text for text in caplog.messages if "annotations-repaired" in text]
         for field in change:
             assert PREFIX + field.replace("_", "-") in line
         await asyncio.sleep(0.3)
-        assert ours.own.vtep_mac == MAC, "the Node follows us, we do not follow it"
-        assert ours.own.subnet == own.subnet
+        assert [one.vtep_mac for one in ours.last.own] == [MAC] * 2, "the Node follows us"
+        assert [one.subnet for one in ours.last.own] == [one.subnet for one in own]
 
 
 async def test_who_keeps_undoing_it_wins_most_of_the_time(
@@ -210,6 +236,17 @@ async def test_a_subnet_that_is_not_assigned_is_waited_for(
             assert snapshot.own[0].subnet == ip_network("10.244.1.0/24")
             assert made.state().standing == "watching"
     assert caplog.text.count("pod cidr not assigned") == 1
+
+
+async def test_with_both_families_on_a_subnet_of_each_is_waited_for() -> None:
+    families = (4, 6)
+    async with serving(node_object(1)) as server, source(server, families=families) as made:
+        first = asyncio.create_task(made.first())
+        await until(lambda: made.state().standing == "waiting")
+        assert made.state().detail == 'node "n1" pod cidr not assigned for IPv6'
+        server.nodes.put(node_object(1, families=families))
+        snapshot = await asyncio.wait_for(first, 5)
+        assert [one.subnet.version for one in snapshot.own] == [4, 6]
 
 
 async def test_a_node_that_is_not_there_yet_is_waited_for() -> None:
