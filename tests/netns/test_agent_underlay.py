@@ -181,11 +181,12 @@ def test_both_families_on_one_interface(tmp_path: Path, moved: int) -> None:
         for one in cluster.entries.values():
             if one["node"] == "n2" and one["subnet"] == facts.subnet("n2"):
                 one["public-ip"] = facts.underlay("n22")
+        cluster.write()
         agents = {name: cluster.started(name, "--iface", f"u{name[1:]}") for name in ("n1", "n2")}
         assert cluster.n1.pings(other.tunnel_ip("n2"))
         before = agents["n2"].tunnel(other.family)["counters"]["in_packets"]
-        facts.give(cluster.n2, facts.underlay("n22"), "u2")
         cluster.n2.ip("address", "del", f"{facts.underlay('n2')}/{facts.link}", "dev", "u2")
+        facts.give(cluster.n2, facts.underlay("n22"), "u2")
         assert f"address={facts.underlay('n22')}" in agents["n2"].says("underlay-changed")
         wait_for("packets", lambda: cluster.n1.pings(facts.tunnel_ip("n2")))
         assert cluster.n1.pings(other.tunnel_ip("n2"))

@@ -161,12 +161,13 @@ class Net:
 
     def learn_mtu(self) -> None:
         """Pods have a larger one than an IPv6 tunnel; here every Pod finds that out once."""
-        pods = tuple(self.plan.pods)
-        for source in pods:
+        targets = [(pod.node, self.address(pod)) for pod in self.plan.pods]
+        targets += [(node.index, self.vtep(node.index)) for node in self.plan.nodes]
+        for source in self.plan.pods:
             with self.udp_in(source.namespace) as sock:
-                for target in pods:
-                    if target.node != source.node:
-                        sock.sendto(bytes(self.plan.pod_mtu), (self.address(target), 9))
+                for node, address in targets:
+                    if node != source.node:
+                        sock.sendto(bytes(self.plan.pod_mtu), (address, 9))
 
     def agent_pid(self, index: int) -> int:
         """Process id of a node's agent."""
