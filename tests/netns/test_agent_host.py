@@ -37,8 +37,7 @@ def test_what_others_undo_is_put_back_and_told(host: Host, damage: str) -> None:
     part = damage.removesuffix(" of IPv6")
     agent = host.started()
     right = host.dump()
-    DAMAGES[damage](host)
-    assert host.dump() != right
+    DAMAGES[damage](host)  # a look at it now could come after the repair
     assert part in agent.says("host-repaired")
     wait_for("repair", lambda: host.dump() == right)
     (state,) = [one for one in agent.status()["host"] if one["part"] == part]

@@ -6,7 +6,7 @@ Every wait is bounded.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import Any
@@ -27,6 +27,8 @@ WAIT_SECONDS = 10.0
 RETURN_SECONDS = 5.0
 """Within which the table must be right after whatever it was."""
 NODES = [node_object(number) for number in range(1, 5)]
+BOTH = (4, 6)
+DUAL_NODES = [node_object(number, families=BOTH) for number in range(1, 5)]
 CONF = {
     (4,): parse_netconf('{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}'),
     (6,): parse_netconf(
@@ -54,8 +56,9 @@ async def until(done: Callable[[], object], seconds: float = WAIT_SECONDS) -> No
 class Member:
     """What an agent would know."""
 
-    def __init__(self, source: KubeSource) -> None:
+    def __init__(self, source: KubeSource, families: Sequence[int] = (4,)) -> None:
         self.source = source
+        self.families = families
         self.last: Snapshot | None = None
         self.count = 0
 
@@ -105,7 +108,7 @@ def source(server: Server, **settings: Any) -> KubeSource:  # noqa: ANN401
 async def member(server: Server, **settings: Any) -> AsyncIterator[Member]:  # noqa: ANN401
     """One that has its first snapshot and follows."""
     async with source(server, **settings) as made:
-        ours = Member(made)
+        ours = Member(made, settings.get("families", (4,)))
         async with asyncio.timeout(WAIT_SECONDS):
             ours.last = await made.first()
         task = asyncio.create_task(ours.follow())
@@ -119,9 +122,9 @@ async def member(server: Server, **settings: Any) -> AsyncIterator[Member]:  # n
 Truth = tuple[tuple[Lease, ...], tuple[Refusal, ...]]
 
 
-def truth(server: Server) -> Truth:
+def truth(server: Server, families: Sequence[int] = (4,)) -> Truth:
     """Leases and refusals as they are computed from the server's whole state."""
-    table = NodeTable(families=[4], vni=1)
+    table = NodeTable(families=families, vni=1)
     found = [decoder.node(version.raw) for version in server.nodes.state()]
     table.replace(found)
     return table.leases(), table.refusals()
@@ -129,7 +132,7 @@ def truth(server: Server) -> Truth:
 
 def agrees(ours: Member, server: Server) -> bool:
     assert ours.last is not None
-    return (ours.last.leases, ours.last.refused) == truth(server)
+    return (ours.last.leases, ours.last.refused) == truth(server, ours.families)
 
 
 async def settle(ours: Member, server: Server) -> None:
@@ -137,16 +140,26 @@ async def settle(ours: Member, server: Server) -> None:
 
 
 def shake(server: Server, dice: random.Random) -> None:
-    """A change that matters, of any kind."""
+    """A change that matters, of any kind and in any family."""
+    families = dice.choice([(4,), (6,), (4, 6)])
     number = dice.randrange(2, 9)
     match dice.randrange(4):
         case 0 if server.nodes.get(f"n{number}"):
             server.nodes.delete(f"n{number}")
         case 1:
-            server.nodes.put(node_object(number, kube_subnet_manager=None))
+            made = node_object(number, families=families, kube_subnet_manager=None)
+            server.nodes.put(made)
         case _:
-            address = f"192.168.{dice.randrange(1, 9)}.{number}"
-            server.nodes.put(node_object(number, public_ip=address))
+            server.nodes.put(
+                node_object(number, families=families, **moved(dice, families, number))
+            )
+
+
+def moved(dice: random.Random, families: Sequence[int], number: int) -> dict[str, Any]:
+    """Annotations for other addresses."""
+    turn = dice.randrange(1, 9)
+    of = {4: {"public_ip": f"192.168.{turn}.{number}"}, 6: {"public_ipv6": f"fd0{turn}::{number}"}}
+    return {key: text for family in families for key, text in of[family].items()}
 
 
 async def pause_endless_rounds(ours: Member) -> None:

@@ -16,6 +16,8 @@ from fwd.lab.apiserver.faults import Answer, Cut, Expire, How, Unit
 from fwd.sources.contact import ServerError
 from fwd.sources.kubewatch import NodeWatch, Pace
 from tests.unit.kube_member import (
+    BOTH,
+    DUAL_NODES,
     NODES,
     WAIT_SECONDS,
     agrees,
@@ -53,11 +55,11 @@ from tests.unit.kube_support import node_object
     ids=str,
 )
 async def test_one_fault_and_then_the_truth(verb: str, effect: Any) -> None:  # noqa: ANN401
-    async with serving(*NODES) as server, member(server) as ours:
+    async with serving(*DUAL_NODES) as server, member(server, families=BOTH) as ours:
         await ours.until("watching", lambda: server.count("watch") == 1)
         server.fault(effect, verb=verb)
         await server.stop()  # so that it must come again
-        server.nodes.put(node_object(3, public_ip="192.168.9.9"))
+        server.nodes.put(node_object(3, families=BOTH, public_ipv6="fd09::9"))
         if verb == "list":
             server.nodes.compact()
         await server.start()
@@ -186,7 +188,7 @@ async def test_a_page_that_is_no_list_is_tried_again() -> None:
 
 async def test_many_faults_and_changes_end_in_the_truth() -> None:
     dice = random.Random(1)
-    async with serving(*NODES) as server, member(server) as ours:
+    async with serving(*DUAL_NODES) as server, member(server, families=BOTH) as ours:
         for _ in range(15):
             effect = dice.choice(
                 [Answer(500), Expire(), Cut(dice.randrange(900)), Cut(dice.randrange(900), How.FIN)]

@@ -19,7 +19,17 @@ from fwd.sources import kubeapi
 from fwd.sources.kubeapi import KubeApi, Patience
 from fwd.sources.kubeclient import ApiAccess
 from fwd.sources.kubewatch import NodeWatch, Pace
-from tests.unit.kube_member import NODES, RETURN_SECONDS, agrees, event, member, settle, shake
+from tests.unit.kube_member import (
+    BOTH,
+    DUAL_NODES,
+    NODES,
+    RETURN_SECONDS,
+    agrees,
+    event,
+    member,
+    settle,
+    shake,
+)
 from tests.unit.kube_server import serving
 from tests.unit.kube_support import decoder, node_object, recorded_lines
 
@@ -123,7 +133,7 @@ async def test_unknown_events_and_empty_lines_are_passed_over() -> None:
 
 async def test_a_minute_of_events_twice_and_shuffled() -> None:
     dice = random.Random(7)
-    async with serving(*NODES) as server, member(server) as ours:
+    async with serving(*DUAL_NODES) as server, member(server, families=BOTH) as ours:
         for _ in range(60):
             shake(server, dice)
         twice = server.replay() * 2

@@ -15,7 +15,7 @@ from tests.unit.kube_support import changed
 
 
 def table(*listed: Changed | Unusable, version: str = "") -> NodeTable:
-    made = NodeTable(families=[4], vni=1)
+    made = NodeTable(families=[4, 6], vni=1)
     made.replace(listed, version=version)
     return made
 
@@ -129,7 +129,10 @@ def play(history: list[tuple[int, str]]) -> tuple[list[Changed | Deleted | Unusa
             case "spoil":
                 event = Unusable(f"n{number}", "spoilt", str(version))
             case _:
-                event = changed(number, version=version, public_ip=f"192.168.7.{version}")
+                families = ((4,), (6,), (4, 6))[version % 3]
+                moved = {"public_ip": f"192.168.7.{version}"} if 4 in families else {}
+                moved |= {"public_ipv6": f"fd07::{version}"} if 6 in families else {}
+                event = changed(number, version=version, families=families, **moved)
         if isinstance(event, Deleted):
             del there[number]
         else:
