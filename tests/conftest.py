@@ -5,6 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fwd", deadline=None)  # a busy machine is no error
+settings.load_profile("fwd")
 
 _TUN = Path("/dev/net/tun")
 
