@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "faulty_kernel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include "check.h"
+#include "decap_frame.h"
+#include "sockopt.h"
+
+enum { OVERLAY = sizeof(struct overlay), NUMBER = 8, OUT = 0, IN = 1 };
+
+struct kernel kernel;
+
+/* What each call may say (the manual pages, and drivers/net/tun.c). */
+static const int errnos[N_CALLS][10] = {
+	[READV] = { EAGAIN, EINTR, EIO, ENOMEM, EBADFD, EFAULT, ENOBUFS },
+	[WRITEV] = { EAGAIN, EINTR, EIO, ENOMEM, EINVAL, EBADFD, ENOBUFS },
+	[SENDMMSG] = { EAGAIN, EINTR, ENOBUFS, ENOMEM, EMSGSIZE, EIO, EINVAL,
+		       ENETUNREACH, EPERM },
+	[RECVMMSG] = { EAGAIN, EINTR, ENOMEM, ENOBUFS, EIO, ECONNREFUSED },
+	[POLL] = { EINTR, ENOMEM },
+	[EPOLL_WAIT] = { EINTR },
+};
+
+void kernel_reset(void)
+{
+	kernel = (struct kernel){ .vnet = true };
+}
+
+/* Whether this call fails; errno then says how. */
+static bool fails(enum call call)
+{
+	unsigned n = 0;
+
+	kernel.calls[call]++;
+	if (!rnd_chance(kernel.percent[call]))
+		return false;
+	while (errnos[call][n])
+		n++;
+	errno = errnos[call][rnd_below(n)];
+	if (kernel.only)
+		errno = kernel.only;
+	kernel.failed[call]++;
+	return true;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	for (unsigned i = 0; i < 4; i++)
+		p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
+}
+
+/* `pieces` datagrams of a flow as one packet, each with its number. */
+static struct spec numbered(unsigned way, unsigned flow, unsigned pieces,
+			    uint32_t size)
+{
+	static uint8_t payload[IP_MAX_LEN];
+	struct spec s = {
+		.family = 4, .proto = SPEC_UDP, .ttl = 64, .frag = SPEC_DF,
+		.sport = (uint16_t)(1000 + flow), .dport = 2000,
+		.payload = payload, .n_payload = pieces * size,
+		.unfinished = pieces > 1,
+	};
+
+	/* Out: to node a, b, or nobody.  In: from node a. */
+	s.src[0] = s.dst[0] = 10;
+	s.src[1] = way == IN ? 1 : 9;
+	s.dst[1] = way == IN ? 9 : (uint8_t)(1 + flow % 3);
+	s.dst[2] = (uint8_t)flow;
+	for (unsigned i = 0; i < pieces; i++) {
+		put32(payload + i * size, flow);
+		put32(payload + i * size + 4, kernel.next[way][flow]++);
+	}
+	return s;
+}
+
+/* A datagram is taken: it is new, and overtakes nothing of its flow. */
+static void take_number(unsigned way, const uint8_t *payload, uint32_t len)
+{
+	uint32_t flow, number;
+
+	CHECK(len >= NUMBER);
+	flow = get32(payload);
+	number = get32(payload + 4) + 1;
+	CHECK(flow < KERNEL_FLOWS);
+	CHECK(number > kernel.last[way][flow]);
+	kernel.last[way][flow] = number;
+	kernel.taken++;
+}
+
+ssize_t __wrap_readv(int fd, const struct iovec *iov, int n);
+ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
+{
+	unsigned flow = (unsigned)rnd_below(KERNEL_FLOWS), pieces = 1;
+	uint32_t size = (uint32_t)rnd_range(NUMBER, 1000), len;
+	struct vnethdr v = { 0 };
+	struct spec s;
+
+	(void)fd;
+	CHECK_EQ(n, kernel.vnet ? 2 : 1);
+	if (fails(READV))
+		return -1;
+	if (kernel.to_read == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	kernel.to_read--;
+	if (kernel.vnet && rnd_chance(40))
+		pieces = (unsigned)rnd_range(2, 60);
+	kernel.handed_out += pieces;
+	s = numbered(OUT, flow, pieces, size);
+	len = spec_build(&s, iov[n - 1].iov_base);
+	if (kernel.vnet && rnd_chance(kernel.percent[READV] / 4)) {
+		kernel.halved++;	/* not even the vnet header */
+		kernel.handed_out -= pieces - 1;
+		return (ssize_t)rnd_below(sizeof(v));
+	}
+	if (pieces > 1)
+		v = (struct vnethdr){
+			.flags = VNET_NEEDS_CSUM, .gso_type = VNET_GSO_UDP,
+			.hdr_len = 28, .gso_size = (uint16_t)size,
+			.csum_start = 20, .csum_offset = 6,
+		};
+	else if (rnd_chance(kernel.percent[READV] / 4)) {
+		kernel.halved++;
+		len = (uint32_t)rnd_below(len);
+	}
+	if (!kernel.vnet)
+		return len;
+	memcpy(iov[0].iov_base, &v, sizeof(v));
+	return (ssize_t)(sizeof(v) + len);
+}
+
+static uint32_t flatten(const struct iovec *iov, size_t n, uint8_t *out)
+{
+	uint32_t len = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		CHECK(len + iov[i].iov_len <= IP_MAX_LEN + OVERLAY);
+		memcpy(out + len, iov[i].iov_base, iov[i].iov_len);
+		len += iov[i].iov_len;
+	}
+	return len;
+}
+
+ssize_t __wrap_writev(int fd, const struct iovec *iov, int n);
+ssize_t __wrap_writev(int fd, const struct iovec *iov, int n)
+{
+	static uint8_t flat[IP_MAX_LEN + OVERLAY];
+	int first = kernel.vnet ? 1 : 0;
+	uint32_t len = flatten(iov + first, (size_t)(n - first), flat), at;
+	struct vnethdr v = { 0 };
+	uint32_t size;
+
+	(void)fd;
+	if (fails(WRITEV))
+		return -1;
+	if (kernel.vnet)
+		memcpy(&v, iov[0].iov_base, sizeof(v));
+	if (flat[9] == PROTO_ICMP4) {
+		kernel.icmp++;
+		return len;
+	}
+	size = v.gso_type ? v.gso_size : len - 28;
+	for (at = 28; at < len; at += size)
+		take_number(IN, flat + at, len - at);
+	/* A TUN never does this; if it did, the packet is gone. */
+	if (rnd_chance(kernel.percent[WRITEV] / 4)) {
+		kernel.halved++;
+		return len / 2;
+	}
+	return len;
+}
+
+static uint32_t segment_of(const struct msghdr *m)
+{
+	uint16_t size = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c;
+	     c = CMSG_NXTHDR((struct msghdr *)m, c))
+		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
+			memcpy(&size, CMSG_DATA(c), sizeof(size));
+	return size;
+}
+
+static uint32_t datagrams_of(const struct msghdr *m)
+{
+	uint32_t len = 0, size = segment_of(m);
+
+	for (size_t i = 0; i < m->msg_iovlen; i++)
+		len += m->msg_iov[i].iov_len;
+	return size ? (len + size - 1) / size : 1;
+}
+
+static void take_message(struct mmsghdr *msg)
+{
+	static uint8_t flat[IP_MAX_LEN + OVERLAY];
+	const struct msghdr *m = &msg->msg_hdr;
+	uint32_t len = flatten(m->msg_iov, m->msg_iovlen, flat);
+	uint32_t size = segment_of(m), at = 0;
+
+	if (!size)
+		size = len;
+	for (; at < len; at += size) {
+		CHECK_EQ(flat[at + OVERLAY] >> 4, 4);
+		take_number(OUT, flat + at + OVERLAY + 28,
+			    len - at - OVERLAY - 28);
+	}
+	msg->msg_len = len;
+}
+
+int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags);
+int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
+{
+	unsigned most = n, i;
+
+	(void)fd;
+	CHECK(n && flags & MSG_DONTWAIT);
+	if (kernel.no_segment && segment_of(&msg->msg_hdr)) {
+		errno = EIO;
+		return -1;
+	}
+	if (fails(SENDMMSG)) {
+		kernel.by_errno[errno] += datagrams_of(&msg->msg_hdr);
+		return -1;
+	}
+	/* The first that fails ends it: then the others were sent. */
+	if (n > 1 && rnd_chance(kernel.percent[SENDMMSG])) {
+		most = (unsigned)rnd_range(1, n - 1);
+		kernel.halved++;
+	}
+	for (i = 0; i < most; i++) {
+		if (kernel.no_segment && segment_of(&msg[i].msg_hdr))
+			break;
+		take_message(&msg[i]);
+	}
+	return (int)i;
+}
+
+static void receive_one(struct mmsghdr *msg)
+{
+	static const uint8_t mac_b[6] = { 2, 9, 9, 9, 9, 9 };
+	unsigned flow = (unsigned)rnd_below(KERNEL_FLOWS);
+	struct spec s = numbered(IN, flow, 1, (uint32_t)rnd_range(NUMBER, 900));
+	struct sockaddr_in from = { .sin_family = AF_INET };
+	struct iovec *iov = msg->msg_hdr.msg_iov;
+	uint8_t *at = iov->iov_base;
+	struct overlay o = { .vxlan = { .flags = VXLAN_I,
+					.vni = htonl(FRAME_VNI << 8) },
+			     .eth = { .dst = { 2, 1, 1, 1, 1, 1 },
+				      .type = htons(ETHERTYPE_IP4) } };
+
+	memcpy(o.eth.src, mac_b, 6);
+	memcpy(at, &o, OVERLAY);
+	msg->msg_len = OVERLAY + spec_build(&s, at + OVERLAY);
+	msg->msg_hdr.msg_flags = 0;
+	msg->msg_hdr.msg_controllen = 0;
+	/* Some are too long for the buffer, and some are from nobody. */
+	if (rnd_chance(5))
+		msg->msg_hdr.msg_flags = MSG_TRUNC;
+	memcpy(&from.sin_addr, rnd_chance(90) ? "\xc0\0\0\1" : "\1\2\3\4", 4);
+	memcpy(msg->msg_hdr.msg_name, &from, sizeof(from));
+	kernel.handed_out++;
+}
+
+int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
+		    struct timespec *timeout);
+int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
+		    struct timespec *timeout)
+{
+	unsigned i;
+
+	(void)fd;
+	CHECK(flags & MSG_DONTWAIT && !timeout);
+	if (fails(RECVMMSG))
+		return -1;
+	if (kernel.to_receive == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	if (rnd_chance(kernel.percent[RECVMMSG])) {
+		n = (unsigned)rnd_range(1, n);
+		kernel.halved++;
+	}
+	for (i = 0; i < n && kernel.to_receive; i++, kernel.to_receive--)
+		receive_one(&msg[i]);
+	return (int)i;
+}
+
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	CHECK(n == 1 && fds->events == POLLOUT);
+	CHECK(timeout >= 0 && timeout < 100);
+	if (fails(POLL))
+		return -1;
+	return rnd_chance(50);
+}
+
+int __wrap_epoll_wait(int epoll, struct epoll_event *events, int n,
+		      int timeout);
+int __wrap_epoll_wait(int epoll, struct epoll_event *events, int n,
+		      int timeout)
+{
+	(void)epoll;
+	CHECK(n >= 3 && timeout > 0);
+	if (fails(EPOLL_WAIT))
+		return -1;
+	events[0] = (struct epoll_event){ .events = EPOLLIN, .data.fd = 1 };
+	events[1] = (struct epoll_event){ .events = EPOLLIN, .data.fd = 2 };
+	return (int)rnd_below(3);
+}
