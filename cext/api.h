@@ -154,11 +154,31 @@ struct vx_plane *vx_plane_new(const struct vx_settings *settings,
 			      const int *tun, const int *listen,
 			      const int *source, int *error);
 
-/* Starts the workers.  Once. */
+/* Starts the workers: once, and again after a stop. */
 int vx_plane_start(struct vx_plane *plane);
 
 /* Keeps a started worker on one processor.  -EINVAL: not one of ours. */
 int vx_plane_pin(struct vx_plane *plane, uint32_t worker, uint32_t cpu);
+
+/*
+ * Stops and joins the workers, each after its turn, so that nothing they have
+ * read is left unsent.  The descriptors stay open and what comes waits in the
+ * kernel, for another start or for another process that has them.
+ */
+void vx_plane_stop(struct vx_plane *plane);
+
+/* Turns of a worker's loop so far.  Asleep it makes one a second: a worker
+ * whose turns stand still for longer is stuck. */
+uint64_t vx_plane_turns(const struct vx_plane *plane, uint32_t worker);
+
+/*
+ * What the workers have learned from packets (queues of flows, path MTUs), for
+ * another plane on the same queues: vx_learned_size() bytes.  Restoring checks
+ * all of it; -EINVAL: it is of another version, and nothing has changed.
+ */
+uint32_t vx_learned_size(void);
+int vx_plane_learned(const struct vx_plane *plane, uint8_t *out);
+int vx_plane_relearn(struct vx_plane *plane, const uint8_t *in, uint32_t n);
 
 /*
  * Publishes a new table; the old one is freed when no worker reads it.

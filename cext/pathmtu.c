@@ -77,3 +77,18 @@ void path_mtu_apply(const struct path_mtus *m, struct pkt *p)
 	    mtu - p->payload < p->gso_size)
 		p->gso_size = mtu - p->payload;
 }
+
+void path_mtu_save(const struct path_mtus *m, uint64_t *out)
+{
+	for (unsigned i = 0; i < PATH_MTUS; i++)
+		out[i] = atomic_load_explicit(&m->entry[i],
+					      memory_order_relaxed);
+}
+
+void path_mtu_restore(struct path_mtus *m, const uint64_t *in)
+{
+	for (unsigned i = 0; i < PATH_MTUS; i++)
+		if ((uint32_t)in[i] >= PATH_MTU_MIN)
+			atomic_store_explicit(&m->entry[i], in[i],
+					      memory_order_relaxed);
+}

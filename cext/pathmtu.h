@@ -32,3 +32,7 @@ void path_mtu_learn(struct path_mtus *m, const struct pkt *p);
 
 /* Cuts p->gso_size down to what p's destination is known to take. */
 void path_mtu_apply(const struct path_mtus *m, struct pkt *p);
+
+/* All entries, for another plane; and back, as far as they make sense. */
+void path_mtu_save(const struct path_mtus *m, uint64_t *out);
+void path_mtu_restore(struct path_mtus *m, const uint64_t *in);

@@ -186,22 +186,26 @@ int vx_plane_pin(struct vx_plane *plane, uint32_t worker, uint32_t cpu)
 				       sizeof(set), &set);
 }
 
-static void stop_workers(struct vx_plane *plane)
+void vx_plane_stop(struct vx_plane *plane)
 {
-	uint64_t one = 1;
+	uint64_t count = 1;
 
 	atomic_store(&plane->stopping, true);
 	/* Cannot fail: the counter is 0.  If it did, workers look at
 	 * `stopping` once a second as well. */
-	if (write(plane->stop, &one, sizeof(one)) < 0)
+	if (write(plane->stop, &count, sizeof(count)) < 0)
 		perror("fwd: eventfd");
 	while (plane->started)
 		pthread_join(plane->workers[--plane->started]->thread, NULL);
+	/* For another start.  Non-blocking: nothing to read is fine. */
+	if (read(plane->stop, &count, sizeof(count)) < 0)
+		count = 0;
+	atomic_store(&plane->stopping, false);
 }
 
 void vx_plane_free(struct vx_plane *plane)
 {
-	stop_workers(plane);
+	vx_plane_stop(plane);
 	vx_plane_capture_end(plane);
 	for (uint32_t i = 0; i < plane->settings.workers; i++)
 		worker_free(plane->workers[i]);

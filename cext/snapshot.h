@@ -32,6 +32,7 @@
 /* One thread's place; its own cache line, for it is stored every turn. */
 struct reader {
 	_Alignas(64) _Atomic uint64_t seen;
+	_Atomic uint64_t turns;		/* quiet points so far: a heartbeat */
 };
 
 struct snapshot {
@@ -66,6 +67,9 @@ void snapshot_free(struct snapshot *s);
 static inline const struct table *snapshot_read(struct snapshot *s,
 						struct reader *r)
 {
+	uint64_t turns = atomic_load_explicit(&r->turns, memory_order_relaxed);
+
+	atomic_store_explicit(&r->turns, turns + 1, memory_order_relaxed);
 	atomic_store(&r->seen, atomic_load(&s->generation));
 	return atomic_load(&s->table);
 }

@@ -71,3 +71,21 @@ uint32_t steer_queue(const struct steering *s, const struct pkt *p,
 	}
 	return own;
 }
+
+void steer_save(const struct steering *s, uint32_t *out)
+{
+	const _Atomic uint32_t *entry = &s->entry[0][0];
+
+	for (unsigned i = 0; i < STEER_BUCKETS * STEER_WAYS; i++)
+		out[i] = atomic_load_explicit(&entry[i], memory_order_relaxed);
+}
+
+void steer_restore(struct steering *s, const uint32_t *in, uint32_t queues)
+{
+	_Atomic uint32_t *entry = &s->entry[0][0];
+
+	for (unsigned i = 0; i < STEER_BUCKETS * STEER_WAYS; i++)
+		if ((in[i] & QUEUE_MASK) < queues)
+			atomic_store_explicit(&entry[i], in[i],
+					      memory_order_relaxed);
+}

@@ -33,3 +33,8 @@ void steer_learn(struct steering *s, const struct pkt *p, uint32_t queue);
 /* The queue to write p to: its flow's, or `own` for one never read. */
 uint32_t steer_queue(const struct steering *s, const struct pkt *p,
 		     uint32_t own);
+
+/* All entries, for a plane on the same queues; and back, as far as they name
+ * one of `queues`. */
+void steer_save(const struct steering *s, uint32_t *out);
+void steer_restore(struct steering *s, const uint32_t *in, uint32_t queues);

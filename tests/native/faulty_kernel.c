@@ -7,9 +7,10 @@
 
 #include "check.h"
 #include "decap_frame.h"
+#include "numbered.h"
 #include "sockopt.h"
 
-enum { OVERLAY = sizeof(struct overlay), NUMBER = 8, OUT = 0, IN = 1 };
+enum { OVERLAY = sizeof(struct overlay), OUT = 0, IN = 1 };
 
 struct kernel kernel;
 
@@ -46,59 +47,16 @@ static bool fails(enum call call)
 	return true;
 }
 
-static void put32(uint8_t *p, uint32_t v)
+static void take(unsigned way, const uint8_t *payload, uint32_t len)
 {
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> (24 - 8 * i));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
-}
-
-/* `pieces` datagrams of a flow as one packet, each with its number. */
-static struct spec numbered(unsigned way, unsigned flow, unsigned pieces,
-			    uint32_t size)
-{
-	static uint8_t payload[IP_MAX_LEN];
-	struct spec s = {
-		.family = 4, .proto = SPEC_UDP, .ttl = 64, .frag = SPEC_DF,
-		.sport = (uint16_t)(1000 + flow), .dport = 2000,
-		.payload = payload, .n_payload = pieces * size,
-		.unfinished = pieces > 1,
-	};
-
-	/* Out: to node a, b, or nobody.  In: from node a. */
-	s.src[0] = s.dst[0] = 10;
-	s.src[1] = way == IN ? 1 : 9;
-	s.dst[1] = way == IN ? 9 : (uint8_t)(1 + flow % 3);
-	s.dst[2] = (uint8_t)flow;
-	for (unsigned i = 0; i < pieces; i++) {
-		put32(payload + i * size, flow);
-		put32(payload + i * size + 4, kernel.next[way][flow]++);
-	}
-	return s;
-}
-
-/* A datagram is taken: it is new, and overtakes nothing of its flow. */
-static void take_number(unsigned way, const uint8_t *payload, uint32_t len)
-{
-	uint32_t flow, number;
-
-	CHECK(len >= NUMBER);
-	flow = get32(payload);
-	number = get32(payload + 4) + 1;
-	CHECK(flow < KERNEL_FLOWS);
-	CHECK(number > kernel.last[way][flow]);
-	kernel.last[way][flow] = number;
+	numbered_take(&kernel.books[way], payload, len);
 	kernel.taken++;
 }
 
 ssize_t __wrap_readv(int fd, const struct iovec *iov, int n);
 ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
 {
-	unsigned flow = (unsigned)rnd_below(KERNEL_FLOWS), pieces = 1;
+	unsigned flow = (unsigned)rnd_below(NUMBERED_FLOWS), pieces = 1;
 	uint32_t size = (uint32_t)rnd_range(NUMBER, 1000), len;
 	struct vnethdr v = { 0 };
 	struct spec s;
@@ -115,7 +73,9 @@ ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
 	if (kernel.vnet && rnd_chance(40))
 		pieces = (unsigned)rnd_range(2, 60);
 	kernel.handed_out += pieces;
-	s = numbered(OUT, flow, pieces, size);
+	s = numbered(&kernel.books[OUT], flow, pieces, size);
+	if (flow % 3)
+		s.dst[1] = (uint8_t)(flow % 3);
 	len = spec_build(&s, iov[n - 1].iov_base);
 	if (kernel.vnet && rnd_chance(kernel.percent[READV] / 4)) {
 		kernel.halved++;	/* not even the vnet header */
@@ -170,7 +130,7 @@ ssize_t __wrap_writev(int fd, const struct iovec *iov, int n)
 	}
 	size = v.gso_type ? v.gso_size : len - 28;
 	for (at = 28; at < len; at += size)
-		take_number(IN, flat + at, len - at);
+		take(IN, flat + at, len - at);
 	/* A TUN never does this; if it did, the packet is gone. */
 	if (rnd_chance(kernel.percent[WRITEV] / 4)) {
 		kernel.halved++;
@@ -210,8 +170,8 @@ static void take_message(struct mmsghdr *msg)
 		size = len;
 	for (; at < len; at += size) {
 		CHECK_EQ(flat[at + OVERLAY] >> 4, 4);
-		take_number(OUT, flat + at + OVERLAY + 28,
-			    len - at - OVERLAY - 28);
+		take(OUT, flat + at + OVERLAY + 28,
+		     len - at - OVERLAY - 28);
 	}
 	msg->msg_len = len;
 }
@@ -247,8 +207,9 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 static void receive_one(struct mmsghdr *msg)
 {
 	static const uint8_t mac_b[6] = { 2, 9, 9, 9, 9, 9 };
-	unsigned flow = (unsigned)rnd_below(KERNEL_FLOWS);
-	struct spec s = numbered(IN, flow, 1, (uint32_t)rnd_range(NUMBER, 900));
+	unsigned flow = (unsigned)rnd_below(NUMBERED_FLOWS);
+	struct spec s = numbered(&kernel.books[IN], flow, 1,
+				 (uint32_t)rnd_range(NUMBER, 900));
 	struct sockaddr_in from = { .sin_family = AF_INET };
 	struct iovec *iov = msg->msg_hdr.msg_iov;
 	uint8_t *at = iov->iov_base;

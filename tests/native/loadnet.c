@@ -72,33 +72,69 @@ bool loadnet_enter(void)
 	return true;
 }
 
-struct vx_plane *loadnet_plane(uint32_t offloads, uint32_t workers)
+struct kit loadnet_kit(uint32_t offloads, uint32_t workers)
 {
 	const uint8_t local[16] = { 127, 0, 0, 1 };
-	int tun[VX_MAX_WORKERS], listen[VX_MAX_WORKERS];
-	int source[SOURCES], error;
-	uint32_t got, all;
-	struct vx_settings s = {
+	struct kit k = { .settings = {
 		.family = IPV4, .source_check = VX_SOURCE_STRICT,
 		.vni = VNI, .mtu = MTU, .icmp_rate = 100,
 		.sources = SOURCES, .port = VXLAN_PORT,
-	};
-	struct vx_plane *plane;
+	} };
+	uint32_t got, all;
+	int n = vx_tun_open("flannel.1", offloads, workers, k.tun, &all);
 
-	error = vx_tun_open("flannel.1", offloads, workers, tun, &all);
-	CHECK(error > 0);
-	s.workers = error;
+	CHECK(n > 0);
+	k.settings.workers = n;
 	device_up("flannel.1", 0x0a000001, 0xff000000);
-	for (uint32_t i = 0; i < s.workers; i++, all |= got)
-		CHECK((listen[i] = vx_udp_listen(IPV4, local, 0, VXLAN_PORT,
-						 i > 0, offloads, &got)) >= 0);
+	for (int i = 0; i < n; i++, all |= got)
+		CHECK((k.listen[i] = vx_udp_listen(IPV4, local, 0,
+						   VXLAN_PORT, i > 0,
+						   offloads, &got)) >= 0);
 	for (uint32_t i = 0; i < SOURCES; i++)
-		CHECK((source[i] = vx_udp_source(IPV4, local, 0, offloads,
-						 &got)) >= 0);
-	s.offloads = all | got;
-	memcpy(s.mac, own_mac, 6);
-	plane = vx_plane_new(&s, tun, listen, source, &error);
+		CHECK((k.source[i] = vx_udp_source(IPV4, local, 0, offloads,
+						   &got)) >= 0);
+	k.settings.offloads = all | got;
+	memcpy(k.settings.mac, own_mac, 6);
+	return k;
+}
+
+static void duplicate(int *to, const int *fds, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		CHECK((to[i] = dup(fds[i])) >= 0);
+}
+
+struct vx_plane *loadnet_plane_on(const struct kit *kit)
+{
+	const struct vx_settings *s = &kit->settings;
+	struct vx_plane *plane;
+	struct kit k;
+	int error;
+
+	duplicate(k.tun, kit->tun, s->workers);
+	duplicate(k.listen, kit->listen, s->workers);
+	duplicate(k.source, kit->source, s->sources);
+	plane = vx_plane_new(s, k.tun, k.listen, k.source, &error);
 	CHECK(plane != NULL);
+	return plane;
+}
+
+void loadnet_close(const struct kit *kit)
+{
+	for (uint32_t i = 0; i < kit->settings.workers; i++) {
+		close(kit->tun[i]);
+		close(kit->listen[i]);
+	}
+	for (uint32_t i = 0; i < kit->settings.sources; i++)
+		close(kit->source[i]);
+}
+
+struct vx_plane *loadnet_plane(uint32_t offloads, uint32_t workers)
+{
+	struct kit kit = loadnet_kit(offloads, workers);
+	struct vx_plane *plane = loadnet_plane_on(&kit);
+
+	loadnet_close(&kit);
 	CHECK_EQ(vx_plane_start(plane), 0);
 	return plane;
 }

@@ -37,6 +37,19 @@ struct node {
 /* Enters a namespace; false: not allowed to. */
 bool loadnet_enter(void);
 
+/* What a plane is made of. */
+struct kit {
+	struct vx_settings settings;
+	int tun[VX_MAX_WORKERS], listen[VX_MAX_WORKERS];
+	int source[VX_MAX_SOURCES];
+};
+
+/* Opens the device and the sockets. */
+struct kit loadnet_kit(uint32_t offloads, uint32_t workers);
+/* A plane on duplicates of a kit's descriptors, not yet started. */
+struct vx_plane *loadnet_plane_on(const struct kit *kit);
+void loadnet_close(const struct kit *kit);
+
 /* A started plane; its peers are committed by the caller. */
 struct vx_plane *loadnet_plane(uint32_t offloads, uint32_t workers);
 
