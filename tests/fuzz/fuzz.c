@@ -8,8 +8,8 @@
 const uint8_t fuzz_mac[6] = { 2, 0, 0, 0, 0, 1 };
 
 const struct vx_peer fuzz_peers[2] = {
-	{ { 192, 168, 50, 2 }, { 2, 0, 0, 0, 0, 2 }, { 0 } },
-	{ { 192, 168, 50, 3 }, { 2, 0, 0, 0, 0, 3 }, { 0 } },
+	{ { 192, 168, 50, 2 }, { 2, 0, 0, 0, 0, 2 }, { 0 }, 0 },
+	{ { 192, 168, 50, 3 }, { 2, 0, 0, 0, 0, 3 }, { 0 }, 1 },
 };
 
 static const struct vx_route routes[2] = {
@@ -105,8 +105,11 @@ struct worker *fuzz_worker(uint8_t byte)
 	static struct vx_settings s;
 	static struct path_mtus path_mtus;
 
-	if (!w.settings)
+	if (!w.settings) {
 		csum_init();
+		w.peers = w.sender.peers = peers_new();
+		CHECK(w.peers);
+	}
 	s = settings_of(byte);
 	w.settings = &s;
 	w.vnet = byte & FUZZ_VNET;

@@ -65,6 +65,9 @@ static struct worker *worker_begin(bool vnet)
 	w.sender.fds = sources;
 	w.sender.n_fds = 4;
 	w.sender.counters = &w.counters;
+	w.peers = peers_new();
+	CHECK(w.peers);
+	w.sender.peers = w.peers;
 	w.sender.segment = true;
 	w.coalescer.to = &w;
 	w.coalescer.tcp = w.coalescer.udp = vnet;
@@ -121,6 +124,7 @@ static void check_in(const struct worker *w)
 
 static void worker_end(struct worker *w)
 {
+	peers_free(w->peers);
 	free(w->arena);
 }
 
