@@ -22,6 +22,11 @@ static struct ledger ledger;
 static const struct worker *worker;
 static uint32_t refused;	/* super-packets that nothing could cut */
 
+uint64_t now_ms(void)
+{
+	return 1;
+}
+
 int udp_receive(struct receiver *r, int fd, bool *more)
 {
 	(void)r;
