@@ -109,9 +109,12 @@ struct worker *fuzz_worker(uint8_t byte)
 		csum_init();
 		w.peers = w.sender.peers = peers_new();
 		CHECK(w.peers);
+		CHECK_EQ(tracer_init(&w.trace, IPV4), 0);
+		w.sender.trace = &w.trace;
 	}
 	s = settings_of(byte);
 	w.settings = &s;
+	w.trace.family = s.family;
 	w.vnet = byte & FUZZ_VNET;
 	/* As tun.c grants them: each needs the one before. */
 	w.tso = w.vnet && byte & FUZZ_TSO;

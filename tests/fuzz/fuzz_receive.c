@@ -120,9 +120,14 @@ int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
 static uint64_t read_messages(struct input *in, uint8_t settings)
 {
 	static const uint8_t stranger[16] = { 203, 0, 113, 1 };
+	/* An address stands in its sockaddr, behind the port. */
+	static uint8_t name[32];
+	uint8_t *addr = name + 8;
 	uint8_t tos = take8(in);
 	uint64_t datagrams = 0;
 
+	memcpy(addr, settings & FUZZ_STRANGER ? stranger
+					     : fuzz_peers[0].outer, 16);
 	for (n_messages = 0; in->size && n_messages < IN_BATCH; n_messages++) {
 		struct received *m = &messages[n_messages];
 		uint32_t len = take16(in), segment = take16(in);
@@ -133,8 +138,7 @@ static uint64_t read_messages(struct input *in, uint8_t settings)
 			.len = len,
 			.segment = segment,
 			.tos = tos,
-			.addr = settings & FUZZ_STRANGER
-					? stranger : fuzz_peers[0].outer,
+			.addr = addr,
 		};
 		CHECK(m->data || !len);
 		if (len)

@@ -21,6 +21,7 @@ static const int sources[4] = { 3, 4, 5, 6 }, tuns[1] = { TUN_FD };
 static struct frame frame;
 static struct snapshot snapshot;
 static _Atomic bool stopping;
+static struct capture *_Atomic no_capture;
 
 static struct table *two_nodes(void)
 {
@@ -68,6 +69,9 @@ static struct worker *worker_begin(bool vnet)
 	w.peers = peers_new();
 	CHECK(w.peers);
 	w.sender.peers = w.peers;
+	CHECK_EQ(tracer_init(&w.trace, 4), 0);
+	w.sender.trace = &w.trace;
+	w.capture = &no_capture;
 	w.sender.segment = true;
 	w.coalescer.to = &w;
 	w.coalescer.tcp = w.coalescer.udp = vnet;
@@ -125,6 +129,7 @@ static void check_in(const struct worker *w)
 static void worker_end(struct worker *w)
 {
 	peers_free(w->peers);
+	tracer_free(&w->trace);
 	free(w->arena);
 }
 
