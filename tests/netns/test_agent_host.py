@@ -151,11 +151,3 @@ def test_a_cni_conf_that_cannot_be_used_is_one_line(host: Host) -> None:
 def test_copy_writes_it_through(host: Host) -> None:
     host.started("--cni-mode=copy")
     assert host.conflist.read_bytes() == host.conf.read_bytes()
-
-
-def test_install_conf_is_a_command(tmp_path: Path) -> None:
-    source, target = tmp_path / "a", tmp_path / "b"
-    source.write_text("x")
-    command = [sys.executable, "-m", "fwd", "install-conf", str(source), str(target)]
-    assert subprocess.run(command, timeout=10, check=False).returncode == 0
-    assert target.read_text() == "x"
