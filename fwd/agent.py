@@ -16,27 +16,25 @@ from contextlib import AsyncExitStack, closing
 from enum import Enum, auto
 from typing import NoReturn
 
-import uvloop
-
-from fwd.config import RunConfig, shown
+from fwd.config import RunConfig
 from fwd.core.netconf import NetConf
 from fwd.model import ConfigError, FwdError, Snapshot, Trouble
 from fwd.node.forwarder import reason
 from fwd.node.forwarding import Forwarding
+from fwd.node.handover.giver import Giver
+from fwd.node.handover.legacy import Succession
 from fwd.node.hostsetup import HostSetup
 from fwd.node.linkwatch import LinkWatch
 from fwd.node.rundir import RunDir
 from fwd.node.savedstate import SavedState
 from fwd.node.saver import Saver
+from fwd.node.watchdog import watch
 from fwd.ops import log
 from fwd.ops.control import ControlServer
 from fwd.ops.health import Health
-from fwd.ops.metrics import Metrics
 from fwd.ops.observer import Observer
-from fwd.ops.signals import until_signal
 from fwd.ops.systemd import notify_ready
 from fwd.sources.base import LeaseSource
-from fwd.sources.choice import file_netconf, make_source
 
 TICK_SECONDS = 1.0
 
@@ -46,6 +44,10 @@ class Hint(Enum):
 
     LINKS = auto()
     TICK = auto()
+
+
+class GivenAwayError(Exception):
+    """Another agent has taken over."""
 
 
 class Agent:
@@ -58,15 +60,19 @@ class Agent:
         *,
         source: LeaseSource,
         run_dir: RunDir,
+        succession: Succession,
         health: Health,
     ) -> None:
         self._config = config
         self._conf = conf
         self._source = source
         self._run_dir = run_dir
+        self._succession = succession
         self._health = health
         self._events: asyncio.Queue[Snapshot | Trouble | Hint] = asyncio.Queue(maxsize=16)
-        self._forwarding = Forwarding(config, conf, run_dir, all_or_nothing=source.all_or_nothing)
+        self._forwarding = Forwarding(
+            config, conf, run_dir, succession=succession, all_or_nothing=source.all_or_nothing
+        )
         self._host = HostSetup(config, conf, run_dir)
         self._saver = Saver(
             _saved_state(config, conf, run_dir),
@@ -74,6 +80,8 @@ class Agent:
         )
         self._observer = Observer(self._forwarding, source=source, host=self._host)
         health.why_not_ready = self._observer.why_not_ready
+        self.forwarding = asyncio.Event()
+        """Packets flow, and no other agent is left."""
 
     async def run(self) -> NoReturn:
         """Sets the node up and forwards until it is cancelled.
@@ -81,11 +89,16 @@ class Agent:
         Raises FwdError or OSError if it cannot begin; later it does not give up.
         """
         async with AsyncExitStack() as stack:
+            stack.callback(self._succession.legacy.abort)
             begun = await self._begin_from_saved()
             await stack.enter_async_context(self._source)
             if not begun:
                 await self._begin_from_source()
             stack.callback(self._forwarding.close)
+            self._succession.legacy.done()
+            self.forwarding.set()
+            giver = self._open_giver()
+            stack.callback(giver.close)
             links = stack.enter_context(closing(LinkWatch()))
             server = await ControlServer.open(self._run_dir.path, self._observer.serve)
             stack.enter_context(closing(server))
@@ -95,6 +108,8 @@ class Agent:
             self._observer.tick()
             self._host.want(self._forwarding.subnet_env)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks.create_task(self._give_away(giver))
+            tasks.create_task(watch(lambda: self._forwarding.tunnels))
             tasks.create_task(self._host.keep())
             tasks.create_task(self._tell_ready())
             tasks.create_task(self._feed_source())
@@ -103,7 +118,23 @@ class Agent:
             tasks.create_task(self._saver.keep())
             _settle_memory()
             while True:
-                await self._handle(await self._events.get())
+                event = await self._events.get()
+                async with giver.still:
+                    await self._handle(event)
+
+    def _open_giver(self) -> Giver:
+        return Giver.open(
+            self._run_dir,
+            node=self._forwarding.own[0].node,
+            tunnels=lambda: self._forwarding.tunnels,
+            save=self._saver.save_now,
+        )
+
+    async def _give_away(self, giver: Giver) -> NoReturn:
+        """Ends this agent once another one forwards."""
+        await giver.serve()
+        self._saver.give_up()
+        raise GivenAwayError
 
     async def _begin_from_saved(self) -> bool:
         """Forwards by the saved leases, if there are any that can be used."""
@@ -113,6 +144,7 @@ class Agent:
         try:
             await self._forwarding.begin(saved.own, saved.leases)
         except FwdError as error:
+            self._succession.legacy.abort()
             log.warning("saved-state-unused", error=str(error))
             return False
         self._observer.leases_in_force()
@@ -213,29 +245,3 @@ def _settle_memory() -> None:
     """What start made stays: the collector need not walk through it again and again."""
     gc.collect()
     gc.freeze()
-
-
-async def run(config: RunConfig) -> NoReturn:
-    """`fwd run`.  Ends only by an error or by being cancelled."""
-    in_file = file_netconf(config)
-    log.info("settings", **shown(config))
-    for note in config.notes:
-        log.warning("environment-ignored", error=note)
-    run_dir = RunDir.open(config.run_dir)
-    try:
-        health = Health(Metrics(per_peer=config.metrics_per_peer))
-        async with health.served(config.healthz_ip, config.healthz_port):
-            source, conf = await make_source(config, in_file, run_dir)
-            for key in conf.backend.ignored():
-                log.warning("net-conf-key-ignored", key=key, text="it has no effect in userspace")
-            await Agent(config, conf, source=source, run_dir=run_dir, health=health).run()
-    finally:
-        run_dir.close()
-
-
-def main(config: RunConfig) -> int:
-    """Runs until SIGTERM or SIGINT, then returns 0.  Device and route stay (flannel spec 10.3)."""
-    log.set_up(config.log_format)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(until_signal(run(config)))
-    return 0

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from fwd import config, flags, runflags
+from fwd import config, flags, runflags, supervisor
 from fwd.flags import HelpAsked, UsageError, VersionAsked
 from fwd.model import FwdError
 
@@ -77,9 +77,15 @@ def _run(argv: list[str]) -> int:
     except VersionAsked:  # to stderr, as flannel does
         print(config.version(), file=sys.stderr)
         return 0
-    from fwd import agent  # noqa: PLC0415 - needs the C module, which the other commands do not
+    if settings.supervise and supervisor.STORE not in os.environ:
+        words = [sys.executable, "-P", "-S", supervisor.__file__, *argv]
+        os.execv(words[0], words)  # noqa: S606 - its memory is not to be this program's
+    from fwd import begin  # noqa: PLC0415 - needs the C module, which the other commands do not
 
-    return agent.main(settings)
+    begun = begin.begin(settings)
+    from fwd import start  # noqa: PLC0415 - the rest, after what a crash has left forwards
+
+    return start.main(settings, begun)
 
 
 def _status(argv: list[str]) -> int:

@@ -63,6 +63,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     cni_mode: str = "render"
     """Or "copy"."""
 
+    supervise: bool = False
     workers: int
     worker_cpus: tuple[int, ...] = ()
     spin_us: int = 50

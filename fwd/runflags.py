@@ -88,6 +88,15 @@ CNI = (
     ),
 )
 
+LIFE = (
+    Flag(
+        name="supervise",
+        parse=boolean,
+        default=False,
+        help="start the agent again when it crashes; packets wait in the kernel meanwhile",
+    ),
+)
+
 DATA_PLANE = (
     Flag(
         name="workers",
@@ -154,6 +163,7 @@ RUN_FLAGS = (
     *UNDERLAY,
     *RULES,
     *CNI,
+    *LIFE,
     *DATA_PLANE,
     *HEALTH,
     *OBSERVING,

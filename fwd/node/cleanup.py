@@ -18,6 +18,7 @@ from pathlib import Path
 from fwd.core.netconf import VxlanConf
 from fwd.model import FwdError
 from fwd.node import netlink, routetable, subnetfile, traces
+from fwd.node.handover.giver import SOCKET_NAME as HANDOVER_SOCKET
 from fwd.node.rules.keeper import clean_all
 from fwd.node.rules.programs import RuleError
 from fwd.node.rundir import RunDir
@@ -64,7 +65,14 @@ def _remove_all(run_dir: Path, *, dry_run: bool) -> list[str]:
         remove.rules()
         for path in note.subnet_files:
             remove.subnet_file(Path(path))
-    names = [NET_CONF_NAME, SAVED_STATE, f"{SAVED_STATE}{SET_ASIDE}", SOCKET_NAME, traces.FILE_NAME]
+    names = [
+        NET_CONF_NAME,
+        SAVED_STATE,
+        f"{SAVED_STATE}{SET_ASIDE}",
+        SOCKET_NAME,
+        HANDOVER_SOCKET,
+        traces.FILE_NAME,
+    ]
     for name in (*names, *(f"{device}.mac" for device in devices), RunDir.LOCK):
         remove.file(run_dir / name)
     for directory in dict.fromkeys([run_dir, *(Path(one).parent for one in note.subnet_files)]):

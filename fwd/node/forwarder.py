@@ -18,6 +18,7 @@ from fwd.core.backoff import Backoff
 from fwd.core.plan import make_plan
 from fwd.model import FwdError, Lease, Plan
 from fwd.node.directroutes import DirectRoutes
+from fwd.node.handover.legacy import Succession
 from fwd.node.station import Station
 from fwd.node.tunnel import Health, Tunnel
 from fwd.ops import log
@@ -26,8 +27,9 @@ from fwd.ops import log
 class Forwarder:
     """Forwards from begin() to close()."""
 
-    def __init__(self, family: int, *, direct_routing: bool) -> None:
+    def __init__(self, family: int, succession: Succession, *, direct_routing: bool) -> None:
         self.family = family
+        self._succession = succession
         self._backoff = Backoff()
         self.leases: tuple[Lease, ...] = ()
         """Of the peers, those of this family that are in force."""
@@ -42,7 +44,7 @@ class Forwarder:
         Raises FwdError or OSError, and has closed what it had opened.
         """
         self.station, self.leases = station, self._of_family(leases)
-        self.tunnel = Tunnel(station.layout, station.settings)
+        self.tunnel = Tunnel(station.layout, station.settings, self._succession)
         self.tunnel.commit(self._plan())
         await self.tunnel.open()
         await self.direct.follow(self.leases)

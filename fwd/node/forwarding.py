@@ -18,6 +18,7 @@ from fwd.core.leases import LeaseBook
 from fwd.core.netconf import NetConf
 from fwd.model import Address, ConfigError, FwdError, Lease, OwnLease
 from fwd.node.forwarder import Forwarder, reason
+from fwd.node.handover.legacy import Succession
 from fwd.node.rundir import RunDir
 from fwd.node.station import Station, find_station, follow_underlay, tell_station
 from fwd.node.subnetfile import SubnetEnv
@@ -32,14 +33,20 @@ class Forwarding:
     """Forwards from begin() to close()."""
 
     def __init__(
-        self, config: RunConfig, conf: NetConf, run_dir: RunDir, *, all_or_nothing: bool
+        self,
+        config: RunConfig,
+        conf: NetConf,
+        run_dir: RunDir,
+        *,
+        succession: Succession,
+        all_or_nothing: bool,
     ) -> None:
         self._config = config
         self._conf = conf
         self._run_dir = run_dir
         self._all_or_nothing = all_or_nothing
         self._of = {
-            family: Forwarder(family, direct_routing=conf.backend.direct_routing)
+            family: Forwarder(family, succession, direct_routing=conf.backend.direct_routing)
             for family in sorted(conf.networks)
         }
         self._leases: tuple[Lease, ...] = ()

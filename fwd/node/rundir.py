@@ -21,24 +21,57 @@ class RunDir:
 
     def __init__(self, path: Path, *, lock: int) -> None:
         self.path = path
-        self._lock = lock
+        self.lock = lock
+        """Its descriptor."""
+        self.is_ours = False
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Makes the directory and takes its lock.  ConfigError if another agent has it."""
+        """Makes the directory and takes its lock.  ConfigError if an agent has it."""
+        self = cls.enter(path)
+        if not self.is_ours:
+            self.close()
+            raise ConfigError(
+                f"another agent runs with {path}: stop it, or give --run-dir of this one's own"
+            )
+        return self
+
+    @classmethod
+    def enter(cls, path: Path) -> Self:
+        """Makes the directory, and takes its lock if nobody has it.  Raises ConfigError."""
         try:
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
             lock = os.open(path / cls.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"cannot use run directory {path}: {error.strerror}") from error
+        self = cls(path, lock=lock)
+        self.try_lock()
+        return self
+
+    def try_lock(self) -> bool:
+        """Whether it is ours, now or since before."""
+        if not self.is_ours:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            self.is_ours = True
+        return True
+
+    def adopt(self, lock: int) -> None:
+        """Another agent's open lock instead of our own.  ValueError if it is another file's.
+
+        A lock belongs to what was opened, whoever has it: so it is never free in between.
+        """
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            if not os.path.sameopenfile(lock, self.lock):
+                raise ValueError(f"the lock of another run directory than {self.path}")
+        except BaseException:
             os.close(lock)
-            raise ConfigError(
-                f"another agent runs with {path}: stop it, or give --run-dir of this one's own"
-            ) from error
-        return cls(path, lock=lock)
+            raise
+        os.close(self.lock)
+        self.lock = lock
+        self.is_ours = True
 
     def read_mac(self, device: str) -> bytes | None:
         """The MAC that the VTEP of this device had last, if it is remembered."""
@@ -54,4 +87,4 @@ class RunDir:
 
     def close(self) -> None:
         """Gives the lock back."""
-        os.close(self._lock)
+        os.close(self.lock)

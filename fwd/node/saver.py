@@ -33,6 +33,15 @@ class Saver:
         """What was in force when it was saved last, if there is anything of use."""
         return None if self._saved is None else self._saved.load()
 
+    def give_up(self) -> None:
+        """Another agent saves from now on."""
+        self._saved = None
+
+    async def save_now(self) -> None:
+        """At once, for whoever reads it next."""
+        self._unsaved.clear()
+        await asyncio.to_thread(self._save, *self._look())
+
     def changed(self) -> None:
         """Other leases are in force."""
         self._unsaved.set()

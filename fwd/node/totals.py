@@ -2,6 +2,7 @@
 """Counters over all planes of a tunnel, so that totals never go back when a plane is made anew."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from fwd.model import Address
 from fwd.plane import PeerTraffic, Plane
@@ -13,6 +14,10 @@ class Totals:
     def __init__(self) -> None:
         self._carried: Counter[str] = Counter()
         self._peers: dict[Address, PeerTraffic] = {}
+
+    def inherit(self, counters: Mapping[str, int]) -> None:
+        """What another process has counted; of names that are not ours nobody asks."""
+        self._carried.update(counters)
 
     def take_over(self, plane: Plane) -> None:
         """Before plane is closed."""

@@ -13,6 +13,7 @@ from enum import Enum
 
 from fwd.model import Address, Plan
 from fwd.node import netlink
+from fwd.node.handover.legacy import Succession
 from fwd.node.totals import Totals
 from fwd.ops import log
 from fwd.plane import Offload, PeerTraffic, Plane, PlaneSettings, probe
@@ -31,13 +32,19 @@ class Health(Enum):
 class Tunnel:
     """Device, plane and plan of one family."""
 
-    def __init__(self, layout: netlink.Layout, settings: PlaneSettings) -> None:
+    def __init__(
+        self, layout: netlink.Layout, settings: PlaneSettings, succession: Succession
+    ) -> None:
+        """What the process before has left is asked for at each open()."""
+        self._legacy = succession.legacy
+        self._keeping = succession.keeping
         self.layout = layout
         self.settings = settings
         self.plane: Plane | None = None
         self.plan = Plan()
         self.behind = False
         """Whether the plane holds another plan than ours, because a commit failed."""
+        self.is_paused = False
         self._index = 0
         self._totals = Totals()
 
@@ -47,16 +54,20 @@ class Tunnel:
         Raises OSError or ConfigError, and has closed what it had opened.
         """
         assert self.plane is None
-        await self._clear_way()
-        plane = Plane.open(self.settings)
+        plane = self._legacy.take(self.settings)
+        if plane is None:
+            await self._clear_way()
+            plane = Plane.open(self.settings)
         try:
             self._index = await asyncio.to_thread(netlink.apply, self.layout)
             plane.commit(self.plan)
-            plane.start()
+            self._totals.inherit(self._legacy.start(plane))
         except BaseException:
             plane.close()
             raise
         self.plane = plane
+        self._keeping.keep(plane)
+        self._keeping.keep_table(self.layout.device, self.plan)
 
     async def _clear_way(self) -> None:
         """Removes what has the device's name and cannot become our TUN."""
@@ -93,6 +104,7 @@ class Tunnel:
         self.behind = True
         if self.plane is not None:
             self.plane.commit(self.plan)
+            self._keeping.keep_table(self.layout.device, self.plan)
         self.behind = False
 
     async def resize(self, layout: netlink.Layout, settings: PlaneSettings) -> None:
@@ -101,6 +113,7 @@ class Tunnel:
         if self.plane is not None:
             self.plane.set_mtu(settings.mtu)
             self.recommit()
+            self._keeping.keep(self.plane)
             with suppress(
                 OSError
             ):  # check() finds what is lacking then, or that the device is lost
@@ -126,6 +139,19 @@ class Tunnel:
         log.warning("device-repaired", device=self.layout.device, lacked=", ".join(lacking))
         return Health.REPAIRED
 
+    def pause(self) -> tuple[dict[str, int], bytes]:
+        """Stops the workers but keeps everything; totals, and what the workers have learned."""
+        assert self.plane is not None
+        self.is_paused = True
+        self.plane.stop()
+        return self.counters(), self.plane.learned()
+
+    def resume(self) -> None:
+        """Goes on after pause().  Raises OSError."""
+        if self.plane is not None:
+            self.plane.start()
+        self.is_paused = False
+
     def counters(self) -> dict[str, int]:
         """Totals since this tunnel began, over all its planes."""
         return self._totals.counters(self.plane)
@@ -140,3 +166,5 @@ class Tunnel:
         if plane is not None:
             self._totals.take_over(plane)
             plane.close()
+            if not self.is_paused:  # else it is another process's, and its supervisor's
+                self._keeping.drop(self.layout.device)

@@ -7,7 +7,6 @@ is answered with {"error": "why"}.
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from fwd.model import FwdError
+from fwd.ops.rootsocket import RootSocket, check_peer
 
 SOCKET_NAME = "fwd.sock"
 SEND_SECONDS = 5.0
@@ -89,7 +89,7 @@ Serve: TypeAlias = Callable[[Request, Asker], Awaitable[None]]
 class ControlServer:
     """Listens in the run directory."""
 
-    def __init__(self, path: Path, serve: Serve) -> None:
+    def __init__(self, path: RootSocket, serve: Serve) -> None:
         self._path = path
         self._serve = serve
         self._answering: set[asyncio.Task[None]] = set()
@@ -97,22 +97,15 @@ class ControlServer:
 
     @classmethod
     async def open(cls, run_dir: Path, serve: Serve) -> Self:
-        """Replaces a socket left by an agent that is gone: the caller holds the run dir's lock."""
-        path = run_dir / SOCKET_NAME
-        with suppress(FileNotFoundError):
-            path.unlink()
+        """In place of the agent before: the caller holds the run dir's lock.  Raises OSError."""
+        path = RootSocket.open(run_dir / SOCKET_NAME, socket.SOCK_STREAM)
         opened = cls(path, serve)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # The mode is made by the mask, so that there is no moment in which others may connect.
-            mask = os.umask(0o177)
-            try:
-                listener.bind(str(path))
-            finally:
-                os.umask(mask)
-            opened._server = await asyncio.start_unix_server(opened._on_connection, sock=listener)
+            opened._server = await asyncio.start_unix_server(
+                opened._on_connection, sock=path.listener
+            )
         except BaseException:
-            listener.close()
+            path.close()
             raise
         return opened
 
@@ -121,8 +114,7 @@ class ControlServer:
         self._server.close()
         for task in self._answering:
             task.cancel()
-        with suppress(FileNotFoundError):
-            self._path.unlink()
+        self._path.close()
 
     async def _on_connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -134,6 +126,7 @@ class ControlServer:
             return
         self._answering.add(task)
         try:
+            check_peer(writer.get_extra_info("socket"))
             await self._answer(reader, writer)
         except (OSError, TimeoutError):
             writer.transport.abort()  # the asker is gone or asleep: no loss of ours

@@ -11,22 +11,25 @@ Every failure of C is a -errno and becomes one OSError whose text says what to d
 
 # cffi's objects are of no type that mypy knows; everything that leaves this package has one.
 from fwd.plane.counters import CounterInfo, CounterKind, counter_info
-from fwd.plane.opening import probe, try_out
+from fwd.plane.opening import Descriptors, probe, try_out
 from fwd.plane.peers import PeerTraffic
 from fwd.plane.plane import Plane
 from fwd.plane.settings import ALL_OFFLOADS, MIN_MTU, Offload, PlaneSettings, SourceCheck
+from fwd.plane.table import pack_table
 
 __all__ = [
     "ALL_OFFLOADS",
     "MIN_MTU",
     "CounterInfo",
     "CounterKind",
+    "Descriptors",
     "Offload",
     "PeerTraffic",
     "Plane",
     "PlaneSettings",
     "SourceCheck",
     "counter_info",
+    "pack_table",
     "probe",
     "try_out",
 ]

@@ -4,6 +4,8 @@
 import os
 from contextlib import ExitStack
 
+from msgspec import Struct
+
 from fwd._plane import ffi, lib
 from fwd.core.oshints import hint
 from fwd.model import Address
@@ -20,6 +22,47 @@ def probe() -> None:
     except OSError as error:
         advice = hint("open", error.errno or 0, device=_TUN) or error.strerror
         raise OSError(error.errno, f"cannot open {_TUN}: {advice}") from error
+
+
+class Descriptors(Struct, frozen=True):
+    """All that a plane works with, open, and what the kernel granted for it.
+
+    They may outlive the plane: another one, in this process or in the next, goes on with them.
+    """
+
+    tun: tuple[int, ...]
+    """One queue a worker."""
+    listen: tuple[int, ...]
+    """As many receiving sockets."""
+    source: tuple[int, ...]
+    granted: Offload
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every one of them, in an order that does not change."""
+        return self.tun + self.listen + self.source
+
+    def close(self) -> None:
+        """Closes them."""
+        for fd in self.all:
+            os.close(fd)
+
+
+def open_descriptors(settings: PlaneSettings) -> Descriptors:
+    """Sockets and TUN.  The TUN last: a port that is taken must not leave a device behind."""
+    with ExitStack() as undo:
+        listen, gro = open_sockets(settings, undo, listening=settings.workers)
+        source, segment = open_sockets(settings, undo)
+        tun, granted = open_tun(settings, undo)
+        undo.pop_all()
+    for fd in listen[len(tun) :]:  # without multi-queue there are fewer workers than wanted
+        os.close(fd)
+    return Descriptors(
+        tun=tuple(tun),
+        listen=tuple(listen[: len(tun)]),
+        source=tuple(source),
+        granted=granted | gro | segment,
+    )
 
 
 def try_out(settings: PlaneSettings) -> Offload:

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One data plane: its life, its table, its counters."""
 
-import os
-import struct
 from collections.abc import Sequence
-from contextlib import ExitStack
 from itertools import cycle
 from typing import Any, Self
 
@@ -15,18 +12,20 @@ from fwd.core.capturefilter import Step
 from fwd.model import Address, Plan
 from fwd.plane.counters import counter_info
 from fwd.plane.errors import check
-from fwd.plane.opening import open_sockets, open_tun
+from fwd.plane.opening import Descriptors, open_descriptors
 from fwd.plane.peers import PeerSlots, PeerTraffic, read_traffic
 from fwd.plane.settings import Offload, PlaneSettings, c_settings
+from fwd.plane.table import pack_peers, pack_routes, unpack_table
 from fwd.plane.trace import RecordReader, c_tests
 
 
 class Plane:
     """One family's data path on one TUN."""
 
-    def __init__(self, settings: PlaneSettings, *, handle: Any, workers: int) -> None:  # noqa: ANN401
+    def __init__(self, settings: PlaneSettings, descriptors: Descriptors, *, handle: Any) -> None:  # noqa: ANN401
         self.settings = settings
-        self.workers = workers
+        self.descriptors = descriptors
+        """Open as long as the plane is."""
         self._handle = handle
         self._reader = RecordReader()
         self._slots = PeerSlots()
@@ -35,58 +34,73 @@ class Plane:
 
     @classmethod
     def open(cls, settings: PlaneSettings) -> Self:
-        """Opens the sockets and the TUN (made persistent if need be).  No thread runs yet.
+        """Opens the sockets and the TUN (made persistent if need be).  No thread runs yet."""
+        return cls.on(settings, open_descriptors(settings))
 
-        The TUN last: a port that is taken must not leave a device behind.
-        """
-        with ExitStack() as undo:
-            listen, gro = open_sockets(settings, undo, listening=settings.workers)
-            sources, segment = open_sockets(settings, undo)
-            tun, granted = open_tun(settings, undo)
-            undo.pop_all()  # from here on they are C's, also when it fails
-        workers = len(tun)
-        for fd in listen[workers:]:  # without multi-queue there are fewer workers than wanted
-            os.close(fd)
+    @classmethod
+    def on(cls, settings: PlaneSettings, descriptors: Descriptors) -> Self:
+        """A plane on what is open already, and its owner from here on (also when it fails)."""
         error = ffi.new("int *")
         handle = lib.vx_plane_new(
-            c_settings(settings, offloads=granted | gro | segment, workers=workers),
-            ffi.new("int[]", tun),
-            ffi.new("int[]", listen[:workers]),
-            ffi.new("int[]", sources),
+            c_settings(settings, offloads=descriptors.granted, workers=len(descriptors.tun)),
+            ffi.new("int[]", descriptors.tun),
+            ffi.new("int[]", descriptors.listen),
+            ffi.new("int[]", descriptors.source),
             error,
         )
         if handle == ffi.NULL:
             check(error[0], "make the data plane", device=settings.device)
-        return cls(settings, handle=handle, workers=workers)
+        return cls(settings, descriptors, handle=handle)
+
+    @property
+    def workers(self) -> int:
+        """Threads that forward: one a TUN queue."""
+        return len(self.descriptors.tun)
 
     def start(self) -> None:
-        """Starts the workers, each on its processor if it has one.  Once."""
+        """Starts the workers, each on its processor if it has one: once, and after each stop()."""
         check(lib.vx_plane_start(self._handle), "start the workers", device=self.settings.device)
         for worker, cpu in zip(range(self.workers), cycle(self.settings.cpus), strict=False):
             done = lib.vx_plane_pin(self._handle, worker, cpu)
             check(done, f"keep a worker on processor {cpu}", device=self.settings.device)
 
+    def stop(self) -> None:
+        """Ends the workers, each after its turn.  What comes waits in the kernel."""
+        lib.vx_plane_stop(self._handle)
+
+    def turns(self) -> tuple[int, ...]:
+        """Of each worker's loop so far: at least one a second, unless it is stuck."""
+        return tuple(int(lib.vx_plane_turns(self._handle, i)) for i in range(self.workers))
+
+    def learned(self) -> bytes:
+        """What the workers know from packets, for the plane that goes on after this one."""
+        buffer = ffi.new("uint8_t[]", lib.vx_learned_size())
+        check(lib.vx_plane_learned(self._handle, buffer), "learn", device=self.settings.device)
+        return bytes(ffi.buffer(buffer))
+
+    def relearn(self, learned: bytes) -> bool:
+        """Takes over what another plane has learned.  False: it is of another version."""
+        buffer = ffi.from_buffer("uint8_t[]", learned)
+        return bool(lib.vx_plane_relearn(self._handle, buffer, len(learned)) == 0)
+
     def commit(self, plan: Plan) -> None:
         """Puts plan into force, whole, while packets flow.  On OSError the old one stays."""
         slots = self._slots.propose((peer.outer for peer in plan.peers), settled=not self.retired)
         begun = self._read_traffic(self._slots.second_hand(slots))
-        peers = b"".join(
-            _PEER.pack(peer.outer.packed, peer.mac, slots[peer.outer]) for peer in plan.peers
-        )
-        routes = b"".join(
-            _ROUTE.pack(route.prefix.network_address.packed, route.peer, route.prefix.prefixlen)
-            for route in plan.routes
-        )
-        done = lib.vx_plane_commit(
-            self._handle,
-            ffi.from_buffer("struct vx_peer[]", peers),
-            len(plan.peers),
-            ffi.from_buffer("struct vx_route[]", routes),
-            len(plan.routes),
-        )
-        check(done, f"commit {len(plan.routes)} routes", device=self.settings.device)
+        self._commit(pack_peers(plan, slots), pack_routes(plan))
         self._begun = {peer: then for peer, then in (self._begun | begun).items() if peer in slots}
         self._slots.accept(slots)
+
+    def commit_packed(self, table: bytes) -> None:
+        """Puts into force what pack_table() made of a plan.  ValueError if it did not make this."""
+        self._commit(*unpack_table(table))
+
+    def _commit(self, peers: bytes, routes: bytes) -> None:
+        """Arrays of struct vx_peer and struct vx_route."""
+        c_peers = ffi.from_buffer("struct vx_peer[]", peers)
+        c_routes = ffi.from_buffer("struct vx_route[]", routes)
+        done = lib.vx_plane_commit(self._handle, c_peers, len(c_peers), c_routes, len(c_routes))
+        check(done, f"commit {len(c_routes)} routes", device=self.settings.device)
 
     def set_mtu(self, mtu: int) -> None:
         """Another MTU of the TUN, bytes; it is in force with the next commit."""
@@ -167,9 +181,3 @@ class Plane:
         handle, self._handle = self._handle, ffi.NULL
         if handle != ffi.NULL:
             lib.vx_plane_free(handle)
-
-
-_PEER = struct.Struct("=16s6s2xI")
-_ROUTE = struct.Struct("=16sIB3x")
-assert _PEER.size == ffi.sizeof("struct vx_peer")
-assert _ROUTE.size == ffi.sizeof("struct vx_route")

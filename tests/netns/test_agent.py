@@ -215,7 +215,7 @@ def test_a_taken_port_is_one_line_that_says_what_to_look_for(cluster: Cluster) -
 
 def test_two_agents_on_one_device_are_refused(cluster: Cluster) -> None:
     cluster.started("n1")
-    same_directory = cluster.start("n1")
+    same_directory = cluster.start("n1", "--node-name", "n2")
     assert same_directory.ended() == 1
     assert "another agent runs with" in same_directory.log
     other_directory = cluster.start("n1", "--run-dir", str(cluster.directory / "other"))

@@ -6,11 +6,9 @@ The rules themselves are tested where their keeper is; here, that the agent uses
 
 import fcntl
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Final
 
 import pytest

@@ -160,6 +160,7 @@ ROWS: Sequence[Row] = (
         Exit2("must be one of render, copy"),
     ),
     number("workers", min(4, os.cpu_count() or 1), one="1", two="64", bounds="1 to 64"),
+    switch("supervise", "FLANNELD_SUPERVISE", default=False),
     Row(
         "worker-cpus",
         "FLANNELD_WORKER_CPUS",

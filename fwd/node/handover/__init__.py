@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets go on while the process that forwards them is replaced.
+
+Reading order: `core.handovertalk` is what is said, `channel` how, `kits` what is handed over,
+`giver` the side that runs and `taker` the one that starts.  `store` is what a supervisor keeps for
+the start after a crash, and `legacy` what a start has of either.
+"""

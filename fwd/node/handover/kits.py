@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plane's descriptors and what they were opened for: what one process leaves to the next.
+
+Whoever receives them believes nothing that the kernel does not confirm: a TUN queue says which
+device it is of, a socket where it is bound.
+"""
+
+import fcntl
+import os
+import socket
+import struct
+from ipaddress import ip_address
+
+from fwd.core import handovertalk as talk
+from fwd.model import IPV4
+from fwd.plane import Descriptors, Offload, Plane, PlaneSettings, SourceCheck
+
+_TUNGETIFF = 0x800454D2
+_IFREQ = struct.Struct("16sH22x")
+_IFF_TUN, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0001, 0x4000, 0x0100
+
+
+def describe(plane: Plane) -> talk.Kit:
+    """The message for a plane; its descriptors go beside it, in `Descriptors.all`'s order."""
+    settings, descriptors = plane.settings, plane.descriptors
+    return talk.Kit(
+        device=settings.device,
+        family=settings.family,
+        mac=settings.mac,
+        local=str(settings.local),
+        vni=settings.vni,
+        port=settings.port,
+        mtu=settings.mtu,
+        workers=settings.workers,
+        offloads=int(settings.offloads),
+        granted=int(descriptors.granted),
+        queues=len(descriptors.tun),
+        sources=len(descriptors.source),
+        source_check=int(settings.source_check),
+        icmp_rate=settings.icmp_rate,
+        scope=settings.scope,
+        cpus=settings.cpus,
+        spin_us=settings.spin_us,
+    )
+
+
+def settings_of(kit: talk.Kit) -> PlaneSettings:
+    """What the plane was made for.  ValueError if that cannot be."""
+    return PlaneSettings(
+        device=kit.device,
+        family=kit.family,
+        mac=kit.mac,
+        local=ip_address(kit.local),
+        vni=kit.vni,
+        port=kit.port,
+        mtu=kit.mtu,
+        workers=kit.workers,
+        source_check=SourceCheck(kit.source_check),
+        offloads=Offload(kit.offloads),
+        icmp_rate=kit.icmp_rate,
+        scope=kit.scope,
+        cpus=kit.cpus,
+        spin_us=kit.spin_us,
+        sources=kit.sources,
+    )
+
+
+def sort_out(kit: talk.Kit, fds: list[int]) -> Descriptors:
+    """The descriptors that came beside a kit.  ValueError if they are not what it says."""
+    if kit.queues < 1 or kit.sources < 1 or len(fds) != 2 * kit.queues + kit.sources:
+        raise ValueError(f"{kit.device}: {len(fds)} descriptors for {kit.queues} queues")
+    descriptors = Descriptors(
+        tun=tuple(fds[: kit.queues]),
+        listen=tuple(fds[kit.queues : 2 * kit.queues]),
+        source=tuple(fds[2 * kit.queues :]),
+        granted=Offload(kit.granted),
+    )
+    for fd in descriptors.tun:
+        _check_queue(kit, fd)
+    for fd in descriptors.listen:
+        _check_socket(kit, fd, port=kit.port)
+    for fd in descriptors.source:
+        _check_socket(kit, fd)
+    return descriptors
+
+
+def why_not(kit: talk.Kit, settings: PlaneSettings) -> str | None:
+    """Why its descriptors are of no use for these settings; None if they are.
+
+    Whatever is not in the descriptors (VNI, MAC, MTU, source check) may differ.
+    """
+    has = (kit.family, kit.local, kit.scope, kit.port, kit.workers, kit.offloads, kit.sources)
+    wants = (
+        settings.family,
+        str(settings.local),
+        settings.scope,
+        settings.port,
+        settings.workers,
+        int(settings.offloads),
+        settings.sources,
+    )
+    names = ("family", "address", "interface", "port", "workers", "offloads", "sources")
+    differ = [name for name, a, b in zip(names, has, wants, strict=True) if a != b]
+    return f"another {', another '.join(differ)}" if differ else None
+
+
+def _check_queue(kit: talk.Kit, fd: int) -> None:
+    """Of this device, in this namespace or not at all: a deleted one says EBADFD."""
+    try:
+        name, flags = _IFREQ.unpack(fcntl.ioctl(fd, _TUNGETIFF, bytes(_IFREQ.size)))
+    except OSError as error:
+        raise ValueError(f"{kit.device}: a queue that is none: {error.strerror}") from error
+    granted = Offload(kit.granted)
+    wanted = _IFF_TUN
+    wanted |= _IFF_VNET_HDR if Offload.VNET_HDR in granted else 0
+    wanted |= _IFF_MULTI_QUEUE if Offload.MULTI_QUEUE in granted else 0
+    have = flags & (_IFF_TUN | _IFF_VNET_HDR | _IFF_MULTI_QUEUE)
+    if name.rstrip(b"\0") != kit.device.encode() or have != wanted:
+        raise ValueError(f"{kit.device}: a queue of another device or kind")
+
+
+def _check_socket(kit: talk.Kit, fd: int, *, port: int | None = None) -> None:
+    """A UDP socket, bound where the kit says."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            family = socket.AF_INET if kit.family == IPV4 else socket.AF_INET6
+            kind, name = sock.type, sock.getsockname()
+            right = sock.family == family and kind == socket.SOCK_DGRAM
+            right = right and ip_address(name[0].partition("%")[0]) == ip_address(kit.local)
+            right = right and port in (None, name[1])
+    except (OSError, ValueError):
+        right = False
+    if not right:
+        raise ValueError(f"{kit.device}: a socket that is not bound to {kit.local}")

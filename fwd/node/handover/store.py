@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's side of its supervisor (fwd/supervisor.py says what is said): it keeps descriptors.
+
+A supervisor that does not answer is given up: the agent forwards without one.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Mapping
+
+from fwd.ops import log
+from fwd.supervisor import LOCK, STORE
+
+ANSWER_SECONDS = 2.0
+_MOST_BYTES = 1 << 16
+_MOST_DESCRIPTORS = 250
+
+
+class Entry:
+    """What was kept under a name."""
+
+    def __init__(self, data: bytes, descriptors: list[int]) -> None:
+        self.data = data
+        self.descriptors = descriptors
+
+    def close(self) -> None:
+        """Closes our copies."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+
+class Store:
+    """A supervisor's memory; without one, nothing is kept and nothing found."""
+
+    def __init__(self, sock: socket.socket | None = None) -> None:
+        self._sock = sock
+        if sock is not None:
+            sock.settimeout(ANSWER_SECONDS)
+
+    @classmethod
+    def of_environment(cls, environ: Mapping[str, str]) -> "Store":
+        """The one that our supervisor has told us of."""
+        number = environ.get(STORE, "")
+        if not number.isdecimal():
+            return cls()
+        try:
+            sock = socket.socket(fileno=int(number))
+            os.set_inheritable(sock.fileno(), False)
+        except OSError:
+            return cls()
+        return cls(sock)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether somebody keeps what we give."""
+        return self._sock is not None
+
+    def put(self, name: str, data: bytes, descriptors: Iterable[int] = ()) -> None:
+        """Keeps this under that name, instead of what was there."""
+        self._ask(f"put {name}\n".encode() + data, list(descriptors))
+
+    def drop(self, name: str) -> None:
+        """Keeps nothing there.  When this returns, the supervisor's copies are closed."""
+        self._ask(f"drop {name}".encode())
+
+    def put_lock(self, path: str) -> None:
+        """Where a supervisor that stands by sees whether an agent runs."""
+        self.put(LOCK, path.encode())
+
+    def load(self) -> dict[str, Entry]:
+        """All that is kept."""
+        found: dict[str, Entry] = {}
+        if self._sock is None:
+            return found
+        try:
+            self._sock.send(b"load")
+            while True:
+                data, fds, _, _ = socket.recv_fds(
+                    self._sock, _MOST_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
+                head, _, rest = data.partition(b"\n")
+                if not head.startswith(b"entry "):
+                    break
+                found[head[6:].decode("utf-8", "replace")] = Entry(rest, fds)
+        except OSError as error:
+            self._give_up(error)
+        return found
+
+    def _ask(self, message: bytes, descriptors: Iterable[int] = ()) -> None:
+        if self._sock is None:
+            return
+        try:
+            socket.send_fds(self._sock, [message], list(descriptors), socket.MSG_NOSIGNAL)
+            if not self._sock.recv(16):
+                raise ConnectionResetError("it is gone")
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        log.warning("supervisor-lost", error=error.strerror or error, text="a crash loses packets")
+        if self._sock is not None:
+            with contextlib.suppress(OSError):
+                self._sock.close()
+        self._sock = None

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A unix socket to listen at that only our own user may connect to, at a path that others had.
+
+It is made beside the path and renamed, so that whoever connects finds the agent before or this
+one, never none; and at the end it is removed only if the path is still this one's.
+"""
+
+import os
+import socket
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+_PEERCRED = struct.Struct("iII")
+_BACKLOG = 16
+
+
+class RootSocket:
+    """A listening socket and its path."""
+
+    def __init__(self, path: Path, listener: socket.socket) -> None:
+        self.path = path
+        self.listener = listener
+        """Non-blocking."""
+        self._number = path.stat().st_ino
+
+    @classmethod
+    def open(cls, path: Path, kind: socket.SocketKind) -> Self:
+        """Listens in place of whoever did before.  Raises OSError."""
+        new = path.with_name(f"{path.name}.new")
+        listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
+        try:
+            with suppress(FileNotFoundError):
+                new.unlink()
+            # The mode is made by the mask, so that there is no moment in which others may connect.
+            mask = os.umask(0o177)
+            try:
+                listener.bind(str(new))
+            finally:
+                os.umask(mask)
+            listener.setblocking(False)
+            listener.listen(_BACKLOG)
+            new.rename(path)
+            return cls(path, listener)
+        except BaseException:
+            listener.close()
+            raise
+
+    def close(self) -> None:
+        """Listens no more."""
+        self.listener.close()
+        with suppress(OSError):
+            if self.path.stat().st_ino == self._number:
+                self.path.unlink()
+
+
+def check_peer(sock: socket.socket) -> None:
+    """Raises PermissionError unless the process at the other end is of our own user."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+    pid, uid, _ = _PEERCRED.unpack(raw)
+    if uid != os.geteuid():
+        raise PermissionError(f"process {pid} of user {uid} is not ours to talk with")

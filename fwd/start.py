@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd run`, from its settings to its end: what is to be settled before there is an agent."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import NoReturn
+
+import uvloop
+
+from fwd.agent import Agent, GivenAwayError
+from fwd.begin import Begun
+from fwd.config import RunConfig, shown
+from fwd.model import ConfigError
+from fwd.node.handover.finding import find_legacy
+from fwd.node.handover.legacy import Legacy, Succession
+from fwd.node.handover.taker import Taker
+from fwd.ops import log
+from fwd.ops.health import Health
+from fwd.ops.metrics import Metrics
+from fwd.ops.signals import until_signal
+from fwd.sources.choice import file_netconf, make_source
+from fwd.supervisor import EXIT_GIVEN
+
+PORT_SECONDS = 5.0
+"""For the agent before us to let go of the health port."""
+_AGAIN_SECONDS = 0.1
+
+
+async def run(config: RunConfig, begun: Begun) -> NoReturn:
+    """Ends only by an error, by being cancelled, or when another agent has taken over."""
+    in_file = file_netconf(config)
+    log.info("settings", **shown(config))
+    for note in config.notes:
+        log.warning("environment-ignored", error=note)
+    run_dir = begun.run_dir
+    try:
+        legacy: Legacy = begun.revived
+        if not begun.revived.devices:
+            legacy = await find_legacy(run_dir, node=config.node_name)
+        health = Health(Metrics(per_peer=config.metrics_per_peer))
+        async with AsyncExitStack() as stack:
+            if not isinstance(legacy, Taker):
+                serving = health.served(config.healthz_ip, config.healthz_port)
+                await stack.enter_async_context(serving)
+            source, conf = await make_source(config, in_file, run_dir)
+            for key in conf.backend.ignored():
+                log.warning("net-conf-key-ignored", key=key, text="it has no effect in userspace")
+            agent = Agent(
+                config,
+                conf,
+                source=source,
+                run_dir=run_dir,
+                succession=Succession(legacy=legacy, keeping=begun.keeping),
+                health=health,
+            )
+            if isinstance(legacy, Taker):
+                late = asyncio.create_task(_serve_health_late(config, health, agent, stack))
+                stack.callback(late.cancel)
+            await agent.run()
+    finally:
+        run_dir.close()
+
+
+async def _serve_health_late(
+    config: RunConfig, health: Health, agent: Agent, stack: AsyncExitStack
+) -> None:
+    """The agent before us answers on that port as long as it forwards; so nobody misses us."""
+    await agent.forwarding.wait()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + PORT_SECONDS
+    while True:
+        try:
+            serving = health.served(config.healthz_ip, config.healthz_port)
+            await stack.enter_async_context(serving)
+        except ConfigError as error:
+            if loop.time() > end:  # not worth the packets that flow
+                log.warning("health", error=str(error))
+                return
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            return
+
+
+def main(config: RunConfig, begun: Begun) -> int:
+    """Runs until SIGTERM or SIGINT, or until another agent has taken over; the exit code."""
+    given = False
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(until_signal(run(config, begun)))
+        except* GivenAwayError:
+            given = True
+    return EXIT_GIVEN if given and begun.store.is_there else 0

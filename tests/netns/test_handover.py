@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent is replaced by another one while packets flow."""
+
+import pytest
+
+from fwd.core import handovertalk as talk
+from tests.netns.agent_support import Agent, Cluster
+from tests.netns.handover_support import Greeting, nothing_is_lost
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+
+def total(agent: Agent, counter: str) -> int:
+    (tunnel,) = agent.status()["tunnels"]
+    return int(tunnel["counters"][counter])
+
+
+def test_agents_follow_each_other_and_no_packet_is_lost(cluster: Cluster) -> None:
+    first, peer = cluster.started("n1"), cluster.started("n2")
+    assert cluster.n1.pings("10.244.2.0")
+    with nothing_is_lost(cluster, seconds=6):
+        second = cluster.start("n1")
+        second.says("taken-over")
+        assert first.ended() == 0
+        first.says("handed-over")
+        peer_second = cluster.start("n2")
+        peer_second.says("taken-over")
+        assert peer.ended() == 0
+        third = cluster.start("n1")
+        third.says("taken-over")
+        assert second.ended() == 0
+        third.says("host-ready")
+    assert total(third, "out_sent") > total(peer_second, "out_sent")
+    assert total(third, "out_sent") >= 6000, "totals go on from agent to agent"
+    assert third.stop()[0] == 0
+    assert cluster.started("n1").lines("taken-over") == [], "the lock has gone with the agents"
+
+
+def test_other_settings_of_the_sockets_mean_a_cold_start(cluster: Cluster) -> None:
+    first, _ = cluster.started("n1", "--workers", "2"), cluster.started("n2")
+    assert cluster.n1.pings("10.244.2.0")
+    second = cluster.start("n1", "--workers", "1")
+    assert "another workers" in second.says("not-taken-over")
+    second.says("taken-over")
+    assert first.ended() == 0
+    assert cluster.n1.pings("10.244.2.0")
+
+
+def test_versions_that_do_not_meet_end_in_a_cold_start(cluster: Cluster) -> None:
+    agent, _ = cluster.started("n1"), cluster.started("n2")
+    later = Greeting(agent, oldest=1, newest=77)
+    assert isinstance(later.answer, talk.Welcome)
+    later.channel.close()
+    later = Greeting(agent, oldest=76, newest=77)
+    assert isinstance(later.answer, talk.Refused)
+    assert later.answer.cold
+    later.channel.close()
+    assert cluster.n1.pings("10.244.2.0"), "it only asked"
+    later = Greeting(agent, oldest=76, newest=77)
+    assert later.ask(talk.Done()) == talk.Bye()
+    later.channel.close()
+    assert agent.ended() == 0
+    assert cluster.started("n1").lines("taken-over") == []
+    assert cluster.n1.pings("10.244.2.0")

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may not take over, or breaks off, has taken nothing, and costs no packet."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fwd.core import handovertalk as talk
+from tests.netns.agent_support import Agent, Cluster, wait_for
+from tests.netns.handover_support import Greeting, nothing_is_lost
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Agent]]:
+    """Two nodes, and the agent of the first: for tests after which it goes on."""
+    made = Cluster(tmp_path_factory.mktemp("handover"))
+    try:
+        made.build()
+        agents = [made.start(name) for name in ("n1", "n2")]
+        for agent in agents:
+            agent.says("host-ready")
+        yield made, agents[0]
+    finally:
+        made.remove()
+
+
+def test_an_agent_of_another_node_gets_nothing(pair: tuple[Cluster, Agent]) -> None:
+    cluster, agent = pair
+    other = cluster.start("n1", "--node-name", "n2")
+    assert other.ended() == 1
+    assert "does not hand over (it is of node n1)" in other.log
+    assert agent.lines("handed-over") == []
+
+
+@pytest.mark.parametrize("how", ["it ends", "it says nonsense"])
+def test_who_breaks_off_has_taken_nothing(pair: tuple[Cluster, Agent], how: str) -> None:
+    cluster, agent = pair
+    before = len(agent.lines("hand-over-failed"))
+    with nothing_is_lost(cluster, seconds=3):
+        for _ in range(3):
+            other = Greeting(agent)
+            assert isinstance(other.answer, talk.Welcome)
+            assert other.show() == talk.Shown(kits=1)
+            assert isinstance(other.ask(talk.Stop(device="flannel.1")), talk.Stopped)
+            time.sleep(0.01)
+            if how == "it ends":
+                other.channel.close()
+            else:
+                other.channel.send(talk.Bye())
+            wait_for("the agent goes on", lambda: cluster.n1.pings("10.244.2.0"))
+            other.channel.close()
+    agent.says("hand-over-failed", times=before + 3)
+
+
+def test_who_is_silent_has_taken_nothing(pair: tuple[Cluster, Agent]) -> None:
+    cluster, agent = pair
+    before = len(agent.lines("hand-over-failed"))
+    other = Greeting(agent)
+    other.show()
+    assert isinstance(other.ask(talk.Stop(device="flannel.1")), talk.Stopped)
+    assert not cluster.n1.pings("10.244.2.0")
+    assert "said nothing for 5 s" in agent.says("hand-over-failed", times=before + 1)
+    assert cluster.n1.pings("10.244.2.0")
+    other.channel.close()

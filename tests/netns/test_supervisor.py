@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd run --supervise`: a crash costs the time to start, and what ends the agent ends both."""
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fwd.node.watchdog import EXIT_STUCK
+from tests.netns.agent_support import Agent, Cluster, wait_for
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+
+
+class Supervised:
+    """An agent with its supervisor; both are gone after remove()."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.supervisor = agent._process.pid
+
+    @property
+    def child(self) -> int:
+        path = Path(f"/proc/{self.supervisor}/task/{self.supervisor}/children")
+        wait_for("an agent", lambda: path.read_text() != "")
+        return int(path.read_text().split()[0])
+
+    def crash(self, how: int = signal.SIGKILL) -> int:
+        child = self.child
+        os.kill(child, how)
+        wait_for("its end", lambda: self.child != child)
+        return self.child
+
+    def remove(self) -> None:
+        child = self.child if self.agent._process.poll() is None else 0
+        self.agent.remove()
+        if child:
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.fixture
+def supervised(cluster: Cluster) -> Iterator[Supervised]:
+    cluster.start("n2").says("host-ready")
+    made = Supervised(cluster.start("n1", "--supervise"))
+    try:
+        made.agent.says("host-ready")
+        assert cluster.n1.pings("10.244.2.0")
+        yield made
+    finally:
+        made.remove()
+
+
+def test_a_crash_costs_no_packet_that_the_kernel_has_room_for(
+    cluster: Cluster, supervised: Supervised
+) -> None:
+    agent = supervised.agent
+    link = cluster.n1.show("link", "show", "flannel.1")[0]
+    index, length = link["ifindex"], link["txqlen"]
+    supervised.crash()
+    # Asked while nobody forwards: it waits in the TUN's queue.
+    assert cluster.n1.run("ping", "-n", "-c", "1", "-W", "5", "10.244.2.0").returncode == 0
+    assert "devices=flannel.1" in agent.says("revived")
+    assert 'reason="signal 9 (SIGKILL)"' in agent.says("agent-crashed")
+    agent.says("host-ready", times=2)
+    link = cluster.n1.show("link", "show", "flannel.1")[0]
+    assert (link["ifindex"], link["txqlen"]) == (index, length), "the device has never gone"
+    assert cluster.n1.pings("10.244.2.0")
+    descriptors = Path(f"/proc/{supervised.supervisor}/fd")
+    before = len(list(descriptors.iterdir()))
+    supervised.crash()
+    agent.says("host-ready", times=3)
+    assert len(list(descriptors.iterdir())) == before
+    assert agent.stop()[0] == 0
+    assert agent.lines("stopped") != []
+    assert cluster.started("n1").lines("revived") == []
+
+
+def test_a_worker_that_is_stuck_is_a_crash(cluster: Cluster, supervised: Supervised) -> None:
+    child = supervised.child
+    (worker,) = (
+        int(task.name)
+        for task in Path(f"/proc/{child}/task").iterdir()
+        if (task / "comm").read_text().strip() == "fwd-w0"
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.ptrace(PTRACE_SEIZE, worker, 0, 0) == 0, os.strerror(ctypes.get_errno())
+    assert libc.ptrace(PTRACE_INTERRUPT, worker, 0, 0) == 0
+    begin = time.monotonic()
+    said = supervised.agent.says("worker-stuck")
+    assert "worker=0" in said
+    assert time.monotonic() - begin >= 1.5, "a worker may sleep for a second"
+    while os.WIFSTOPPED(os.waitpid(worker, WALL)[1]):  # a traced thread ends when we have seen it
+        pass
+    assert f"exit code {EXIT_STUCK}" in supervised.agent.says("agent-crashed")
+    supervised.agent.says("host-ready", times=2)
+    assert cluster.n1.pings("10.244.2.0")
+
+
+def test_a_loop_of_crashes_goes_round_less_and_less_often(supervised: Supervised) -> None:
+    agent = supervised.agent
+    for _ in range(4):
+        supervised.crash()
+    said = agent.says("agent-crashed", times=4)
+    assert "in-a-row=4" in said
+    assert "again-in-seconds=1" in said
+    assert len(agent.lines("store-dropped")) == 1
+
+
+def test_supervised_agents_follow_each_other(cluster: Cluster, supervised: Supervised) -> None:
+    second = Supervised(cluster.start("n1", "--supervise"))
+    try:
+        second.agent.says("taken-over")
+        assert supervised.agent.ended() == 0
+        assert cluster.n1.pings("10.244.2.0")
+        second.crash()
+        assert cluster.n1.run("ping", "-n", "-c", "1", "-W", "5", "10.244.2.0").returncode == 0
+        second.agent.says("revived")
+    finally:
+        second.remove()
+
+
+def test_an_agent_that_cannot_begin_ends_its_supervisor(cluster: Cluster) -> None:
+    agent = cluster.start("n1", "--supervise", "--iface", "nosuch")
+    assert agent.ended() == 1
+    assert agent.log.splitlines()[-1].startswith("fwd run: ")
+    agent = cluster.start("n1", "--supervise", "--no-such-flag")
+    assert agent.ended() == 2
+
+
+def test_in_a_pod_it_stands_by(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    cluster.start("n2").says("host-ready")
+    first, second = Supervised(cluster.start("n1", "--supervise")), None
+    try:
+        first.agent.says("host-ready")
+        second = cluster.start("n1")
+        second.says("taken-over")
+        first.agent.says("stands-by")
+        assert second.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+        first.agent.says("stands-by-no-more")
+        first.agent.says("host-ready", times=2)
+        assert cluster.n1.pings("10.244.2.0")
+    finally:
+        first.remove()

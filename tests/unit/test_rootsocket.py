@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sockets of the run directory are for our own user, and the path is whose was there last."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from fwd.ops.rootsocket import RootSocket, check_peer
+
+
+def test_the_last_one_has_the_path(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    first = RootSocket.open(path, socket.SOCK_STREAM)
+    second = RootSocket.open(path, socket.SOCK_STREAM)
+    assert path.stat().st_mode & 0o777 == 0o600
+    first.close()
+    assert path.exists(), "it is the second one's"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        server, _ = second.listener.accept()
+        with server:
+            check_peer(server)
+    second.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_in_the_way_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    path.write_text("no socket")
+    (tmp_path / "a.sock.new").write_text("nor this")
+    RootSocket.open(path, socket.SOCK_SEQPACKET).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.root
+def test_another_user_is_refused() -> None:
+    os.seteuid(65534)
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    finally:
+        os.seteuid(0)
+    with ours, theirs, pytest.raises(PermissionError, match="of user 65534 is not ours"):
+        check_peer(ours)
