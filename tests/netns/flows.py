@@ -19,7 +19,7 @@ from fwd.lab.probes import Route
 
 _SO_MAX_PACING_RATE: Final = 47
 _BYTES_A_SECOND: Final = 1_000_000
-_SILENCE: Final = 5.0
+_SILENCE: Final = 15.0
 _RETRANSMITTED: Final = 100
 """Where tcpi_total_retrans stands in struct tcp_info (linux/tcp.h)."""
 

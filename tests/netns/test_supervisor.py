@@ -22,7 +22,7 @@ class Supervised:
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self.supervisor = agent._process.pid
+        self.supervisor = agent.pid
 
     @property
     def child(self) -> int:

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What upgrades and crashes of an agent cost under load: python -m bench.survive [--times N] ...
+
+Two nodes joined by a veth; from the first to the second numbered datagrams, a TCP connection at a
+steady pace, and a probe every two milliseconds whose arrivals say how long nothing came through.
+An upgrade starts another agent beside the one that runs; a crash is SIGKILL.  Root; some minutes.
+"""
+
+import argparse
+import itertools
+import os
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from fwd.bench import traffic
+from fwd.lab.probes import Route
+from tests.netns.agent_support import Agent, Cluster
+from tests.netns.flows import Stream
+
+_PAUSE: Final = 3.5
+"""Seconds from one to the next: longer than what the supervisor takes for a loop."""
+_PROBE: Final = 0.002
+_NUMBER: Final = struct.Struct("!I")
+
+
+class Probe:
+    """Arrivals of small datagrams; their gaps are outages."""
+
+    def __init__(self, path: Route) -> None:
+        self._target = traffic.bound(path, socket.SOCK_DGRAM)
+        self._source = traffic.connected(path, self._target)
+        self._target.settimeout(0.5)
+        self._stop = threading.Event()
+        self.arrivals: list[float] = []
+        self._pool = ThreadPoolExecutor(2)
+        self._pool.submit(self._send)
+        self._pool.submit(self._receive)
+
+    def _send(self) -> None:
+        number = 0
+        while not self._stop.wait(_PROBE):
+            self._source.send(_NUMBER.pack(number))
+            number += 1
+
+    def _receive(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._target.recv(64)
+            except TimeoutError:
+                continue
+            self.arrivals.append(time.monotonic())
+
+    def outage(self, begin: float, end: float) -> float:
+        """The longest time without an arrival, seconds."""
+        times = [begin, *(one for one in self.arrivals if begin < one < end), end]
+        return max(b - a for a, b in itertools.pairwise(times))
+
+    def close(self) -> None:
+        """Ends both threads."""
+        self._stop.set()
+        self._pool.shutdown()
+        self._source.close()
+        self._target.close()
+
+
+def child_of(pid: int) -> int:
+    """The agent of a supervisor."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    end = time.monotonic() + 5
+    while not (words := path.read_text().split()):
+        if time.monotonic() > end:
+            raise SystemExit("the supervisor has no agent")
+        time.sleep(0.01)
+    return int(words[0])
+
+
+class Upgrades:
+    """Another agent beside the one that runs."""
+
+    name = "upgrade"
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._agent = cluster.started("n1")
+
+    def do(self) -> None:
+        """One."""
+        new = self._cluster.start("n1")
+        new.says("taken-over")
+        self._agent.ended()
+        self._agent = new
+
+
+class Crashes:
+    """SIGKILL under a supervisor."""
+
+    name = "crash, supervised"
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._agent = cluster.started("n1", "--supervise")
+
+    def do(self) -> None:
+        """One."""
+        os.kill(child_of(self._agent.pid), signal.SIGKILL)
+
+
+class Alone:
+    """SIGKILL, and whoever started it starts it again at once."""
+
+    name = "crash, alone"
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._agent: Agent = cluster.started("n1")
+
+    def do(self) -> None:
+        """One."""
+        self._agent.stop(signal.SIGKILL)
+        self._agent = self._cluster.start("n1")
+
+
+@contextmanager
+def nodes() -> Iterator[Cluster]:
+    """The two, and all that runs on them."""
+    with tempfile.TemporaryDirectory(prefix="fwd-survive-") as directory:
+        cluster = Cluster(Path(directory))
+        try:
+            cluster.build()
+            yield cluster
+        finally:
+            for node in ("n1", "n2"):
+                pids = cluster.n1.run("ip", "netns", "pids", getattr(cluster, node).name).stdout
+                for pid in pids.split():
+                    with suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+            cluster.remove()
+
+
+class Blow(Protocol):
+    """Something that befalls an agent."""
+
+    name: str
+
+    def do(self) -> None:
+        """Once."""
+
+
+def measure(what: Callable[[Cluster], Blow], *, times: int, rate: int) -> tuple[str, ...]:
+    """One row: what, times, sent, lost, reordered, sent again, outages."""
+    with ExitStack() as stack:
+        cluster = stack.enter_context(nodes())
+        path = Route(
+            source=cluster.n1.name, target=cluster.n2.name, address="10.244.2.0", family=4, mtu=1450
+        )
+        cluster.started("n2")
+        doing = what(cluster)
+        if not cluster.n1.pings("10.244.2.0"):
+            raise SystemExit("the nodes do not reach each other")
+        stream = Stream(path)
+        stack.callback(stream.close)
+        probe = Probe(path)
+        stack.callback(probe.close)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        seconds = (times + 1) * _PAUSE
+        load = pool.submit(traffic.datagrams, path, size=64, seconds=seconds, rate=rate, flows=4)
+        time.sleep(_PAUSE / 2)
+        outages = []
+        for _ in range(times):
+            begin = time.monotonic()
+            doing.do()
+            time.sleep(max(0.0, begin + _PAUSE - time.monotonic()))
+            outages.append(1000 * probe.outage(begin, begin + _PAUSE))
+        got = load.result()
+        again = stream.end()
+    outages.sort()
+    p95 = outages[min(len(outages) - 1, int(0.95 * len(outages)))]
+    return (
+        doing.name,
+        str(times),
+        f"{got.sent_rate:,.0f}",
+        f"{got.sent:,}",
+        f"{got.sent - got.received:,}",
+        str(got.reordered),
+        str(got.duplicate),
+        str(again),
+        f"{outages[len(outages) // 2]:.0f}",
+        f"{p95:.0f}",
+        f"{outages[-1]:.0f}",
+    )
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description="What upgrades and crashes cost under load.")
+    parser.add_argument("--times", type=int, default=20, help="of each (default: 20)")
+    parser.add_argument("--rate", type=int, default=50_000, help="datagrams a second")
+    parser.add_argument("--only", choices=["upgrade", "crash", "alone"], action="append")
+    options = parser.parse_args()
+    kinds: dict[str, Callable[[Cluster], Blow]] = {
+        "upgrade": Upgrades,
+        "crash": Crashes,
+        "alone": Alone,
+    }
+    table = Table(title="from one node to the other; outages in milliseconds")
+    for column in (
+        *("what", "times", "datagrams/s", "sent", "lost", "reordered", "twice", "TCP again"),
+        *("outage p50", "p95", "max"),
+    ):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for name in options.only or kinds:
+        table.add_row(*measure(kinds[name], times=options.times, rate=options.rate))
+    Console(width=120 if not sys.stdout.isatty() else None).print(table)
+
+
+if __name__ == "__main__":
+    main()
