@@ -220,7 +220,7 @@ def _fault(lease: Lease, *, networks: Mapping[int, Network], vni: int) -> str | 
         return f"subnet {subnet} has no room for a gateway and a Pod"
     if outer.version != lease.family:
         return f"public-ip {outer} is not of the family of subnet {subnet}"
-    if outer.is_unspecified or outer.is_multicast or outer == _BROADCAST:
+    if outer.is_unspecified or outer.is_loopback or outer.is_multicast or outer == _BROADCAST:
         return f"public-ip {outer} is not the address of a node"
     if outer in network:
         return f"public-ip {outer} is inside the network {network}: tunnels would loop"

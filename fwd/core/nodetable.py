@@ -19,6 +19,9 @@ from fwd.core.nodelease import Claims, claims
 from fwd.core.nodewire import Changed, Deleted, Node, Unusable
 from fwd.model import Lease, Refusal
 
+_REASON = 400
+"""Characters."""
+
 
 class _Known(Struct, frozen=True):
     node: Node
@@ -110,14 +113,20 @@ class NodeTable:
     def refusals(self) -> tuple[Refusal, ...]:
         """The Nodes that have something to say and cannot be understood."""
         found = [
-            Refusal(name, fault)
+            Refusal(name, _short(fault))
             for name, known in self._known.items()
             for fault in known.claims.faults
         ]
         found += [
-            Refusal(name, f"node {name}: {reason}") for name, reason in self._unusable.items()
+            Refusal(name, _short(f"node {name}: {reason}"))
+            for name, reason in self._unusable.items()
         ]
         return tuple(sorted(found, key=lambda refusal: (refusal.node, refusal.reason)))
+
+
+def _short(reason: str) -> str:
+    """What a Node says may be a megabyte long, and is quoted."""
+    return reason if len(reason) <= _REASON else f"{reason[:_REASON]}..."
 
 
 def _order(version: str) -> int | None:
