@@ -9,6 +9,7 @@
 #   FWD_SANITIZE=thread     instrumented C modules, see cext/build.py
 #   ARGS='-k coalesce'      more arguments for pytest, or for fwd bench (ARGS=--quick)
 #   SECONDS=30              how long each fuzz target runs
+#   MINUTES=10              how long make soak does
 #   BASE=, IMAGE=           of the container image, see deploy/build-image
 #   FAMILY=dual             IP versions of the demo: 4, 6 or both
 #   SOURCE=etcd             where the demo's nodes have their leases from
@@ -17,6 +18,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 FAMILY ?= 4
 SECONDS ?= 30
+MINUTES ?= 10
 VENV := .venv/bin
 
 # A compiler's warning is an error here; `pip install .` forgives it.
@@ -58,6 +60,9 @@ fuzz: packages ## each fuzz target for SECONDS
 
 counts: packages ## instructions a packet in the hot loop, against the recorded ones
 	$(MAKE) -C bench/micro counts
+
+soak: setup ## traffic, upgrades, kills and broken surroundings for MINUTES (root)
+	$(VENV)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
 
 bench: setup ## side by side with the kernel's vxlan device (root; five minutes)
 	$(MAKE) -C bench run PYTHON=$(CURDIR)/$(VENV)/python

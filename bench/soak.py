@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything at once for minutes: python -m bench.soak --minutes N [--seed S] (root).
+
+Two nodes with leases from a stand-in of the API server, supervised agents, datagrams both ways and
+a TCP connection.  Every few seconds something befalls them.  Node n1 is upgraded and killed; n2
+lives through all else in one process, whose memory and descriptors must stay flat.  At the end the
+counters of both balance, the connection has lived, and nobody has filled a disk with log lines.
+"""
+
+import argparse
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from fwd.bench import traffic
+from fwd.lab.apiserver.access import TOKEN
+from fwd.lab.probes import Route
+from tests.netns import topo
+from tests.netns.agent_support import wait_for
+from tests.netns.flows import Stream
+from tests.netns.kube_cluster import KubeCluster
+
+_EVERY: Final = (3.0, 7.0)
+"""Seconds from one to the next."""
+_CROWD: Final = range(20, 60)
+_MOST_LINES: Final = 1000
+"""Of a node's log in half an hour."""
+_LIMIT: Final = 30.0
+_MEMORY_SLACK: Final = 2048  # kB
+_SUMMED: Final = ("sent", "lost", "out of order", "twice", "refused runs")
+
+
+class Soak:
+    """The nodes and all that can befall them."""
+
+    def __init__(self, cluster: KubeCluster, seed: int) -> None:
+        self._cluster = cluster
+        self._random = random.Random(seed)  # noqa: S311 - to be repeated
+        self._n1 = cluster.started("n1", "--supervise")
+        self._n2 = cluster.started("n2", "--supervise")
+        self.happened: Counter[str] = Counter()
+        self.samples: list[tuple[int, int]] = []
+        """RssAnon in kB and descriptors of n2's agent."""
+        self._blows: list[tuple[str, Callable[[], None]]] = [
+            ("upgrade", self._upgrade),
+            ("crash", self._crash),
+            ("nodes come and go", self._churn),
+            ("API server hangs", self._freeze),
+            ("watches break", lambda: cluster.api.do(lambda server: server.break_watches())),
+            ("underlay link down", self._flap),
+            ("TUN deleted", self._delete_tun),
+            ("route deleted", self._delete_route),
+            ("rules flushed", self._flush),
+            ("TUN down", lambda: self._n2_ip("link", "set", "flannel.1", "down")),
+        ]
+
+    def go_on(self, end: float) -> None:
+        """One thing after the other."""
+        while time.monotonic() < end:
+            name, blow = self._random.choice(self._blows)
+            blow()
+            self.happened[name] += 1
+            time.sleep(self._random.uniform(*_EVERY))
+            self.samples.append(_weight(_child(self._n2.pid)))
+
+    def settle(self) -> None:
+        """Waits until both reach each other."""
+        wait_for("peace", lambda: self._cluster.n1.pings("10.244.2.0"), _LIMIT)
+        wait_for("peace", lambda: self._cluster.n2.pings("10.244.1.0"), _LIMIT)
+
+    def check(self, minutes: float) -> list[str]:
+        """What is not as it must be."""
+        faults = []
+        time.sleep(1)
+        for agent in (self._n1, self._n2):
+            (tunnel,) = agent.status()["tunnels"]
+            try:
+                topo.assert_balanced(tunnel["counters"])
+            except AssertionError as error:
+                faults.append(f"counters do not balance: {error}")
+        quarter = max(1, len(self.samples) // 4)
+        for what, slack, column in (("RssAnon", _MEMORY_SLACK, 0), ("descriptors", 1, 1)):
+            first = statistics.median(one[column] for one in self.samples[quarter : 2 * quarter])
+            last = statistics.median(one[column] for one in self.samples[-quarter:])
+            sys.stdout.write(f"{what} of n2: {first:.0f}, at the end {last:.0f}\n")
+            if last > first + slack:
+                faults.append(f"{what} grew from {first:.0f} to {last:.0f}")
+        for node in ("n1", "n2"):
+            lines = sum(
+                len(path.read_text().splitlines())
+                for path in self._cluster.directory.glob(f"{node}.*.log")
+            )
+            sys.stdout.write(f"log lines of {node}: {lines}\n")
+            if lines > _MOST_LINES * max(1, minutes / 30):
+                faults.append(f"{lines} log lines of {node}")
+        return faults
+
+    def _upgrade(self) -> None:
+        new = self._cluster.start("n1", "--supervise")
+        new.says("taken-over")
+        self._n1.ended()
+        self._n1 = new
+
+    def _crash(self) -> None:
+        os.kill(_child(self._n1.pid), signal.SIGKILL)
+
+    def _churn(self) -> None:
+        for number in _CROWD:
+            self._cluster.put(number, version=self._random.randrange(1, 1 << 30))
+        time.sleep(0.5)
+        gone = self._random.sample(_CROWD, len(_CROWD) // 2)
+
+        def leave(number: int) -> None:
+            with suppress(KeyError):
+                self._cluster.api.do(lambda server: server.delete_node(f"n{number}"))
+
+        for number in gone:
+            leave(number)
+
+    def _freeze(self) -> None:
+        self._cluster.api.do(lambda server: server.freeze())
+        time.sleep(self._random.uniform(1, 6))
+        self._cluster.api.do(lambda server: server.thaw())
+
+    def _flap(self) -> None:
+        self._n2_ip("link", "set", "u2", "down")
+        time.sleep(self._random.uniform(0.2, 5))
+        self._n2_ip("link", "set", "u2", "up")
+
+    def _delete_tun(self) -> None:
+        with suppress(AssertionError):  # it is just being made anew
+            self._n2_ip("link", "del", "flannel.1")
+
+    def _delete_route(self) -> None:
+        with suppress(AssertionError):
+            self._n2_ip("route", "del", "10.244.0.0/16")
+
+    def _flush(self) -> None:
+        self._cluster.n2.run("nft", "flush", "ruleset")
+
+    def _n2_ip(self, *words: str) -> None:
+        with suppress(AssertionError):
+            self._cluster.n2.ip(*words)
+
+
+def _child(supervisor: int) -> int:
+    path = Path(f"/proc/{supervisor}/task/{supervisor}/children")
+    wait_for("an agent", lambda: path.read_text() != "", _LIMIT)
+    return int(path.read_text().split()[0])
+
+
+def _weight(pid: int) -> tuple[int, int]:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (anonymous,) = (line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))
+    return int(anonymous), len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+@contextmanager
+def nodes() -> Iterator[KubeCluster]:
+    """Built, and removed with all that runs there."""
+    with tempfile.TemporaryDirectory(prefix="fwd-soak-") as directory:
+        cluster = KubeCluster(Path(directory))
+        cluster.set_token(TOKEN)
+        try:
+            cluster.build()
+            yield cluster
+        finally:
+            for node in (cluster.n1, cluster.n2):
+                for pid in node.run("ip", "netns", "pids", node.name).stdout.split():
+                    if int(pid) != os.getpid():
+                        with suppress(ProcessLookupError):
+                            os.kill(int(pid), signal.SIGKILL)
+            cluster.remove()
+
+
+def load(path: Route, end: float, rate: int) -> Counter[str]:
+    """Datagrams until then, in short runs: a node without a route refuses them at once."""
+    total: Counter[str] = Counter()
+    while time.monotonic() < end:
+        try:
+            got = traffic.datagrams(path, size=200, seconds=2, rate=rate, flows=4)
+        except OSError:
+            total["refused runs"] += 1
+            time.sleep(0.2)
+            continue
+        total["sent"] += got.sent
+        total["lost"] += got.sent - got.received
+        total["out of order"] += got.reordered
+        total["twice"] += got.duplicate
+    return total
+
+
+def soak(minutes: float, seed: int, rate: int) -> list[str]:
+    """What is not as it must be."""
+    with ExitStack() as stack:
+        cluster = stack.enter_context(nodes())
+        made = Soak(cluster, seed)
+        made.settle()
+        out = Route(
+            source=cluster.n1.name, target=cluster.n2.name, address="10.244.2.0", family=4, mtu=1450
+        )
+        back = Route(
+            source=cluster.n2.name, target=cluster.n1.name, address="10.244.1.0", family=4, mtu=1450
+        )
+        stream = Stream(out)
+        stack.callback(stream.close)
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        loads = [
+            pool.submit(load, path, time.monotonic() + 60 * minutes, rate) for path in (out, back)
+        ]
+        made.go_on(time.monotonic() + 60 * minutes)
+        for name, one in zip(("n1 to n2", "n2 to n1"), loads, strict=True):
+            got = one.result()
+            sys.stdout.write(f"{name}: {', '.join(f'{got[key]:,} {key}' for key in _SUMMED)}\n")
+        made.settle()
+        sys.stdout.write(f"TCP: lived, {stream.end()} segments sent again\n")
+        for name, times in sorted(made.happened.items()):
+            sys.stdout.write(f"{times:>5}  {name}\n")
+        return made.check(minutes)
+
+
+def main() -> None:
+    """Exit code 1 if something is not as it must be."""
+    parser = argparse.ArgumentParser(description="Everything at once, for minutes.")
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--rate", type=int, default=2000, help="datagrams a second, each way")
+    options = parser.parse_args()
+    sys.stdout.write(f"seed {options.seed}\n")
+    faults = soak(options.minutes, options.seed, options.rate)
+    sys.stdout.writelines(f"FAULT {fault}\n" for fault in faults)
+    sys.stdout.write("all counters balance\n" if not faults else "")
+    raise SystemExit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
