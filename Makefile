@@ -28,7 +28,7 @@ FLAGS := $(if $(filter default,$(origin CC)),,CC=$(CC)) CFLAGS=$(CFLAGS) \
 	FWD_SANITIZE=$(FWD_SANITIZE) FWD_WERROR=$(FWD_WERROR)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check asan tsan fuzz counts bench image image-test setup packages clean distclean FORCE
+.PHONY: help demo test check asan tsan fuzz counts bench soak image image-test setup packages clean distclean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
