@@ -23,7 +23,7 @@ from fwd.lab.etcdclient import PREFIX, SUBNETS
 from fwd.lab.state import StateDir
 from fwd.lab.topology import Node, Source, Spec, Topology
 
-LIMIT_SECONDS: Final = 120.0
+LIMIT_SECONDS: Final = 300.0
 _OWN: Final = re.compile(r"event=forwarding .*subnet=(\S+)")
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """etcd goes away, comes back, and comes back as another one: the table is the truth soon after.
 
-The same with an outage of a minute and packets that must not stop: bench/etcd_adversity.py.
+The same with agents and packets that must not stop: tests/netns/test_agent_etcd.py.
 """
 
 import asyncio
