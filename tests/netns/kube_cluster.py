@@ -17,13 +17,16 @@ from typing import Any, TypeVar
 
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.flow import Flow
-from tests.netns.agent_support import FACTS, WAIT_SECONDS, Agent, Cluster, Namespace
+from tests.netns.agent_support import FACTS, WAIT_SECONDS, Agent, Cluster, Namespace, wait_for
 from tests.unit.kube_server import Server
 from tests.unit.kube_support import node_object
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound="KubeCluster")
 
+RETURN_SECONDS = 5.0
+STALL_SECONDS = 0.5
+"""A TCP answer later than this has been stopped; retransmission begins at 0.2 s."""
 _CLONE_NEWNET = 0x40000000
 
 
@@ -172,3 +175,15 @@ def running(made: Kind) -> Iterator[Kind]:
         yield made
     finally:
         made.remove()
+
+
+Nodes = tuple[KubeCluster, Agent, Agent]
+
+
+def meet(kube: KubeCluster) -> Nodes:
+    """Both forward to each other."""
+    agents = kube.started("n1"), kube.started("n2")
+    for agent in agents:
+        count = 2 * len(kube.families)
+        wait_for("all leases", lambda a=agent, c=count: len(a.status()["leases"]) == c)  # type: ignore[misc]
+    return kube, *agents

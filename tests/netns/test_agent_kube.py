@@ -1,31 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fwd run --kube-subnet-mgr`: two nodes forward TCP while the API server misbehaves.
+"""`fwd run --kube-subnet-mgr`: nodes meet, start without the API server, and are changed by it.
 
-After each adversity the third node's change is in both tables within 5 s, and TCP never stopped.
-Excluded: faults byte by byte (tests/unit/test_kube_faults.py), the own Node's texts
-(test_kube_node.py).
+Excluded: an API server that misbehaves (test_agent_kube_adversity), the own Node's texts
+(tests/unit/test_kube_node.py).
 """
 
-import random
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fwd.lab.apiserver.access import FLANNEL, FLANNEL_ROLE
-from fwd.lab.apiserver.faults import Answer, Cut, Expire, How
-from tests.netns.agent_support import FACTS, Agent, wait_for
-from tests.netns.kube_cluster import KubeCluster, running
+from fwd.lab.apiserver.access import FLANNEL_ROLE
+from tests.netns.agent_support import FACTS, wait_for
+from tests.netns.kube_cluster import (
+    RETURN_SECONDS,
+    STALL_SECONDS,
+    KubeCluster,
+    Nodes,
+    meet,
+    running,
+)
 from tests.unit.kube_support import node_object
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
-RETURN_SECONDS = 5.0
-STALL_SECONDS = 0.5
-"""A TCP answer later than this has been stopped; retransmission begins at 0.2 s."""
-AWAY_SECONDS = 60.0
 P = "flannel.alpha.coreos.com/"
 KEYS = {4: ("backend-data", "public-ip"), 6: ("backend-v6-data", "public-ipv6")}
 GATEWAY = {
@@ -48,17 +47,13 @@ def kube(tmp_path: Path, families: tuple[int, ...]) -> Iterator[KubeCluster]:
 
 
 @pytest.fixture
-def nodes(kube: KubeCluster) -> tuple[KubeCluster, Agent, Agent]:
-    """Both forward to each other."""
-    agents = kube.started("n1"), kube.started("n2")
-    for agent in agents:
-        count = 2 * len(kube.families)
-        wait_for("all leases", lambda a=agent, c=count: len(a.status()["leases"]) == c)  # type: ignore[misc]
-    return kube, *agents
+def nodes(kube: KubeCluster) -> Nodes:
+    """Agents that a test may end."""
+    return meet(kube)
 
 
 @pytest.mark.parametrize("families", [(4,), (6,), (4, 6)], ids=["IPv4", "IPv6", "dual"])
-def test_two_nodes_meet_through_the_api(nodes: tuple[KubeCluster, Agent, Agent]) -> None:
+def test_two_nodes_meet_through_the_api(nodes: Nodes) -> None:
     kube, first, second = nodes
     assert kube.reaches(kube.n1, "n2")
     published = {P + "backend-type": "vxlan", P + "kube-subnet-manager": "true"}
@@ -80,7 +75,7 @@ def test_two_nodes_meet_through_the_api(nodes: tuple[KubeCluster, Agent, Agent])
     assert kube.server.verbs() <= FLANNEL_ROLE
 
 
-def test_a_node_joins_and_leaves(nodes: tuple[KubeCluster, Agent, Agent]) -> None:
+def test_a_node_joins_and_leaves(nodes: Nodes) -> None:
     kube, first, _ = nodes
     kube.put(4)
     wait_for("n4", lambda: len(first.status()["leases"]) == 6, 1)
@@ -94,7 +89,7 @@ def test_a_node_joins_and_leaves(nodes: tuple[KubeCluster, Agent, Agent]) -> Non
     assert kube.reaches(kube.n1, "n2")
 
 
-def test_a_peer_that_gets_a_second_family_later(nodes: tuple[KubeCluster, Agent, Agent]) -> None:
+def test_a_peer_that_gets_a_second_family_later(nodes: Nodes) -> None:
     """And loses it again: what changes in one family leaves the other alone."""
     kube, first, _ = nodes
     only = node_object(4)
@@ -110,91 +105,8 @@ def test_a_peer_that_gets_a_second_family_later(nodes: tuple[KubeCluster, Agent,
     assert kube.reaches(kube.n1, "n2")
 
 
-def away(kube: KubeCluster) -> None:
-    """For a minute; meanwhile n3 changes more than once."""
-    kube.api.wait(kube.server.stop())
-    for turn in range(6):
-        kube.put_third(turn)
-        time.sleep(AWAY_SECONDS / 6)
-    kube.put_third(9)
-    kube.api.wait(kube.server.start())
-
-
-def restarted(kube: KubeCluster) -> None:
-    kube.api.wait(kube.server.stop())
-    kube.put_third(9)
-    kube.api.do(lambda server: server.nodes.compact())
-    kube.api.wait(kube.server.start())
-
-
-def with_fault(effect: object, verb: str) -> Callable[[KubeCluster], None]:
-    def adversity(kube: KubeCluster) -> None:
-        for _ in range(2):
-            kube.api.do(lambda server: server.fault(effect, verb=verb))
-        restarted(kube)
-
-    return adversity
-
-
-def rotated(kube: KubeCluster) -> None:
-    kube.set_token("second")
-    kube.api.do(lambda server: server.access.rotate("second", user=FLANNEL))
-    restarted(kube)
-
-
-def undone(kube: KubeCluster) -> None:
-    keys = ["public_ip", "backend_data", "backend_type", "kube_subnet_manager"]
-    keys += ["public_ipv6", "backend_v6_data"]
-    for name in ("n1", "n2"):
-        kube.api.do(lambda server, n=name: server.change(n, **dict.fromkeys(keys)))  # type: ignore[misc]
-    kube.put_third(9)
-
-
-def shuffled(kube: KubeCluster) -> None:
-    for turn in range(20):
-        kube.put_third(turn)
-    kube.put_third(9)
-    twice = kube.server.replay() * 2
-    random.Random(3).shuffle(twice)
-    kube.api.wait(kube.server.play(*twice))
-
-
-@pytest.mark.parametrize(
-    "adversity",
-    [
-        pytest.param(away, id="away"),
-        pytest.param(restarted, id="restarted"),
-        pytest.param(with_fault(Expire(), "watch"), id="410"),
-        pytest.param(with_fault(Answer(429, retry_after=1), "list"), id="429"),
-        pytest.param(with_fault(Answer(503), "list"), id="503"),
-        pytest.param(with_fault(Cut(700, How.RESET), "list"), id="cut"),
-        pytest.param(rotated, id="token rotated"),
-        pytest.param(undone, id="annotations deleted by hand"),
-        pytest.param(shuffled, id="events twice and shuffled"),
-    ],
-)
-def test_adversity(
-    nodes: tuple[KubeCluster, Agent, Agent], adversity: Callable[[KubeCluster], None]
-) -> None:
-    kube, *agents = nodes
-    flows = kube.flows()
-    adversity(kube)
-    for agent in agents:
-        wait_for(
-            "the truth",
-            lambda a=agent: kube.knows_all(a, 9),  # type: ignore[misc]
-            RETURN_SECONDS,
-        )
-    for course in [flow.end() for flow in flows]:
-        assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
-        assert course.answers > 10
-    for name in ("n1", "n2"):
-        wait_for("annotations", lambda n=name: len(kube.published(n)) == 6)  # type: ignore[misc]
-    assert kube.server.verbs() <= FLANNEL_ROLE
-
-
 def test_a_start_without_the_api_server_forwards_by_what_was_saved(
-    nodes: tuple[KubeCluster, Agent, Agent],
+    nodes: Nodes,
 ) -> None:
     kube, first, _ = nodes
     saved = first.run_dir / "leases.saved"
@@ -217,7 +129,7 @@ def test_a_start_without_the_api_server_forwards_by_what_was_saved(
 
 
 def test_the_last_leases_are_saved_at_a_clean_end(
-    nodes: tuple[KubeCluster, Agent, Agent],
+    nodes: Nodes,
 ) -> None:
     kube, first, _ = nodes
     wait_for("the saved state", (first.run_dir / "leases.saved").exists)
@@ -241,9 +153,7 @@ def test_a_damaged_saved_state_is_set_aside(kube: KubeCluster, content: bytes) -
 
 
 @pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
-def test_a_subnet_that_changes_is_registered_anew(
-    nodes: tuple[KubeCluster, Agent, Agent], family: int
-) -> None:
+def test_a_subnet_that_changes_is_registered_anew(nodes: Nodes, family: int) -> None:
     """In one family; packets of the other flow on."""
     kube, first, second = nodes
     flow = kube.flow("n2", 10 - family)
@@ -262,7 +172,7 @@ def test_a_subnet_that_changes_is_registered_anew(
 
 
 def test_an_overwrite_changes_what_is_published_and_nothing_else(
-    nodes: tuple[KubeCluster, Agent, Agent],
+    nodes: Nodes,
 ) -> None:
     kube, first, _ = nodes
     kube.api.do(lambda server: server.change("n1", public_ip_overwrite="203.0.113.1"))

@@ -16,8 +16,7 @@ import pytest
 
 from fwd.lab.apiserver.faults import Cut, Fault, How, Unit
 from tests.netns.agent_support import wait_for
-from tests.netns.kube_cluster import KubeCluster, running
-from tests.netns.test_agent_kube import RETURN_SECONDS, STALL_SECONDS
+from tests.netns.kube_cluster import RETURN_SECONDS, STALL_SECONDS, KubeCluster, running
 from tests.unit.kube_support import node_object, recorded_lines
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]

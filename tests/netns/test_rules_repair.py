@@ -11,13 +11,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fwd.core import iptables, nftables
-from fwd.core.rules import FAMILIES, Finding, Kind
+from fwd.core.rules import FAMILIES, Finding, Kind, Wanted
 from fwd.model import IPV4, IPV6
 from fwd.node.rules import iptables as node_iptables
 from fwd.node.rules.programs import LockHeldError
 from tests.netns.names import own
 from tests.netns.rules_support import BACK_ENDS, Node, golden, namespace, restore
-from tests.unit.rules_model import BOTH, OTHERS, Table, disturbed, installed, rules_of, twin
+from tests.unit.rules_model import (
+    BOTH,
+    NETWORKS,
+    OTHERS,
+    SUBNETS,
+    Table,
+    disturbed,
+    installed,
+    rules_of,
+    sections,
+    twin,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -34,20 +45,32 @@ def kinds(found: list[Finding]) -> set[Kind]:
     return {finding.kind for finding in found}
 
 
+def only(part: iptables.Part, family: int) -> Wanted:
+    """The golden cluster's rules of one part and family."""
+    return Wanted(
+        {family: NETWORKS[family]},
+        {family: SUBNETS[family]},
+        masquerade=part is iptables.MASQUERADE,
+        forward=part is iptables.FORWARD,
+    )
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("part", iptables.PARTS, ids=lambda part: part.table)
 @pytest.mark.parametrize("engine", BACK_ENDS)
 def test_each_rule_of_iptables(node: Node, engine: str, part: iptables.Part, family: int) -> None:
-    kept = node.keeper(engine)
+    """One part of one family at a time: each look and each repair is a process."""
+    command = COMMANDS[family]
+    kept = node.keeper(engine, only(part, family))
     kept.install()
     rules = rules_of(part, family=family)
+    right = sections(golden(engine))[f"{command} -t {part.table} -S"]
+    listing = (f"{command}-{engine.removeprefix('iptables-')}", "-w", "5", "-t", part.table, "-S")
 
     def disturb(*lines: str) -> set[Kind]:
-        payload = iptables.payload({part.table: lines})
-        restore(node, engine, payload, command=COMMANDS[family])
-        assert node.dump(engine) != golden(engine)
+        restore(node, engine, iptables.payload({part.table: lines}), command=command)
         found = kinds(kept.check())
-        assert node.dump(engine) == golden(engine), lines
+        assert node.run(*listing) == right, lines
         return found
 
     for at, rule in enumerate(rules, start=1):
