@@ -48,7 +48,7 @@ def test_the_api_of_1_15_knows_every_field_of_the_overlay_for_it() -> None:
 
 def test_a_field_that_is_not_known_is_an_error() -> None:
     daemonset = only(rendered(BASE), "DaemonSet")
-    with pytest.raises(jsonschema.ValidationError, match="seccompProfile"):
+    with pytest.raises(jsonschema.ValidationError, match=r"seccompProfile|maxSurge"):
         validate_as_of_1_15(daemonset)
     daemonset["spec"]["template"]["spec"]["hostnetwork"] = True
     for version in VERSIONS:
