@@ -48,6 +48,10 @@ STAND_BY_SECONDS = 5.0
 DEEP = 10_000
 """Packets in each queue of a TUN while nobody reads them.  Its own number is small, so that
 latency is, as long as somebody does."""
+USUAL = 2_000
+"""As cext/tun.c opens it: for a queue that somebody has left deep."""
+DRAIN_SECONDS = 1.0
+"""For what has waited: a queue made shorter drops what has no room any more (tun_queue_resize)."""
 _IFREQ = struct.Struct("16si20x")
 _SIOCGIFTXQLEN, _SIOCSIFTXQLEN = 0x8942, 0x8943
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -81,6 +85,8 @@ class Supervisor:
         self._crashes = 0
         self._lengths: dict[str, int] = {}
         """Of queues that we have made deep."""
+        self._drained = 0.0
+        """When they are as long as before again; 0: nobody reads them yet."""
         self._stopping = 0.0
         """When to kill an agent that was told to stop; 0: it was not."""
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -125,10 +131,12 @@ class Supervisor:
     def _attend(self) -> int:
         """Keeps what the agent gives until it has ended; how it has."""
         while True:
-            limit = max(self._stopping - time.monotonic(), 0) if self._stopping else None
-            self._wait(limit)
+            times = [one for one in (self._stopping, self._drained) if one]
+            self._wait(max(min(times) - time.monotonic(), 0) if times else None)
             if self._stopping and time.monotonic() >= self._stopping:
                 os.kill(self._child, signal.SIGKILL)
+            if self._drained and time.monotonic() >= self._drained:
+                self._shorten()
             while True:  # as the first process of a container we have other orphans, too
                 try:
                     pid, status = os.waitpid(-1, os.WNOHANG)
@@ -187,7 +195,7 @@ class Supervisor:
             self._entries[name] = rest, fds
             self._has_forwarded |= bool(fds)
             if name in self._lengths:
-                queue_length(name, self._lengths.pop(name))
+                self._drained = time.monotonic() + DRAIN_SECONDS
         else:
             _close(fds)
         self._talk.send(b"ok")
@@ -236,10 +244,15 @@ class Supervisor:
 
     def _deepen(self) -> None:
         """Room for what comes until an agent has its device again."""
+        self._drained = 0.0
         for name in self._entries:
-            length = queue_length(name, DEEP) if name not in self._lengths else DEEP
-            if 0 <= length < DEEP:
-                self._lengths[name] = length
+            if name not in self._lengths and (length := queue_length(name, DEEP)) >= 0:
+                self._lengths[name] = length if length < DEEP else USUAL
+
+    def _shorten(self) -> None:
+        while self._lengths:
+            queue_length(*self._lengths.popitem())
+        self._drained = 0.0
 
     def _drop_all(self) -> None:
         for _, descriptors in self._entries.values():
@@ -248,17 +261,10 @@ class Supervisor:
 
 
 def _is_free(path: bytes) -> bool:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
+    with contextlib.suppress(OSError), os.fdopen(os.open(path, os.O_RDWR | os.O_CLOEXEC)) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def _close(descriptors: list[int]) -> None:

@@ -7,6 +7,7 @@ everything is made ready on the other's descriptors, and only between `Stop` and
 nobody forward: some hundred microseconds, in which packets wait in the kernel.
 """
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import TypeVar
@@ -20,7 +21,7 @@ from fwd.node.handover.kits import sort_out, why_not
 from fwd.node.rundir import RunDir
 from fwd.ops import log
 from fwd.plane import Descriptors, Plane, PlaneSettings
-from fwd.supervisor import DEEP, queue_length
+from fwd.supervisor import DEEP, DRAIN_SECONDS, USUAL, queue_length
 
 HEAR_SECONDS = 5.0
 Answer = TypeVar("Answer", bound=talk.Message)
@@ -93,8 +94,9 @@ class Taker:
         except (OSError, ValueError) as error:
             raise TakeOverError(f"the hand-over broke off: {_said(error)}") from error
         finally:
-            if 0 <= length < DEEP:
-                queue_length(device, length)
+            if length >= 0:  # by then whoever forwards has carried what waited
+                shorter = length if length < DEEP else USUAL
+                asyncio.get_running_loop().call_later(DRAIN_SECONDS, queue_length, device, shorter)
         return stopped.counters
 
     def done(self) -> None:
