@@ -108,6 +108,13 @@ def test_it_writes_what_the_node_needs_and_its_root_is_read_only(pods: list[Pod]
         pod.exec("touch", "/here")
 
 
+def test_the_doctor_finds_nothing_wrong_with_the_rights_that_it_has_there(pods: list[Pod]) -> None:
+    said = pods[0].exec("fwd", "doctor")
+    print(f"\n{said}")
+    assert "all is well" in said, "and the exit code is 0"
+    assert re.search(r"^ok +CNI plugins", said, re.MULTILINE)
+
+
 def test_the_memory_that_is_requested_is_what_it_takes(pods: list[Pod]) -> None:
     statuses = pods[0].files("root/proc/[0-9]*/status").values()
     kib = sum(
