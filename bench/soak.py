@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from bench.survive import child_of
 from fwd.bench import traffic
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.probes import Route
@@ -71,7 +72,7 @@ class Soak:
             blow()
             self.happened[name] += 1
             time.sleep(self._random.uniform(*_EVERY))
-            self.samples.append(_weight(_child(self._n2.pid)))
+            self.samples.append(_weight(child_of(self._n2.pid)))
 
     def settle(self) -> None:
         """Waits until both reach each other."""
@@ -112,7 +113,7 @@ class Soak:
         self._n1 = new
 
     def _crash(self) -> None:
-        os.kill(_child(self._n1.pid), signal.SIGKILL)
+        os.kill(child_of(self._n1.pid), signal.SIGKILL)
 
     def _churn(self) -> None:
         for number in _CROWD:
@@ -151,12 +152,6 @@ class Soak:
     def _n2_ip(self, *words: str) -> None:
         with suppress(AssertionError):
             self._cluster.n2.ip(*words)
-
-
-def _child(supervisor: int) -> int:
-    path = Path(f"/proc/{supervisor}/task/{supervisor}/children")
-    wait_for("an agent", lambda: path.read_text() != "", _LIMIT)
-    return int(path.read_text().split()[0])
 
 
 def _weight(pid: int) -> tuple[int, int]:

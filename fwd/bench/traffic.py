@@ -24,8 +24,6 @@ from fwd.lab.probes import Route
 
 MIN_SIZE: int = lib.TG_MIN_SIZE
 MAX_SIZE: int = lib.TG_MAX_SIZE
-MAX_FLOWS: int = lib.TG_MAX_FLOWS
-"""Of all senders of one measurement."""
 
 _SNDBUFFORCE: Final = 32  # asm-generic/socket.h; Python has no names for them
 _RCVBUFFORCE: Final = 33

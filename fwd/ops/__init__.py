@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How people and machines look at a running agent: its log and its status socket."""
+"""How people and machines look at a running agent: log, sockets, metrics, probes, captures."""

@@ -24,7 +24,6 @@ VOLUMES: Final = {
     *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim"),
     *("projected", "secret"),
 }
-PROBES: Final = ("liveness", "readiness", "startup")
 HERE: Final = {"", "127.0.0.1", "::1"}
 PROFILES: Final = {"RuntimeDefault", "Localhost"}
 SELINUX: Final = {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}

@@ -25,7 +25,6 @@ SO_RCVBUFFORCE: Final = 33
 
 # linux/ethtool.h
 SET_TX_CHECKSUM: Final = 0x17
-SET_GRO: Final = 0x2C
 _SIOCETHTOOL: Final = 0x8946
 
 LIMIT: Final = 15.0  # seconds that any one socket call may take

@@ -2,6 +2,7 @@
 """Packets go on while the process that forwards them is replaced.
 
 Reading order: `core.handovertalk` is what is said, `channel` how, `kits` what is handed over,
-`giver` the side that runs and `taker` the one that starts.  `store` is what a supervisor keeps for
-the start after a crash, and `legacy` what a start has of either.
+`giver` the side that runs, `finding` whether there is one, and `taker` the side that starts.
+`store` is what a supervisor keeps for the start after a crash, `keeping` what goes there and comes
+back, and `legacy` what a start has of either.
 """
