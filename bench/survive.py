@@ -30,7 +30,7 @@ from fwd.lab.probes import Route
 from tests.netns.agent_support import Agent, Cluster
 from tests.netns.flows import Stream
 
-_PAUSE: Final = 5.0
+_PAUSE: Final = 6.0
 """Seconds from one to the next: longer than what the supervisor takes for a loop."""
 _PROBE: Final = 0.002
 _NUMBER: Final = struct.Struct("!I")

@@ -38,8 +38,8 @@ EXIT_GIVEN = 90
 LOCK = "lock"
 """The entry whose data is the path of the run directory's lock."""
 
-CALM_SECONDS = 3.0
-"""Who lives that long is not in a loop of crashes."""
+CALM_SECONDS = 5.0
+"""Who lives that long is not in a loop of crashes; a stuck worker is noticed sooner."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 COLD_AFTER = 3
 """Crashes in a row: perhaps it is what was kept that they crash of."""
@@ -132,7 +132,7 @@ class Supervisor:
         """Keeps what the agent gives until it has ended; how it has."""
         while True:
             times = [one for one in (self._stopping, self._drained) if one]
-            self._wait(max(min(times) - time.monotonic(), 0) if times else None)
+            self._wait(max(min(times) - time.monotonic(), 0.01) if times else None)
             if self._stopping and time.monotonic() >= self._stopping:
                 os.kill(self._child, signal.SIGKILL)
             if self._drained and time.monotonic() >= self._drained:

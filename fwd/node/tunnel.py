@@ -147,10 +147,14 @@ class Tunnel:
         return self.counters(), self.plane.learned()
 
     def resume(self) -> None:
-        """Goes on after pause().  Raises OSError."""
-        if self.plane is not None:
-            self.plane.start()
+        """Goes on after pause(), or closes, for the next look to make all anew."""
         self.is_paused = False
+        if self.plane is not None:
+            try:
+                self.plane.start()
+            except OSError as error:
+                log.warning("not-resumed", device=self.layout.device, error=error.strerror or error)
+                self.close()
 
     def counters(self) -> dict[str, int]:
         """Totals since this tunnel began, over all its planes."""

@@ -23,7 +23,6 @@ class RootSocket:
         self.path = path
         self.listener = listener
         """Non-blocking."""
-        self._number = path.stat().st_ino
 
     @classmethod
     def open(cls, path: Path, kind: socket.SocketKind) -> Self:
@@ -48,11 +47,8 @@ class RootSocket:
             raise
 
     def close(self) -> None:
-        """Listens no more."""
+        """Listens no more.  The name stays: it may be another agent's by now."""
         self.listener.close()
-        with suppress(OSError):
-            if self.path.stat().st_ino == self._number:
-                self.path.unlink()
 
 
 def check_peer(sock: socket.socket) -> None:

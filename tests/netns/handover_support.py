@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from fwd.core import handovertalk as talk
 from fwd.lab.probes import Route
 from fwd.node.handover.channel import Channel
-from fwd.supervisor import DEEP
 from tests.netns.agent_support import Agent, Cluster, wait_for
 from tests.netns.flows import flowing
 
@@ -25,8 +24,6 @@ def path_of(cluster: Cluster) -> Route:
 
 @contextmanager
 def nothing_is_lost(cluster: Cluster, *, seconds: float) -> Iterator[None]:
-    for node in (cluster.n1, cluster.n2):  # a busy machine's worker may not run for a while
-        node.ip("link", "set", "flannel.1", "txqueuelen", str(DEEP))
     with flowing(path_of(cluster), rate=2000, seconds=seconds) as (datagrams, stream):
         yield
         got = datagrams.result()

@@ -23,6 +23,7 @@ from fwd.ops.rootsocket import RootSocket
 SOCKET_NAME = "handover.sock"
 HEAR_SECONDS = 5.0
 """For each message of the other agent."""
+AGAIN_SECONDS = 0.1
 
 
 class Giver:
@@ -69,7 +70,8 @@ class Giver:
             await readable(self._place.listener)
             try:
                 sock, _ = self._place.listener.accept()
-            except OSError:  # whoever it was is gone
+            except OSError:  # whoever it was is gone, or no descriptor is free
+                await asyncio.sleep(AGAIN_SECONDS)
                 continue
             channel = Channel(sock)
             try:

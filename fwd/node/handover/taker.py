@@ -7,7 +7,6 @@ everything is made ready on the other's descriptors, and only between `Stop` and
 nobody forward: some hundred microseconds, in which packets wait in the kernel.
 """
 
-import asyncio
 import os
 from collections.abc import Mapping
 from typing import TypeVar
@@ -21,7 +20,6 @@ from fwd.node.handover.kits import sort_out, why_not
 from fwd.node.rundir import RunDir
 from fwd.ops import log
 from fwd.plane import Descriptors, Plane, PlaneSettings
-from fwd.supervisor import DEEP, DRAIN_SECONDS, USUAL, queue_length
 
 HEAR_SECONDS = 5.0
 Answer = TypeVar("Answer", bound=talk.Message)
@@ -47,6 +45,7 @@ class Taker:
         self._taken: set[str] = set()
         self._lock: int | None = None
         self._from = ""
+        self._is_done = False
 
     def probe(self) -> bool:
         """Whether somebody gives.  False: it has ended instead, and the start is a cold one.
@@ -62,6 +61,8 @@ class Taker:
 
     def take(self, settings: PlaneSettings) -> Plane | None:
         """See Legacy.  Raises TakeOverError."""
+        if self._is_done:  # who listens now is this agent itself
+            return None
         try:
             if self._channel is None:
                 self._begin()
@@ -86,27 +87,23 @@ class Taker:
             plane.start()
             return {}
         device = plane.settings.device
-        length = queue_length(device, DEEP)
         try:
             stopped = self._ask(talk.Stop(device=device), talk.Stopped)
             plane.relearn(stopped.learned)
             plane.start()
         except (OSError, ValueError) as error:
             raise TakeOverError(f"the hand-over broke off: {_said(error)}") from error
-        finally:
-            if length >= 0:  # by then whoever forwards has carried what waited
-                shorter = length if length < DEEP else USUAL
-                asyncio.get_running_loop().call_later(DRAIN_SECONDS, queue_length, device, shorter)
         return stopped.counters
 
     def done(self) -> None:
         """See Legacy.  Raises TakeOverError."""
+        self._is_done = True
         if self._channel is None:
             return
         try:
-            for device, (_, descriptors) in self._kits.items():  # families that are off now
+            while self._kits:  # families that are off now
+                device, (_, descriptors) = self._kits.popitem()
                 self._release(device, descriptors)
-            self._kits.clear()
             self._ask(talk.Done(), talk.Bye)
         except (OSError, ValueError) as error:
             raise TakeOverError(f"the hand-over broke off: {_said(error)}") from error
