@@ -73,7 +73,12 @@ def test_forwarding_never_stops_whatever_becomes_of_etcd(
     etcd.start()
     cluster.know(agents, 5, limit=RETURN_SECONDS)
 
-    before = etcd.leases()
+    course = flow.end()
+    assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
+    assert course.answers > 10
+
+    # Who has no key is nobody's peer, for as long as it takes to put it back.
+    flow, before = cluster.flow(second), etcd.leases()
     for name, agent in own.items():
         etcd.ctl("del", SUBNETS + name)
         agent.says("lease-put-back")
@@ -86,7 +91,7 @@ def test_forwarding_never_stops_whatever_becomes_of_etcd(
     cluster.know(agents, 8, limit=RETURN_SECONDS)
 
     course = flow.end()
-    assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
+    assert course.longest < RETURN_SECONDS, f"TCP stood still for {course.longest:.1f} s"
     assert course.answers > 100
     assert {str(subnet(agent)).replace("/", "-") for agent in agents} == set(own)
     for agent in agents:
@@ -131,6 +136,7 @@ def test_a_subnet_that_is_another_nodes_by_now_is_given_up(
         .replace("192.168.50.1", "192.168.50.77")
         .replace(mac, "02:00:00:00:07:07")
     )
+    wait_for("its subnet is saved", (first.run_dir / "leases.saved").exists)
     first.stop(signal.SIGKILL)
     etcd.ctl("put", SUBNETS + name, taken)
     again = cluster.start("n1")

@@ -16,6 +16,7 @@ from fwd.lab.apiserver import commands as api
 from fwd.lab.topology import Source
 from tests.netns import topo
 from tests.netns.doctor_support import Doctor, kept
+from tests.netns.lab_support import wait_for
 from tests.netns.sockets import udp_in
 
 pytestmark = pytest.mark.netns
@@ -220,6 +221,7 @@ def test_no_api_server(doctor: Doctor) -> None:
         doctor.of_agent().names(r"API server: cannot get nodes: ", r"see that this node reaches it")
     finally:
         doctor.net.tell_api(api.StartServing())
+    wait_for(lambda: doctor.of_agent().graded("wrong") == [])
 
 
 def test_a_rival_conflist(doctor: Doctor) -> None:
@@ -227,8 +229,12 @@ def test_a_rival_conflist(doctor: Doctor) -> None:
     (directory / "87-podman.conflist").write_text("{}")  # runtimes take the first
     rival = directory / "05-cilium.conflist"
     rival.write_text("{}")
-    doctor.of_agent().names(r"05-cilium.conflist comes before 10-flannel", r"move 05-cilium.confl")
-    rival.unlink()
+    try:
+        doctor.of_agent().names(
+            r"05-cilium.conflist comes before 10-flannel", r"move 05-cilium.confl"
+        )
+    finally:
+        rival.unlink()
     assert doctor.of_agent().graded("wrong") == []
 
 
