@@ -80,7 +80,9 @@ def test_a_kernel_node_has_what_the_nodes_say_and_loses_it(running: Lab) -> None
     assert joined.returncode == 0, joined.stderr
     assert "n9 (kernel) joined: n9-p1 10.244.9.2" in joined.stdout
     fdb = shown(running, "n9", "bridge", "fdb", "show", "dev", "flannel.1")
-    mac = said(running, "n1")["tunnels"][0]["vtep-mac"]
+    tunnels = said(running, "n1")["tunnels"]
+    assert isinstance(tunnels, list)
+    mac = tunnels[0]["vtep-mac"]
     assert f"{mac} dst 192.168.50.1 self permanent" in fdb, "what fwd has drawn and published"
     assert leases(running, "n1") == {"n2", "n3", "n9"}
     route = "10.244.9.0/24 via 10.244.9.0 dev flannel.1 onlink"
