@@ -37,7 +37,7 @@ demo: setup ## three nodes on this machine, all Pods reaching each other; a four
 	$(VENV)/fwd lab demo --family $(FAMILY) $(addprefix --source ,$(SOURCE))
 
 test: setup ## all tests; those with real devices need root
-	$(VENV)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## formatting, lint, types, imports; C without a warning from gcc and clang
 	$(VENV)/ruff check

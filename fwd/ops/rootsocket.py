@@ -23,6 +23,7 @@ class RootSocket:
         self.path = path
         self.listener = listener
         """Non-blocking."""
+        self._number = path.stat().st_ino
 
     @classmethod
     def open(cls, path: Path, kind: socket.SocketKind) -> Self:
@@ -47,8 +48,11 @@ class RootSocket:
             raise
 
     def close(self) -> None:
-        """Listens no more.  The name stays: it may be another agent's by now."""
+        """Listens no more."""
         self.listener.close()
+        with suppress(OSError):
+            if self.path.stat().st_ino == self._number:
+                self.path.unlink()
 
 
 def check_peer(sock: socket.socket) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 
 import pytest
 
-from tests.netns.agent_support import wait_for
+from tests.netns.agent_support import WAIT_SECONDS, wait_for
 from tests.netns.observed_support import FOREIGN, Watched
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -73,7 +73,7 @@ def talk_tcp(watched: Watched) -> None:
             assert watched.n1.run(sys.executable, "-c", _TALK).returncode == 0
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(WAIT_SECONDS)
 
 
 class Capture:
@@ -94,7 +94,7 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         time.sleep(0.2)  # what is on its way through the rings
         self._process.send_signal(2)
-        self.said = self._process.communicate(timeout=10)[1]
+        self.said = self._process.communicate(timeout=WAIT_SECONDS)[1]
         assert self._process.returncode == 0, self.said
 
 
@@ -165,7 +165,7 @@ def test_a_capture_ends_by_itself_and_shows_lines(watched: Watched) -> None:
         watched.agent.says("capture-begins", times=begun + 1)
         again = watched.fwd("capture", "icmp")
         assert watched.n1.pings("10.244.2.0")
-        shown, _ = capture.communicate(timeout=10)
+        shown, _ = capture.communicate(timeout=WAIT_SECONDS)
     assert "out u1 10.244.1.0 > 10.244.2.0 icmp, length 106: passed, peer n2" in shown
     assert "in  u1 10.244.2.0 > 10.244.1.0 icmp, length 106: passed, peer n2" in shown
     assert again.returncode == 1
