@@ -8,6 +8,7 @@ burst of events costs one snapshot, and one that changes nothing of interest cos
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import NoReturn, Self
@@ -20,7 +21,7 @@ SNAPSHOT_SECONDS = 0.2
 """At least between two snapshots: a change that comes alone is passed on at once."""
 
 
-class WatchedSource:
+class WatchedSource(ABC):
     """The part of a `LeaseSource` that is the same whatever is watched."""
 
     all_or_nothing = False
@@ -105,22 +106,22 @@ class WatchedSource:
 
     # What each source does its own way.
 
+    @abstractmethod
     async def _follow(self) -> NoReturn:
         """Keeps the table."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _publish(self) -> NoReturn:
         """Keeps this node's own part of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _close(self) -> None:
         """Closes all connections."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _snapshot(self) -> Snapshot | None:
         """The table, if there is one and this node has its subnets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_in_force(self) -> bool:
         """Whether anybody goes by our leases yet: nothing ends the program then."""
-        raise NotImplementedError

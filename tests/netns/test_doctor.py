@@ -289,7 +289,7 @@ def test_a_damaged_saved_state(idle: Doctor) -> None:
 
 
 def test_a_full_disk(idle: Doctor, tmp_path: Path) -> None:
-    fill = (
+    fill = (  # dd fails when all is full, as it is to be
         f"mount -t tmpfs -o size=64k none {tmp_path}; "
         f"dd if=/dev/zero of={tmp_path}/big bs=64k count=2 2>/dev/null || true"
     )
