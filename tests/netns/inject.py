@@ -15,6 +15,13 @@ STRANGER: Final = {4: "192.168.50.200/24", 6: "fd00:50::c8/64"}
 _SEGMENTS: Final = 50  # in one send: below the kernel's 64
 
 
+def let_in_stranger(net: Net) -> str:
+    """A host on the underlay that is no node; its address."""
+    address, nodad = STRANGER[net.family], " nodad" * (net.family == 6)
+    net.ip(net.switch, f"addr replace {address} dev br0{nodad}")
+    return address.partition("/")[0]
+
+
 class Injector:
     """A socket from which a node is sent datagrams to; `stranger`: with an address of no node."""
 
@@ -23,10 +30,7 @@ class Injector:
         self._target = net.node(target)
         self._sender = net.node(sender)
         if stranger:
-            address = STRANGER[net.family]
-            nodad = " nodad" * (net.family == 6)
-            net.ip(net.switch, f"addr replace {address} dev br0{nodad}")
-            self._sock = udp_in(net.switch, address.partition("/")[0])
+            self._sock = udp_in(net.switch, let_in_stranger(net))
         else:
             self._sock = udp_in(self._sender.namespace, net.underlay(sender))
         self._sock.connect((net.underlay(target), PORT))

@@ -20,7 +20,7 @@ import pytest
 from fwd.bench import traffic as load
 from fwd.lab.probes import Route
 from tests.netns import threads, topo
-from tests.netns.sockets import open_in, udp_in
+from tests.netns.sockets import af_of, open_in, udp_in
 from tests.netns.topo import Net
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -34,9 +34,14 @@ OVERTAKING = 0.1  # seconds; a packet that may overtake does so in a fraction of
 
 
 @pytest.fixture(scope="module", params=[2, 4])
-def net(request: pytest.FixtureRequest) -> Iterator[Net]:
-    with topo.built(args=("--workers", str(request.param))) as net:
+def both(request: pytest.FixtureRequest) -> Iterator[Net]:
+    with topo.built(families=(4, 6), args=("--workers", str(request.param))) as net:
         yield net
+
+
+def each(both: Net) -> list[Net]:
+    """The lab in each of its families: for what takes time, and can take it at once."""
+    return [both.seen(family) for family in both.plan.spec.families]
 
 
 class Flow:
@@ -83,12 +88,13 @@ def udp_flows(net: Net, stack: ExitStack) -> Iterator[Flow]:
 
 
 def tcp_flows(net: Net, stack: ExitStack) -> Iterator[Flow]:
-    listener = open_in(net.pod(1).namespace, socket.AF_INET, socket.SOCK_STREAM)
+    family = af_of(net.any)
+    listener = open_in(net.pod(1).namespace, family, socket.SOCK_STREAM)
     stack.enter_context(listener)
     listener.bind((net.address(net.pod(1)), 0))
     listener.listen(FLOWS)
     for _ in range(FLOWS):
-        client = open_in(net.pod(2).namespace, socket.AF_INET, socket.SOCK_STREAM)
+        client = open_in(net.pod(2).namespace, family, socket.SOCK_STREAM)
         stack.enter_context(client).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.connect(listener.getsockname())
         server = stack.enter_context(listener.accept()[0])
@@ -111,19 +117,24 @@ def begin(flows: list[Flow]) -> None:
     topo.wait_until(lambda: all_arrived(flows, BURST))
 
 
-def tempt(net: Net, flows: list[Flow], *, worker: int) -> None:
-    """Holds a worker still, lets replies come by the others, and sends on."""
-    with threads.held(threads.worker(net.agent_pid(2), worker)):
+def tempt(net: Net, *groups: list[Flow], worker: int) -> None:
+    """Holds a worker still, lets replies come by the others, and sends on.
+
+    And the control thread, which would take the worker for a stuck one on a slow machine.
+    """
+    flows = [flow for group in groups for flow in group]
+    pid = net.agent_pid(2)
+    with threads.held([pid, *threads.workers(pid, worker)]):
         for flow in flows:
             flow.send(BURST)
             flow.reply()
 
-        def tempted() -> int:
+        def tempted(group: list[Flow]) -> int:
             """Flows that wait for the one worker and were answered through the other."""
-            look(flows)
-            return sum(bool(flow.answered) and len(flow.numbers) == BURST for flow in flows)
+            look(group)
+            return sum(bool(flow.answered) and len(flow.numbers) == BURST for flow in group)
 
-        topo.wait_until(lambda: tempted() > 0)
+        topo.wait_until(lambda: all(tempted(group) > 0 for group in groups))
         for flow in flows:
             flow.send(2 * BURST)
         time.sleep(OVERTAKING)
@@ -151,29 +162,31 @@ def test_a_reply_moves_no_udp_flow(net: Net, worker: int) -> None:
         assert [flow.numbers for flow in flows] == [list(range(3 * BURST))] * FLOWS
 
 
-def test_a_reply_moves_no_tcp_flow(net: Net) -> None:
+def test_a_reply_moves_no_tcp_flow(both: Net) -> None:
     """After a pause, in which the kernel forgets the queue that acknowledgements came through."""
-    target = net.pod(1).namespace
+    target = both.pod(1).namespace
     with ExitStack() as stack:
-        flows = list(tcp_flows(net, stack))
+        groups = [list(tcp_flows(net, stack)) for net in each(both)]
+        flows = [flow for group in groups for flow in group]
         begin(flows)
         time.sleep(FORGOTTEN)
         before = out_of_order(target)
-        tempt(net, flows, worker=0)
-        assert [flow.numbers for flow in flows] == [list(range(3 * BURST))] * FLOWS
+        tempt(both, *groups, worker=0)
+        assert [flow.numbers for flow in flows] == [list(range(3 * BURST))] * len(flows)
         assert out_of_order(target) == before
 
 
-def test_senders_on_the_move_with_traffic_both_ways(net: Net) -> None:
+def test_senders_on_the_move_with_traffic_both_ways(both: Net) -> None:
     """Numbered datagrams by threads that change their processor all the time."""
-    one, other = net.pod(1), net.pod(2)
+    one, other = both.pod(1), both.pod(2)
     paths = [
-        Route(source.namespace, target.namespace, net.address(target), 4, net.mtu)
+        Route(source.namespace, target.namespace, net.address(target), net.family, net.mtu)
         for source, target in ((one, other), (other, one))
+        for net in each(both)
     ]
     with threads.restless(), ThreadPoolExecutor(len(paths)) as pool:
         runs = [
-            pool.submit(load.datagrams, path, size=200, seconds=2, flows=8, rate=20_000)
+            pool.submit(load.datagrams, path, size=200, seconds=2, flows=8, rate=10_000)
             for path in paths
         ]
         seen = [run.result() for run in runs]

@@ -24,9 +24,9 @@ SIZE = 1000
 
 
 @pytest.fixture(scope="module", params=[2, 4])
-def net(request: pytest.FixtureRequest) -> Iterator[Net]:
+def both(request: pytest.FixtureRequest) -> Iterator[Net]:
     cpus = f"--worker-cpus={','.join(map(str, CPUS))}"
-    with topo.built(args=("--workers", str(request.param), cpus)) as net:
+    with topo.built(families=(4, 6), args=("--workers", str(request.param), cpus)) as net:
         assert [net.tunnel(index).workers for index in (1, 2)] == [request.param] * 2
         yield net
 
@@ -55,11 +55,11 @@ def test_flows_keep_their_order(net: Net, source: int) -> None:
             )
 
 
-def test_each_worker_has_its_processor(net: Net) -> None:
-    pid, count = net.agent_pid(1), net.tunnel(1).workers
+def test_each_worker_has_its_processor(both: Net) -> None:
+    pid, count = both.agent_pid(1), both.tunnel(1).workers
     for number in range(count):
-        where = os.sched_getaffinity(threads.worker(pid, number))
-        assert where == {CPUS[number % len(CPUS)]}
+        where = [os.sched_getaffinity(tid) for tid in threads.workers(pid, number)]
+        assert where == [{CPUS[number % len(CPUS)]}] * len(both.plan.spec.families)
     assert len(os.sched_getaffinity(pid)) == len(os.sched_getaffinity(0))
 
 

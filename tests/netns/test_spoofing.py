@@ -21,14 +21,18 @@ import pytest
 from msgspec import Struct
 
 from tests.netns import frames, topo
-from tests.netns.inject import PORT, STRANGER
-from tests.netns.sockets import open_in
+from tests.netns.inject import PORT, STRANGER, let_in_stranger
+from tests.netns.sockets import af_of, open_in
 from tests.netns.topo import Counting, Net
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 FWD, PEER, KERNEL = 1, 2, 3
-HOST: Final = STRANGER[4].partition("/")[0]
+OTHERS: Final = {
+    4: ("203.0.113.5", "198.51.100.7", "127.0.0.1", "224.0.0.1", "0.0.0.0"),
+    6: ("2001:db8:5::5", "2001:db8:7::7", "::1", "ff02::1", "::"),
+}
+"""Outside of the cluster, nowhere at all, loopback, multicast, no address."""
 COPIES: Final = 3
 _ETH_P_ALL: Final = 3
 _QUIET: Final = 0.3
@@ -36,9 +40,10 @@ _MARK: Final = b"spoofed!"
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """A datagram as the peer would send it, but for what is told; None: as the peer."""
+    """A datagram as the peer would send it, but for what is told; else None: as the peer."""
 
-    outer_source: str = HOST
+    outer_source: str | None = None
+    """None: its own address."""
     outer_port: int = 50_000
     outer_tos: int = 0
     no_checksum: bool = False
@@ -46,7 +51,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     vni: int = 1
     inner_target_mac: str | None = None
     inner_source_mac: str | None = None
-    ethertype: int = 0x0800
+    ethertype: int | None = None
     inner_source: str | None = None
     inner_tos: int = 0
 
@@ -55,6 +60,7 @@ def attempts(net: Net, target: int) -> dict[str, Attempt]:
     """By what is tried."""
     peer = net.underlay(PEER)
     foreign = net.address(net.pod(KERNEL if target == FWD else FWD))
+    outside, nowhere, loopback, multicast, nothing = OTHERS[net.family]
     forged = {
         "a Pod of a third node": Attempt(outer_source=peer, inner_source=foreign),
         "one of the Pod's own neighbours": Attempt(
@@ -63,16 +69,18 @@ def attempts(net: Net, target: int) -> dict[str, Attempt]:
         "the Pod's own address": Attempt(
             outer_source=peer, inner_source=net.address(net.pod(target))
         ),
-        "the outside": Attempt(outer_source=peer, inner_source="203.0.113.5"),
-        "loopback": Attempt(outer_source=peer, inner_source="127.0.0.1"),
-        "multicast": Attempt(outer_source=peer, inner_source="224.0.0.1"),
-        "no address": Attempt(outer_source=peer, inner_source="0.0.0.0"),
+        "the outside": Attempt(outer_source=peer, inner_source=outside),
+        "loopback": Attempt(outer_source=peer, inner_source=loopback),
+        "multicast": Attempt(outer_source=peer, inner_source=multicast),
+        "no address": Attempt(outer_source=peer, inner_source=nothing),
         "another VNI": Attempt(outer_source=peer, vni=2),
         "no VNI": Attempt(outer_source=peer, flags=0),
         "another node's MAC": Attempt(outer_source=peer, inner_target_mac=net.node(PEER).mac),
         "its own MAC": Attempt(outer_source=peer, inner_source_mac=net.node(target).mac),
         "a group MAC": Attempt(outer_source=peer, inner_source_mac="01:00:5e:00:00:01"),
-        "another EtherType": Attempt(outer_source=peer, ethertype=0x86DD),
+        "another EtherType": Attempt(
+            outer_source=peer, ethertype=frames.ETHERTYPE[10 - net.family]
+        ),
     }
     own = {
         "an exact copy": Attempt(),
@@ -82,11 +90,11 @@ def attempts(net: Net, target: int) -> dict[str, Attempt]:
         "no outer checksum": Attempt(no_checksum=True),
         "to all MACs": Attempt(inner_target_mac="ff:ff:ff:ff:ff:ff"),
         "from another MAC": Attempt(inner_source_mac="02:66:66:66:66:66"),
-        "from its own address": Attempt(inner_source=HOST),
+        "from its own address": Attempt(inner_source=STRANGER[net.family].partition("/")[0]),
         "from a Pod of a third node": Attempt(inner_source=foreign),
-        "from the outside": Attempt(inner_source="203.0.113.5"),
+        "from the outside": Attempt(inner_source=outside),
         "from the target's outer address": Attempt(outer_source=net.underlay(target)),
-        "from nowhere": Attempt(outer_source="198.51.100.7"),
+        "from nowhere": Attempt(outer_source=nowhere),
         "another VNI": Attempt(vni=2),
         "reserved flags": Attempt(flags=0xFF),
     }
@@ -100,8 +108,8 @@ class Host:
 
     def __init__(self, net: Net) -> None:
         self._net = net
-        net.ip(net.switch, f"addr replace {STRANGER[4]} dev br0")
-        self._sock = open_in(net.switch, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self._address = let_in_stranger(net)
+        self._sock = open_in(net.switch, af_of(net.any), socket.SOCK_RAW, socket.IPPROTO_RAW)
 
     def close(self) -> None:
         self._sock.close()
@@ -109,6 +117,7 @@ class Host:
     def send(self, target: int, attempt: Attempt, mark: bytes) -> None:
         """To the target's first Pod."""
         net, peer = self._net, self._net.pod(PEER)
+        source = attempt.outer_source or self._address
         inner_source = attempt.inner_source or net.address(peer)
         to_pod = net.address(net.pod(target))
         datagram = frames.udp(inner_source, to_pod, (1111, 2222), _MARK + mark)
@@ -118,14 +127,12 @@ class Host:
             source=attempt.inner_source_mac or net.node(PEER).mac,
             vni=attempt.vni,
             flags=attempt.flags,
-            ethertype=attempt.ethertype,
+            ethertype=attempt.ethertype or frames.ETHERTYPE[net.family],
         )
-        outer = frames.udp(
-            attempt.outer_source, net.underlay(target), (attempt.outer_port, PORT), payload
-        )
+        outer = frames.udp(source, net.underlay(target), (attempt.outer_port, PORT), payload)
         if attempt.no_checksum:
             outer = outer[:6] + b"\0\0" + outer[8:]
-        packet = frames.ip(attempt.outer_source, net.underlay(target), outer, tos=attempt.outer_tos)
+        packet = frames.ip(source, net.underlay(target), outer, tos=attempt.outer_tos)
         for _ in range(COPIES):
             self._sock.sendto(packet, (net.underlay(target), 0))
 
@@ -143,28 +150,33 @@ class PodCapture:
         self._sock.close()
 
     def marks(self) -> list[int]:
-        """Numbers of the attempts that arrived, each packet one."""
+        """Numbers of the attempts that arrived, each datagram one."""
         got = []
         end = time.monotonic() + 5
         try:
             while time.monotonic() < end:
                 frame, address = self._sock.recvfrom(1 << 16)
-                _, _, rest = frame.partition(_MARK)
-                if len(rest) >= 2 and address[2] != socket.PACKET_OUTGOING:
-                    got.append(struct.unpack_from("!H", rest)[0])
+                _, *found = frame.split(_MARK)  # copies may have been merged
+                if address[2] != socket.PACKET_OUTGOING:
+                    got += [struct.unpack_from("!H", one)[0] for one in found]
         except TimeoutError:
             pass
         return got
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[tuple[Net, Host]]:
-    with topo.built(pods=2) as net:
-        host = Host(net)
-        try:
-            yield net, host
-        finally:
-            host.close()
+def both() -> Iterator[Net]:
+    with topo.built(families=(4, 6), pods=2) as net:
+        yield net
+
+
+@pytest.fixture
+def lab(net: Net) -> Iterator[tuple[Net, Host]]:
+    host = Host(net)
+    try:
+        yield net, host
+    finally:
+        host.close()
 
 
 def arrived(lab: tuple[Net, Host], target: int, tried: dict[str, Attempt]) -> dict[str, int]:

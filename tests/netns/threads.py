@@ -8,9 +8,9 @@ while another one runs can be seen for certain only when one thread stops alone:
 import ctypes
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -25,24 +25,27 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
-def worker(pid: int, number: int) -> int:
-    """Thread id of an agent's worker."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().strip() == f"fwd-w{number}":
-            return int(task.name)
-    raise AssertionError(f"process {pid} has no worker {number}")
+def workers(pid: int, number: int) -> list[int]:
+    """Thread ids of an agent's workers of this number, one a tunnel."""
+    found = [
+        int(task.name)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        if (task / "comm").read_text().strip() == f"fwd-w{number}"
+    ]
+    assert found, f"process {pid} has no worker {number}"
+    return found
 
 
 @contextmanager
-def held(tid: int) -> Iterator[None]:
-    """The thread does nothing for as long as the context lasts; enter and leave in one thread."""
-    _ptrace(_SEIZE, tid)
-    try:
-        _ptrace(_INTERRUPT, tid)
-        os.waitpid(tid, _WALL)
+def held(tids: Iterable[int]) -> Iterator[None]:
+    """The threads do nothing for as long as the context lasts; enter and leave in one thread."""
+    with ExitStack() as stack:
+        for tid in tids:
+            _ptrace(_SEIZE, tid)
+            stack.callback(_ptrace, _DETACH, tid)
+            _ptrace(_INTERRUPT, tid)
+            os.waitpid(tid, _WALL)
         yield
-    finally:
-        _ptrace(_DETACH, tid)
 
 
 @contextmanager
