@@ -10,15 +10,14 @@ import argparse
 import asyncio
 import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
-from bench.scaled import Agent, Peak, again_inside
+from bench import scaled
+from bench.scaled import Agent, Peak
 from fwd.lab.etcdclient import PREFIX, SUBNETS, Etcd
 from fwd.lab.kernelpeers import LostError
 
@@ -56,15 +55,15 @@ async def answering(etcd: Etcd) -> None:
             return
 
 
-async def measure(directory: Path, *, leases: int) -> Table:
+async def measure(directory: Path, asked: argparse.Namespace) -> Table:
     """Everything, in a namespace that was prepared."""
-    table = Table("measure", "value", "bar", title=f"{leases} leases")
+    table = Table("measure", "value", "bar", title=f"{asked.leases} leases")
     store, etcd = _started(directory), Etcd(URL)
     agents: list[Agent] = []
     try:
         await answering(etcd)
         etcd.put(f"{PREFIX}/config", _CONF)
-        for number in range(leases):
+        for number in range(asked.leases):
             etcd.put(key(number), value(number))
         agent = Agent(directory, FLAGS)
         agents.append(agent)
@@ -114,16 +113,10 @@ def _started(directory: Path) -> "subprocess.Popen[bytes]":
 
 
 def main() -> int:
-    """Runs itself again within the namespace."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--leases", type=int, default=5000)
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if not asked.inside:
-        return again_inside(NAMESPACE, "bench.etcd_scale")
-    with tempfile.TemporaryDirectory(prefix="fwdbench-", dir="/dev/shm") as directory:
-        Console().print(asyncio.run(measure(Path(directory), leases=asked.leases)))
-    return 0
+    return scaled.main("bench.etcd_scale", NAMESPACE, parser, measure)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,14 @@ import asyncio
 import contextlib
 import signal
 import socket
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
-from bench.scaled import Agent, Peak, again_inside
+from bench import scaled
+from bench.scaled import Agent, Peak
 from fwd.lab import clusternodes
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.apiserver.control import churn
@@ -92,10 +91,10 @@ async def change_mac(server: ApiServer, agent: Agent, index: int) -> float:
     return time.monotonic() - begun
 
 
-async def measure(directory: Path, *, nodes: int, seconds: float, rate: int) -> Table:
+async def measure(directory: Path, asked: argparse.Namespace) -> Table:
     """Everything, in a namespace that `prepared` made."""
-    table = Table("measure", "value", "bar", title=f"{nodes} nodes")
-    async with ApiServer(clusternodes.nodes(nodes + 1)) as server:
+    table = Table("measure", "value", "bar", title=f"{asked.nodes} nodes")
+    async with ApiServer(clusternodes.nodes(asked.nodes + 1)) as server:
         server.put_node(clusternodes.node(0, clusternodes.Options(registered=False)))
         version = server.nodes.get(clusternodes.name(7))
         assert version is not None
@@ -109,13 +108,17 @@ async def measure(directory: Path, *, nodes: int, seconds: float, rate: int) -> 
             listed = agent.memory
             table.add_row("RssAnon after the list", f"{listed:.1f} MiB", "")
             commits = agent.lines("leases")
-            beats = asyncio.create_task(heartbeats(server, agent, rate=rate, seconds=seconds))
+            beats = asyncio.create_task(
+                heartbeats(server, agent, rate=asked.rate, seconds=asked.seconds)
+            )
             share = await beats
-            table.add_row(f"CPU, {rate} heartbeats/s for {seconds:g} s", f"{share:.1%}", "10 %")
+            table.add_row(
+                f"CPU, {asked.rate} heartbeats/s for {asked.seconds:g} s", f"{share:.1%}", "10 %"
+            )
             table.add_row("commits for them", str(agent.lines("leases") - commits), "0")
             grown = agent.memory - listed
             table.add_row("RssAnon after them", f"{agent.memory:.1f} MiB ({grown:+.2f})", "+1")
-            beats = asyncio.create_task(heartbeats(server, agent, rate=rate, seconds=10))
+            beats = asyncio.create_task(heartbeats(server, agent, rate=asked.rate, seconds=10))
             delays = []
             for number in range(10, 20):
                 await asyncio.sleep(0.9)
@@ -145,19 +148,12 @@ async def measure(directory: Path, *, nodes: int, seconds: float, rate: int) -> 
 
 
 def main() -> int:
-    """Runs itself again within the namespace."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nodes", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rate", type=int, default=100)
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if not asked.inside:
-        return again_inside(NAMESPACE, "bench.kube_scale")
-    with tempfile.TemporaryDirectory(prefix="fwdbench-", dir="/dev/shm") as directory:
-        work = measure(Path(directory), nodes=asked.nodes, seconds=asked.seconds, rate=asked.rate)
-        Console().print(asyncio.run(work))
-    return 0
+    return scaled.main("bench.kube_scale", NAMESPACE, parser, measure)
 
 
 if __name__ == "__main__":

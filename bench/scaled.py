@@ -6,16 +6,21 @@ process over wall-clock time, RssAnon what its own pages take; a peak is the hig
 taken every 5 ms.
 """
 
+import argparse
 import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS: Final = 60.0
@@ -107,9 +112,20 @@ def prepared(namespace: str) -> Iterator[None]:
         ip("netns", "del", namespace, check=False)
 
 
-def again_inside(namespace: str, module: str) -> int:
-    """Runs a module with this command line and --inside in a prepared namespace."""
-    with prepared(namespace):
-        again = [sys.executable, "-m", module, *sys.argv[1:], "--inside"]
-        entered = ["ip", "netns", "exec", namespace, *again]
-        return subprocess.run(entered, check=False, cwd=ROOT).returncode
+def main(
+    module: str,
+    namespace: str,
+    parser: argparse.ArgumentParser,
+    measure: Callable[[Path, argparse.Namespace], Coroutine[Any, Any, Table]],
+) -> int:
+    """Prints what a module measures, which runs itself again within a prepared namespace."""
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if not asked.inside:
+        with prepared(namespace):
+            again = [sys.executable, "-m", module, *sys.argv[1:], "--inside"]
+            entered = ["ip", "netns", "exec", namespace, *again]
+            return subprocess.run(entered, check=False, cwd=ROOT).returncode
+    with tempfile.TemporaryDirectory(prefix="fwdbench-", dir="/dev/shm") as directory:
+        Console().print(asyncio.run(measure(Path(directory), asked)))
+    return 0

@@ -18,8 +18,9 @@ from fwd.bench.arguments import Options, parse
 from fwd.bench.contenders import Running, Shape
 from fwd.bench.report import Result
 from fwd.bench.rounds import Measured, Schedule
-from fwd.lab import child, signals
-from fwd.lab.errors import Interrupted, LabError
+from fwd.lab import child
+from fwd.lab.errors import LabError
+from fwd.lab.program import exit_code
 
 _WIDTH: Final = 120  # of tables that go into a file or a pipe
 
@@ -30,22 +31,11 @@ def main(argv: list[str]) -> int:
         options = parse(argv)
     except SystemExit as usage:  # argparse has said what is wrong
         return usage.code if isinstance(usage.code, int) else 2
-    try:
-        with signals.as_exceptions():
-            child.require_root()
-            child.require("ip", "bridge", "iperf3", "ethtool")
-            return _show(_bench(options), options)
-    except LabError as error:
-        for line in error.detail:
-            print(line, file=sys.stderr)
-        print(f"fwd bench: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as interrupted:
-        print("fwd bench: interrupted", file=sys.stderr)
-        return 128 + interrupted.signum
+    return exit_code("fwd bench", lambda: _show(_bench(options), options))
 
 
 def _bench(options: Options) -> Result:
+    child.require("ip", "bridge", "iperf3", "ethtool")
     chosen = scenarios.chosen(options.scenarios, udp_sizes=options.udp_sizes)
     schedule = Schedule(
         rounds=options.rounds,

@@ -33,8 +33,9 @@ from fwd.lab import (
 )
 from fwd.lab.arguments import parse
 from fwd.lab.episode import Episode
-from fwd.lab.errors import Interrupted, LabError
+from fwd.lab.errors import LabError
 from fwd.lab.matrix import Matrix, Measured, Pair
+from fwd.lab.program import exit_code
 from fwd.lab.state import StateDir
 from fwd.lab.topology import Source, Topology
 
@@ -48,18 +49,7 @@ def main(argv: list[str]) -> int:
         arguments = parse(argv)
     except SystemExit as usage:  # argparse has said what is wrong
         return usage.code if isinstance(usage.code, int) else 2
-    try:
-        with signals.as_exceptions():
-            child.require_root()
-            return _COMMANDS[arguments.command](arguments)
-    except LabError as error:
-        for line in error.detail:
-            print(line, file=sys.stderr)
-        print(f"fwd lab: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as interrupted:
-        print("fwd lab: interrupted", file=sys.stderr)
-        return 128 + interrupted.signum
+    return exit_code("fwd lab", lambda: _COMMANDS[arguments.command](arguments))
 
 
 def _up(arguments: Namespace) -> int:

@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -66,8 +67,11 @@ static void device_up(const char *name, uint32_t addr, uint32_t mask)
 
 bool loadnet_enter(void)
 {
-	if (unshare(CLONE_NEWNET) < 0)
+	if (unshare(CLONE_NEWNET) < 0) {
+		CHECK(!getenv("CI"));
+		printf("not run: needs root\n");
 		return false;
+	}
 	device_up("lo", 0x7f000001, 0xff000000);
 	return true;
 }

@@ -239,14 +239,18 @@ class Cluster:
         new.write_text(text)
         new.rename(self.leases)
 
+    def source_flags(self, name: str) -> list[str]:  # noqa: ARG002 - theirs differ by node
+        """Where the agent of a node has its leases from."""
+        return ["--static-leases", str(self.leases), "--net-config-path", str(self.net_conf)]
+
     def start(self, name: str, *flags: str) -> Agent:
         """Starts the agent of a node."""
         number = len(self._removals)
         run_dir = self.directory / name
         command = [sys.executable, "-X", "dev", "-W", "error", "-m", "fwd", "run"]
-        command += ["--static-leases", str(self.leases), "--node-name", name]
-        command += ["--net-config-path", str(self.net_conf), "--run-dir", str(run_dir)]
-        command += ["--subnet-file", str(run_dir / "subnet.env"), *flags]
+        command += ["--node-name", name, "--run-dir", str(run_dir)]
+        command += ["--subnet-file", str(run_dir / "subnet.env")]
+        command += [*self.source_flags(name), *flags]
         return self._keep(
             Agent(
                 getattr(self, name),

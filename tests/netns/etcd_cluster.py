@@ -4,7 +4,6 @@
 A third node exists in etcd only, as flannel would have written it.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Network
@@ -31,21 +30,9 @@ class EtcdCluster(Cluster):
         self.etcd = EtcdServer(self.directory / "etcd", namespace=self.n1.name, host="192.168.50.1")
         self._removals.append(self.etcd.stop)
 
-    def start(self, name: str, *flags: str) -> Agent:
-        number = len(self._removals)
-        run_dir = self.directory / name
-        command = [sys.executable, "-X", "dev", "-W", "error", "-m", "fwd", "run"]
-        command += ["--etcd-endpoints", f"http://192.168.50.1:9,{self.etcd.url}"]
-        command += ["--node-name", name, "--iface", f"u{name[1:]}", "--run-dir", str(run_dir)]
-        command += ["--subnet-file", str(run_dir / "subnet.env"), *flags]
-        return self._keep(
-            Agent(
-                getattr(self, name),
-                command,
-                log=self.directory / f"{name}.{number}.log",
-                run_dir=run_dir,
-            )
-        )
+    def source_flags(self, name: str) -> list[str]:
+        endpoints = f"http://192.168.50.1:9,{self.etcd.url}"
+        return ["--etcd-endpoints", endpoints, "--iface", f"u{name[1:]}"]
 
     def flow(self, to: Agent) -> Flow:
         """TCP from n1 through the tunnel to n2; ends with the cluster at the latest."""

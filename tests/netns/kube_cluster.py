@@ -8,7 +8,6 @@ it between two bytes.  A third node exists in the API only.
 import asyncio
 import ctypes
 import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
@@ -98,22 +97,10 @@ class KubeCluster(Cluster):
         of = {4: {"public_ip": f"192.168.9.{turn}"}, 6: {"public_ipv6": f"fd09::{turn}"}}
         return {key: text for family in self.families for key, text in of[family].items()}
 
-    def start(self, name: str, *flags: str) -> Agent:
-        number = len(self._removals)
-        run_dir = self.directory / name
-        command = [sys.executable, "-X", "dev", "-W", "error", "-m", "fwd", "run"]
-        command += ["--kube-subnet-mgr", "--node-name", name, "--iface", f"u{name[1:]}"]
-        command += ["--net-config-path", str(self.net_conf), "--run-dir", str(run_dir)]
-        command += ["--subnet-file", str(run_dir / "subnet.env")]
-        command += ["--kubeconfig-file", str(self.kubeconfig(name)), *flags]
-        return self._keep(
-            Agent(
-                getattr(self, name),
-                command,
-                log=self.directory / f"{name}.{number}.log",
-                run_dir=run_dir,
-            )
-        )
+    def source_flags(self, name: str) -> list[str]:
+        flags = ["--kube-subnet-mgr", "--net-config-path", str(self.net_conf)]
+        flags += ["--kubeconfig-file", str(self.kubeconfig(name)), "--iface", f"u{name[1:]}"]
+        return flags
 
     def kubeconfig(self, name: str) -> Path:
         """With a token file, in YAML as people write it."""

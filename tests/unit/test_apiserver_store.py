@@ -39,6 +39,15 @@ def events(watch: Watch, now: float = 0.0) -> list[tuple[str, str]]:
     return [(it["type"], it["object"]["metadata"].get("name", "")) for it in found]
 
 
+def step(store: Store, what: str, name: str, number: int) -> None:
+    if what == "put":
+        store.put(node(name, number=number))
+    elif what == "delete":
+        store.delete(name)
+    else:
+        store.advance()
+
+
 def watch(store: Store, now: float = 0.0, **query: str) -> Watch:
     return Watch(store, query, now=now, timing=Timing())
 
@@ -48,12 +57,7 @@ def test_every_state_of_the_past_is_as_it_was(steps: list[tuple[str, str]]) -> N
     store = Store()
     then = {store.revision: [version.raw for version in store.state()]}
     for number, (what, name) in enumerate(steps):
-        if what == "put":
-            store.put(node(name, number=number))
-        elif what == "delete":
-            store.delete(name)
-        else:
-            store.advance()
+        step(store, what, name, number)
         then[store.revision] = [version.raw for version in store.state()]
     for revision, objects in then.items():
         assert [version.raw for version in store.state(revision)] == objects
@@ -68,12 +72,7 @@ def test_a_watch_leads_from_a_list_to_the_present(steps: list[tuple[str, str]], 
         if number == min(cut, len(steps)):
             known = {version.name: version.decode() for version in store.state()}
             following = watch(store, resourceVersion=str(store.revision))
-        if what == "put":
-            store.put(node(name, number=number))
-        elif what == "delete":
-            store.delete(name)
-        else:
-            store.advance()
+        step(store, what, name, number)
     assert following is not None
     for line in b"".join(following.take(0.0)).splitlines():
         event = msgspec.json.decode(line)
