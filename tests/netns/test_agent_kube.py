@@ -166,7 +166,8 @@ def test_a_subnet_that_changes_is_registered_anew(nodes: Nodes, family: int) -> 
     wait_for("n2 knows", lambda: new[family] in str(second.status()["leases"]))
     assert kube.n2.pings(FACTS[family].tunnel_ip("n77"))
     gateway = GATEWAY[family].replace("2.1/", "77.1/").replace(":2::", ":77::")
-    assert gateway in (first.run_dir / "subnet.env").read_text()
+    written = first.run_dir / "subnet.env"
+    wait_for("subnet.env", lambda: gateway in written.read_text())
     assert first.tunnel(family)["vtep-mac"] == mac
     assert flow.end().longest < STALL_SECONDS
 
