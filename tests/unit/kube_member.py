@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import msgspec
+import pytest
 
 from fwd.core.netconf import parse_netconf
 from fwd.core.nodetable import NodeTable
@@ -20,15 +21,17 @@ from fwd.sources.kube import KubeSettings, KubeSource
 from fwd.sources.kubeapi import Patience
 from fwd.sources.kubeclient import ApiAccess
 from fwd.sources.kubewatch import Pace
+from tests.unit.in_family import said
 from tests.unit.kube_server import Server
-from tests.unit.kube_support import decoder, node_object
+from tests.unit.kube_support import decoder, node_in, node_object
 
 WAIT_SECONDS = 10.0
 RETURN_SECONDS = 5.0
 """Within which the table must be right after whatever it was."""
-NODES = [node_object(number) for number in range(1, 5)]
-BOTH = (4, 6)
-DUAL_NODES = [node_object(number, families=BOTH) for number in range(1, 5)]
+Families = Sequence[int]
+BOTH: Families = (4, 6)
+"""At once, for what takes time."""
+EACH = pytest.mark.parametrize("families", [(4,), (6,), BOTH], ids=["IPv4", "IPv6", "dual"])
 CONF = {
     (4,): parse_netconf('{"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}'),
     (6,): parse_netconf(
@@ -46,6 +49,16 @@ QUICK = Patience(connect=1.0, answer=1.0, silence=1.5)
 MAC = b"\x02\0\0\0\0\1"
 
 
+def nodes(families: Families) -> list[dict[str, Any]]:
+    """n1 to n4."""
+    return [node_in(families, number) for number in range(1, 5)]
+
+
+def of_each(families: Families, text: str) -> set[str]:
+    """A text, in each family."""
+    return {said(family, text) for family in families}
+
+
 async def until(done: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
     """Polls: what is waited for has no event of its own.  Raises TimeoutError."""
     async with asyncio.timeout(seconds):
@@ -56,7 +69,7 @@ async def until(done: Callable[[], object], seconds: float = WAIT_SECONDS) -> No
 class Member:
     """What an agent would know."""
 
-    def __init__(self, source: KubeSource, families: Sequence[int] = (4,)) -> None:
+    def __init__(self, source: KubeSource, families: Families = (4,)) -> None:
         self.source = source
         self.families = families
         self.last: Snapshot | None = None
@@ -66,16 +79,25 @@ class Member:
     def leases(self) -> dict[str, Lease]:
         return {} if self.last is None else {lease.node: lease for lease in self.last.leases}
 
+    def at(self, name: str) -> set[str]:
+        """The addresses of a node, one a family."""
+        leases = () if self.last is None else self.last.leases
+        return {str(lease.public_ip) for lease in leases if lease.node == name}
+
     @property
-    def own(self) -> OwnLease:
+    def own(self) -> tuple[OwnLease, ...]:
         assert self.last is not None
-        (own,) = self.last.own
-        return own
+        return self.last.own
+
+    @property
+    def subnets(self) -> set[str]:
+        """This node's."""
+        return {str(one.subnet) for one in self.own}
 
     async def follow(self) -> None:
-        async for said in self.source.changes():
-            assert isinstance(said, Snapshot)
-            self.last = said
+        async for news in self.source.changes():
+            assert isinstance(news, Snapshot)
+            self.last = news
             self.count += 1
 
     async def until(self, what: str, done: Callable[[], object], seconds: float = 0) -> None:
@@ -122,7 +144,7 @@ async def member(server: Server, **settings: Any) -> AsyncIterator[Member]:  # n
 Truth = tuple[tuple[Lease, ...], tuple[Refusal, ...]]
 
 
-def truth(server: Server, families: Sequence[int] = (4,)) -> Truth:
+def truth(server: Server, families: Families = (4,)) -> Truth:
     """Leases and refusals as they are computed from the server's whole state."""
     table = NodeTable(families=families, vni=1)
     found = [decoder.node(version.raw) for version in server.nodes.state()]
@@ -155,7 +177,7 @@ def shake(server: Server, dice: random.Random) -> None:
             )
 
 
-def moved(dice: random.Random, families: Sequence[int], number: int) -> dict[str, Any]:
+def moved(dice: random.Random, families: Families, number: int) -> dict[str, Any]:
     """Annotations for other addresses."""
     turn = dice.randrange(1, 9)
     of = {4: {"public_ip": f"192.168.{turn}.{number}"}, 6: {"public_ipv6": f"fd0{turn}::{number}"}}

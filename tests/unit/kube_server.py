@@ -7,7 +7,7 @@ Without TLS it takes a client for flannel that shows no token, so that most test
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from fwd.lab.apiserver.access import ANONYMOUS, FLANNEL_ROLE
 from fwd.lab.apiserver.faults import Fault
 from fwd.lab.apiserver.server import ApiServer
 from fwd.lab.apiserver.watching import Timing
+from tests.unit.in_family import said
 from tests.unit.kube_support import PREFIX
 
 
@@ -42,10 +43,11 @@ class Server(ApiServer):
         found: dict[str, str] = version.decode()["metadata"].get("annotations") or {}
         return found
 
-    def change(self, name: str, **values: str | None) -> None:
-        """Changes flannel's annotations by hand; None removes one."""
+    def change(self, name: str, families: Sequence[int] = (4,), **values: str | None) -> None:
+        """Changes flannel's annotations by hand, said in IPv4 for each family; None removes one."""
         keys = {PREFIX + field.replace("_", "-"): value for field, value in values.items()}
-        self.patch_node(name, {"metadata": {"annotations": keys}})
+        for family in families:
+            self.patch_node(name, {"metadata": {"annotations": said(family, keys)}})
 
     def patches(self) -> list[dict[str, Any]]:
         """What clients have patched, oldest first."""

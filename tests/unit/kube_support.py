@@ -10,6 +10,7 @@ import msgspec
 
 from fwd.core.annotations import Keys
 from fwd.core.nodewire import Changed, Node, NodeDecoder
+from tests.unit.in_family import said
 
 PREFIX = "flannel.alpha.coreos.com/"
 RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
@@ -70,6 +71,16 @@ def node_object(number: int, *, version: int = 1, **changes: Any) -> dict[str, A
     }
 
 
+def node_in(families: Sequence[int], number: int, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Node nX in these families; what changes is said in IPv4, and changes in each of them."""
+    first, *others = (said(family, node_object(number, **changes)) for family in families)
+    for other in others:
+        first["metadata"]["annotations"] |= other["metadata"]["annotations"]
+        if first["spec"].get("podCIDRs"):
+            first["spec"]["podCIDRs"] += other["spec"]["podCIDRs"]
+    return first
+
+
 def node(number: int, **changes: Any) -> Node:  # noqa: ANN401
     """Node nX as it is decoded."""
     return changed(number, **changes).node
@@ -77,6 +88,13 @@ def node(number: int, **changes: Any) -> Node:  # noqa: ANN401
 
 def changed(number: int, **changes: Any) -> Changed:  # noqa: ANN401
     made = decoder.node(msgspec.json.encode(node_object(number, **changes)))
+    assert isinstance(made, Changed)
+    return made
+
+
+def changed_in(family: int, number: int, **changes: Any) -> Changed:  # noqa: ANN401
+    """Node nX of one family; what changes is said in IPv4."""
+    made = decoder.node(msgspec.json.encode(node_in((family,), number, **changes)))
     assert isinstance(made, Changed)
     return made
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which peers the kernel reaches without the tunnel."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fwd.core.directroutes import changes, wanted_routes
-from fwd.model import IPV4, IPV6, Address, Lease, Network
+from fwd.model import Address, Lease, Network
+from tests.unit.in_family import EACH_FAMILY, said
+
+pytestmark = EACH_FAMILY
 
 PREFIXES = st.integers(0, 9).map(lambda number: IPv4Network((0x0AF40000 + (number << 8), 24)))
 GATEWAYS = st.integers(1, 5).map(lambda number: IPv4Address(0xC0A80000 + number))
@@ -19,8 +22,9 @@ def lease(subnet: Network, public_ip: Address) -> Lease:
 
 @given(st.dictionaries(PREFIXES, GATEWAYS), st.dictionaries(PREFIXES, st.none() | GATEWAYS))
 def test_changes_lead_from_what_is_to_what_must_be(
-    wanted: dict[Network, Address], held: dict[Network, Address | None]
+    family: int, wanted: dict[Network, Address], held: dict[Network, Address | None]
 ) -> None:
+    wanted, held = said(family, wanted), said(family, held)
     todo = changes(wanted, held)
     after = {prefix: via for prefix, via in held.items() if prefix not in todo.removed}
     assert after | dict(todo.added) == wanted
@@ -30,14 +34,13 @@ def test_changes_lead_from_what_is_to_what_must_be(
     assert not again.removed
 
 
-def test_only_peers_on_the_link_and_of_the_family() -> None:
-    near, far = IPv4Address("192.168.0.1"), IPv4Address("10.9.9.9")
-    six = IPv6Address("fd00::1")
+def test_only_peers_on_the_link_and_of_the_family(family: int) -> None:
+    near, far = IPv4Address("192.168.0.1"), IPv4Address("192.168.9.9")
     leases = [
         lease(IPv4Network("10.244.1.0/24"), near),
         lease(IPv4Network("10.244.2.0/24"), far),
-        lease(IPv6Network("fc00:0:0:1::/64"), six),
     ]
-    on_link: set[Address] = {near, six}
-    assert wanted_routes(leases, family=IPV4, on_link=on_link) == {leases[0].subnet: near}
-    assert wanted_routes(leases, family=IPV6, on_link=on_link) == {leases[2].subnet: six}
+    ours, others = said(family, leases), said(10 - family, leases)
+    on_link = {ours[0].public_ip, others[0].public_ip}
+    wanted = wanted_routes([*others, *ours], family=family, on_link=on_link)
+    assert wanted == {ours[0].subnet: ours[0].public_ip}

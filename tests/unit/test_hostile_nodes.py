@@ -17,9 +17,10 @@ from fwd.core.nodetable import NodeTable
 from fwd.core.nodewire import Changed
 from fwd.model import Lease, Refusal
 from fwd.ops.refusals import MOST_LINES, RefusalLog
+from tests.unit.in_family import EACH_FAMILY, said
 from tests.unit.kube_support import decoder, node_object
 
-NETWORKS = {4: ip_network("10.244.0.0/16")}
+NETWORK = ip_network("10.244.0.0/16")
 OWN = Lease(
     node="own",
     subnet=ip_network("10.244.250.0/24"),
@@ -31,13 +32,19 @@ GOOD = 3
 """Honest nodes n1, n2 and n3, created before all others."""
 
 
-def in_force(objects: Iterable[object]) -> tuple[LeaseBook, tuple[Refusal, ...]]:
-    """What becomes of a list of Nodes."""
+def book_of(family: int) -> LeaseBook:
+    networks = {family: said(family, NETWORK)}
+    return LeaseBook([said(family, OWN)], networks=networks, vni=1, all_or_nothing=False)
+
+
+def in_force(family: int, objects: Iterable[object]) -> tuple[LeaseBook, tuple[Refusal, ...]]:
+    """What becomes of a list of Nodes, which is said in IPv4."""
+    objects = said(family, list(objects))
     text = json.dumps({"kind": "NodeList", "metadata": {"resourceVersion": "9"}, "items": objects})
     page = decoder.page(text.encode())
-    table = NodeTable(families=[4], vni=1)
+    table = NodeTable(families=[family], vni=1)
     table.replace(page.nodes, version="9")
-    book = LeaseBook([OWN], networks=NETWORKS, vni=1, all_or_nothing=False)
+    book = book_of(family)
     book.replace(table.leases())
     return book, table.refusals() + book.refused
 
@@ -98,27 +105,30 @@ HOSTILE: dict[str, dict[str, Any]] = {
 }
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_node_is_refused_by_name_and_the_others_go_on(what: str) -> None:
-    book, refused = in_force([*honest(), HOSTILE[what]])
+def test_a_hostile_node_is_refused_by_name_and_the_others_go_on(family: int, what: str) -> None:
+    book, refused = in_force(family, [*honest(), HOSTILE[what]])
     assert {lease.node for lease in book.leases} == {"n1", "n2", "n3"}
     assert {one.node for one in refused} == {"evil"}
     assert all(len(one.reason) < 1000 for one in refused), "a line of a log"
 
 
-def test_all_of_them_at_once_change_nothing_for_the_others() -> None:
+@EACH_FAMILY
+def test_all_of_them_at_once_change_nothing_for_the_others(family: int) -> None:
     objects = [
         one | {"metadata": one["metadata"] | {"name": f"evil{i}"}}
         for i, one in enumerate(HOSTILE.values())
     ]
-    book, refused = in_force([*objects, *honest()])
+    book, refused = in_force(family, [*objects, *honest()])
     assert {lease.node for lease in book.leases} == {"n1", "n2", "n3"}
     assert {one.node for one in refused} == {f"evil{i}" for i in range(len(HOSTILE))}
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize("thing", [7, None, "node", [], {}, {"metadata": 1}, {"metadata": {}}])
-def test_what_is_not_even_an_object_is_left_out(thing: object) -> None:
-    book, _ = in_force([*honest(), thing])
+def test_what_is_not_even_an_object_is_left_out(family: int, thing: object) -> None:
+    book, _ = in_force(family, [*honest(), thing])
     assert len(book) == GOOD
 
 
@@ -137,7 +147,7 @@ def test_a_hundred_thousand_nodes(caplog: pytest.LogCaptureFixture) -> None:
     table.replace(crowd)
     for good in honest():
         table.apply(decoder.node(json.dumps(good).encode()))
-    book = LeaseBook([OWN], networks=NETWORKS, vni=1, all_or_nothing=False)
+    book = book_of(4)
     book.replace(table.leases())
     assert len(book) == GOOD
     refused = table.refusals() + book.refused

@@ -236,7 +236,7 @@ async def test_the_pod_knows_the_nodes_name() -> None:
         server.put_pod(*POD, node="n1")
         server.fault(Answer(503), verb="get")
         async with member(server, node_name="", pod=POD) as ours:
-            assert ours.own.node == "n1"
+            assert ours.own[0].node == "n1"
         assert ("get", "pods") in server.verbs()
         assert server.requests[0].path == "/api/v1/namespaces/kube-flannel/pods/fwd-abc"
 

@@ -17,12 +17,14 @@ from fwd.sources.contact import ServerError
 from fwd.sources.kubewatch import NodeWatch, Pace
 from tests.unit.kube_member import (
     BOTH,
-    DUAL_NODES,
-    NODES,
+    EACH,
     WAIT_SECONDS,
+    Families,
+    Truth,
     agrees,
     event,
     member,
+    nodes,
     pause_endless_rounds,
     settle,
     shake,
@@ -30,8 +32,8 @@ from tests.unit.kube_member import (
     truth,
     until,
 )
-from tests.unit.kube_server import Server, serving
-from tests.unit.kube_support import node_object
+from tests.unit.kube_server import serving
+from tests.unit.kube_support import node_in
 
 
 @pytest.mark.parametrize("verb", ["list", "watch"])
@@ -55,11 +57,11 @@ from tests.unit.kube_support import node_object
     ids=str,
 )
 async def test_one_fault_and_then_the_truth(verb: str, effect: Any) -> None:  # noqa: ANN401
-    async with serving(*DUAL_NODES) as server, member(server, families=BOTH) as ours:
+    async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
         await ours.until("watching", lambda: server.count("watch") == 1)
         server.fault(effect, verb=verb)
         await server.stop()  # so that it must come again
-        server.nodes.put(node_object(3, families=BOTH, public_ipv6="fd09::9"))
+        server.nodes.put(node_in(BOTH, 3, public_ip="192.168.9.9"))
         if verb == "list":
             server.nodes.compact()
         await server.start()
@@ -68,7 +70,7 @@ async def test_one_fault_and_then_the_truth(verb: str, effect: Any) -> None:  # 
 
 
 async def test_retry_after_is_obeyed() -> None:
-    async with serving(*NODES) as server, member(server) as ours:
+    async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
         await server.stop()
         server.fault(Answer(429, retry_after=2), verb="watch")
         await server.start()
@@ -80,7 +82,7 @@ async def test_retry_after_is_obeyed() -> None:
 
 
 async def test_a_missing_verb_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(*NODES) as server, member(server) as ours:
+    async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
         server.access.revoke("watch", "nodes", user=ANONYMOUS)
         await server.stop()
         with caplog.at_level(logging.INFO):
@@ -94,77 +96,83 @@ async def test_a_missing_verb_is_named_once(caplog: pytest.LogCaptureFixture) ->
         await settle(ours, server)
 
 
-async def test_an_error_event_in_mid_stream_is_a_new_list() -> None:
+@EACH
+async def test_an_error_event_in_mid_stream_is_a_new_list(families: Families) -> None:
     gone = (
         b'{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},'
         b'"status":"Failure","message":"too old","reason":"Expired","code":410}}\n'
     )
-    async with serving(*NODES) as server, member(server) as ours:
-        await server.play(event("MODIFIED", node_object(2, version=999)), gone)
-        server.nodes.put(node_object(3, public_ip="192.168.9.9"))
+    async with serving(*nodes(families)) as server, member(server, families=families) as ours:
+        await server.play(event("MODIFIED", node_in(families, 2, version=999)), gone)
+        server.nodes.put(node_in(families, 3, public_ip="192.168.9.9"))
         await settle(ours, server)
         await ours.until("a list", lambda: server.count("list") == 2)
 
 
-async def test_an_error_event_of_another_code_is_tried_again() -> None:
+@EACH
+async def test_an_error_event_of_another_code_is_tried_again(families: Families) -> None:
     broken = b'{"type":"ERROR","object":{"code":500,"message":"etcd is tired"}}\n'
-    async with serving(*NODES) as server, member(server) as ours:
+    async with serving(*nodes(families)) as server, member(server, families=families) as ours:
         await server.play(broken)
-        server.nodes.put(node_object(3, public_ip="192.168.9.9"))
+        server.nodes.put(node_in(families, 3, public_ip="192.168.9.9"))
         await settle(ours, server)
         assert server.count("list") == 1
 
 
+@EACH
 async def test_a_watch_that_ends_within_an_event_has_failed(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, families: Families
 ) -> None:
-    whole = event("MODIFIED", node_object(2, version=999, public_ip="192.168.9.9"))
-    async with serving(*NODES) as server:
+    whole = event("MODIFIED", node_in(families, 2, version=999, public_ip="192.168.9.9"))
+    async with serving(*nodes(families)) as server:
         with caplog.at_level(logging.INFO):
-            async with member(server) as ours:
+            async with member(server, families=families) as ours:
                 await server.play(whole[:-40])
-                server.nodes.put(node_object(3, public_ip="192.168.9.9"))
+                server.nodes.put(node_in(families, 3, public_ip="192.168.9.9"))
                 await settle(ours, server)
         assert "the watch ended within an event" in caplog.text
 
 
-async def test_a_continue_token_that_expires_begins_a_new_list() -> None:
-    async with serving(*NODES) as server:
+@EACH
+async def test_a_continue_token_that_expires_begins_a_new_list(families: Families) -> None:
+    async with serving(*nodes(families)) as server:
         server.fault(Expire(), verb="list", skip=2)
-        async with member(server, pace=Pace(page=1)) as ours:
+        async with member(server, families=families, pace=Pace(page=1)) as ours:
             assert agrees(ours, server)
             assert server.count("list") == 3 + 4
 
 
 async def test_a_watch_cut_at_every_byte_of_its_stream() -> None:
     """Every offset once; the next watch brings what the cut one did not."""
-    async with serving(*NODES) as server, member(server) as ours:
+    async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
         watch = ours.source._watch
         await pause_endless_rounds(ours)
         for offset in range(1000):
-            server.nodes.put(node_object(2, public_ip=f"192.168.{offset >> 8}.{offset & 255}"))
+            server.nodes.put(node_in(BOTH, 2, public_ip=f"192.168.{offset >> 8}.{offset & 255}"))
+            wanted = truth(server, BOTH)
             server.fault(Cut(offset, (How.FIN, How.RESET)[offset & 1]), verb="watch")
             async with asyncio.timeout(5):
-                while server.faults_left or not agrees_now(watch, server):
-                    await _one_round(watch, server)
+                while server.faults_left or known(watch) != wanted:
+                    await _one_round(watch, wanted)
         assert server.count("list") < 10
 
 
-async def _one_round(watch: NodeWatch, server: Server) -> None:
+async def _one_round(watch: NodeWatch, wanted: Truth) -> None:
     """Until it ends or has nothing more to learn."""
     task = asyncio.create_task(watch.round())
-    while not task.done() and not agrees_now(watch, server):  # noqa: ASYNC110 - it has no event
+    while not task.done() and known(watch) != wanted:  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled() or isinstance(task.exception(), ServerError | None)
 
 
-def agrees_now(watch: NodeWatch, server: Server) -> bool:
-    return (watch._table.leases(), watch._table.refusals()) == truth(server)
+def known(watch: NodeWatch) -> Truth:
+    return watch._table.leases(), watch._table.refusals()
 
 
-async def test_a_page_that_is_no_list_is_tried_again() -> None:
+@EACH
+async def test_a_page_that_is_no_list_is_tried_again(families: Families) -> None:
     """Of a proxy in between, say."""
     answers = [b"<html>proxy</html>", b"[]"]
 
@@ -175,20 +183,20 @@ async def test_a_page_that_is_no_list_is_tried_again() -> None:
         await writer.drain()
         writer.close()
 
-    async with serving(*NODES) as server:
+    async with serving(*nodes(families)) as server:
         await server.stop()
         proxy = await asyncio.start_server(answer, *server.address)
-        async with source(server) as made:
+        async with source(server, families=families) as made:
             await until(lambda: not answers)
             proxy.close()
             await server.start()
             first = await asyncio.wait_for(made.first(), WAIT_SECONDS)
-        assert (first.leases, first.refused) == truth(server)
+        assert (first.leases, first.refused) == truth(server, families)
 
 
 async def test_many_faults_and_changes_end_in_the_truth() -> None:
     dice = random.Random(1)
-    async with serving(*DUAL_NODES) as server, member(server, families=BOTH) as ours:
+    async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
         for _ in range(15):
             effect = dice.choice(
                 [Answer(500), Expire(), Cut(dice.randrange(900)), Cut(dice.randrange(900), How.FIN)]

@@ -16,20 +16,17 @@ from fwd.lab.apiserver.access import ANONYMOUS
 from fwd.lab.apiserver.faults import Answer, Cut, How
 from fwd.model import Lease
 from fwd.sources.contact import REPAIR_BURST
-from tests.unit.kube_member import MAC, Member, member, source
+from tests.unit.in_family import said
+from tests.unit.kube_member import BOTH, EACH, MAC, Families, Member, member, of_each, source
 from tests.unit.kube_server import Server, serving
-from tests.unit.kube_support import PREFIX, annotations, node_object
+from tests.unit.kube_support import PREFIX, node_in, node_object
 
 DATA = '{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}'
-OF_FAMILY = {
-    4: {PREFIX + "backend-data": DATA, PREFIX + "public-ip": "192.168.0.1"},
-    6: {PREFIX + "backend-v6-data": DATA, PREFIX + "public-ipv6": "fd02::1"},
-}
-EACH = pytest.mark.parametrize("families", [(4,), (6,), (4, 6)], ids=["IPv4", "IPv6", "dual"])
-Families = tuple[int, ...]
+ADDRESS = {PREFIX + "public-ip": "192.168.0.1"}
+LEASE = {PREFIX + "backend-data": DATA} | ADDRESS
 
 
-def bare(families: Families = (4,)) -> dict[str, Any]:
+def bare(families: Families) -> dict[str, Any]:
     """A Node that no agent has been on."""
     return node_object(1, families=families, annotations={"other.example/x": "1"})
 
@@ -38,11 +35,8 @@ def published(families: Families) -> dict[str, str]:
     """What its agent writes."""
     both = {PREFIX + "backend-type": "vxlan", PREFIX + "kube-subnet-manager": "true"}
     for family in families:
-        both |= OF_FAMILY[family]
+        both |= said(family, LEASE)
     return both
-
-
-BARE, PUBLISHED = bare(), published((4,))
 
 
 def conditions(server: Server) -> dict[str, Any]:
@@ -91,22 +85,26 @@ async def test_a_restart_writes_nothing_that_is_there_and_keeps_its_mac(families
         assert server.annotations("n1") == ours_before["metadata"]["annotations"]
 
 
-async def test_only_what_differs_is_written() -> None:
-    async with serving(node_object(1, public_ip="10.9.9.9")) as server:
-        async with member(server) as ours:
+@EACH
+async def test_only_what_differs_is_written(families: Families) -> None:
+    async with serving(node_in(families, 1, public_ip="192.168.9.9")) as server:
+        async with member(server, families=families) as ours:
             await settled(ours, server)
         bodies = server.patches()
-        assert bodies[0] == {"metadata": {"annotations": {PREFIX + "public-ip": "192.168.0.1"}}}
+        written = {k: v for one in families for k, v in said(one, ADDRESS).items()}
+        assert bodies[0] == {"metadata": {"annotations": written}}
         assert list(bodies[1]) == ["status"]
 
 
-async def test_network_unavailable_is_left_alone_if_so_told() -> None:
+@EACH
+async def test_network_unavailable_is_left_alone_if_so_told(families: Families) -> None:
     async with (
-        serving(BARE) as server,
-        member(server, set_node_network_unavailable=False) as ours,
+        serving(bare(families)) as server,
+        member(server, families=families, set_node_network_unavailable=False) as ours,
     ):
         ours.announce()
-        await ours.until("annotations", lambda: PREFIX + "public-ip" in server.annotations("n1"))
+        wanted = published(families).items()
+        await ours.until("annotations", lambda: server.annotations("n1").items() >= wanted)
         await asyncio.sleep(0.1)
         assert server.count("patch") == 1
 
@@ -126,17 +124,18 @@ async def test_network_unavailable_is_left_alone_if_so_told() -> None:
     ids=str,
 )
 async def test_what_fails_is_tried_again_until_it_is_in(effect: Any) -> None:  # noqa: ANN401
-    async with serving(BARE) as server, member(server) as ours:
+    async with serving(bare(BOTH)) as server, member(server, families=BOTH) as ours:
         server.fault(effect, verb="patch")
         if not isinstance(effect, Cut):  # of which the server knows nothing: it has done its part
             server.fault(effect, verb="patch", skip=1)
         await settled(ours, server)
         assert not server.faults_left
-        assert server.annotations("n1") == PUBLISHED | {"other.example/x": "1"}
+        assert server.annotations("n1") == published(BOTH) | {"other.example/x": "1"}
 
 
-async def test_what_does_not_get_in_is_in_the_status() -> None:
-    async with serving(BARE) as server, member(server) as ours:
+@EACH
+async def test_what_does_not_get_in_is_in_the_status(families: Families) -> None:
+    async with serving(bare(families)) as server, member(server, families=families) as ours:
         server.access.revoke("patch", "nodes/status", user=ANONYMOUS)
         ours.announce()
         await ours.until(
@@ -164,11 +163,10 @@ async def test_what_does_not_get_in_is_in_the_status() -> None:
 async def test_what_others_undo_is_put_back_and_said(
     change: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    families = (4, 6)
-    async with serving(bare(families)) as server, member(server, families=families) as ours:
+    async with serving(bare(BOTH)) as server, member(server, families=BOTH) as ours:
         await settled(ours, server)
         assert ours.last is not None
-        own, wanted = ours.last.own, published(families)
+        own, wanted = ours.last.own, published(BOTH)
         with caplog.at_level(logging.INFO):
             server.change("n1", **change)
             await ours.until("put back", lambda: server.annotations("n1").items() >= wanted.items())
@@ -180,10 +178,11 @@ async def test_what_others_undo_is_put_back_and_said(
         assert [one.subnet for one in ours.last.own] == [one.subnet for one in own]
 
 
+@EACH
 async def test_who_keeps_undoing_it_wins_most_of_the_time(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, families: Families
 ) -> None:
-    async with serving(BARE) as server, member(server) as ours:
+    async with serving(bare(families)) as server, member(server, families=families) as ours:
         await settled(ours, server)
         patches = server.count("patch")
 
@@ -192,90 +191,112 @@ async def test_who_keeps_undoing_it_wins_most_of_the_time(
 
         with caplog.at_level(logging.INFO):
             for number in range(1, REPAIR_BURST + 1):
-                server.change("n1", public_ip=None)
+                server.change("n1", families[:1], public_ip=None)
                 await ours.until("repair", partial(has_patched, patches + number))
-            server.change("n1", public_ip=None)
+            server.change("n1", families[:1], public_ip=None)
             await ours.until("said", lambda: "annotations-fought-over" in caplog.text)
             await asyncio.sleep(0.3)
         assert server.count("patch") == patches + REPAIR_BURST
         assert caplog.text.count("annotations-fought-over") == 1
 
 
-async def test_a_node_that_is_made_anew_is_told_everything_again() -> None:
-    async with serving(BARE, node_object(2)) as server, member(server) as ours:
+@EACH
+async def test_a_node_that_is_made_anew_is_told_everything_again(families: Families) -> None:
+    async with (
+        serving(bare(families), node_in(families, 2)) as server,
+        member(server, families=families) as ours,
+    ):
         await settled(ours, server)
         before = ours.own
         server.nodes.delete("n1")
         await ours.until("noticed", lambda: ours.source.state().standing == "waiting")
         assert 'node "n1" is not in the cluster yet' in ours.source.state().detail
-        server.nodes.put(node_object(2, public_ip="192.168.9.9"))
-        await ours.until("n2", lambda: str(ours.leases["n2"].public_ip) == "192.168.9.9")
+        server.nodes.put(node_in(families, 2, public_ip="192.168.9.9"))
+        await ours.until("n2", lambda: ours.at("n2") == of_each(families, "192.168.9.9"))
         assert ours.own == before, "what forwards stays"
-        server.nodes.put(
-            BARE | {"metadata": BARE["metadata"] | {"creationTimestamp": "2027-01-01T00:00:00Z"}}
-        )
+        anew = bare(families)
+        anew["metadata"]["creationTimestamp"] = "2027-01-01T00:00:00Z"
+        server.nodes.put(anew)
         await ours.until(
             "all of it",
             lambda: (
                 "NetworkUnavailable" in conditions(server)
-                and server.annotations("n1").items() >= PUBLISHED.items()
+                and server.annotations("n1").items() >= published(families).items()
             ),
         )
 
 
-async def test_a_subnet_that_changes_is_a_new_own_lease() -> None:
-    async with serving(BARE, node_object(2)) as server, member(server) as ours:
+@EACH
+async def test_a_subnet_that_changes_is_a_new_own_lease(families: Families) -> None:
+    async with (
+        serving(bare(families), node_in(families, 2)) as server,
+        member(server, families=families) as ours,
+    ):
         await settled(ours, server)
-        server.nodes.put(node_object(1, cidr="10.244.77.0/24"))
-        await ours.until("moved", lambda: ours.own.subnet == ip_network("10.244.77.0/24"))
+        server.nodes.put(node_in(families, 1, cidr="10.244.77.0/24"))
+        await ours.until("moved", lambda: ours.subnets == of_each(families, "10.244.77.0/24"))
         ours.announce()
-        assert ours.own.vtep_mac == MAC
-        server.nodes.put(node_object(1, cidr="10.99.0.0/24"))
+        assert {one.vtep_mac for one in ours.own} == {MAC}
+        server.nodes.put(node_in(families, 1, cidr="10.99.0.0/24"))
         await ours.until("waiting", lambda: ours.source.state().standing == "waiting")
-        assert ours.own.subnet == ip_network("10.244.77.0/24"), "the last good word holds"
+        assert ours.subnets == of_each(families, "10.244.77.0/24"), "the last good word holds"
 
 
+def public_ips(ours: Member) -> set[str]:
+    """What an operator has chosen."""
+    return {str(one.public_ip) for one in ours.own}
+
+
+@EACH
 async def test_operators_choose_addresses_and_may_change_their_mind(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, families: Families
 ) -> None:
-    chosen = node_object(1, public_ip_overwrite="203.0.113.1", node_public_ip="192.168.7.1")
-    async with serving(chosen) as server, member(server) as ours:
-        assert ours.own.public_ip == ip_address("203.0.113.1")
-        assert ours.own.underlay_ip == ip_address("192.168.7.1")
+    chosen = node_in(families, 1, public_ip_overwrite="203.0.113.1", node_public_ip="192.168.7.1")
+    async with serving(chosen) as server, member(server, families=families) as ours:
+        assert public_ips(ours) == of_each(families, "203.0.113.1")
+        assert {str(one.underlay_ip) for one in ours.own} == of_each(families, "192.168.7.1")
         ours.announce()
-        await ours.until(
-            "published", lambda: server.annotations("n1")[PREFIX + "public-ip"] == "203.0.113.1"
-        )
-        server.change("n1", public_ip_overwrite="203.0.113.2")
-        await ours.until("changed", lambda: ours.own.public_ip == ip_address("203.0.113.2"))
+        wanted = {said(one, PREFIX + "public-ip"): said(one, "203.0.113.1") for one in families}
+        await ours.until("published", lambda: server.annotations("n1").items() >= wanted.items())
+        server.change("n1", families, public_ip_overwrite="203.0.113.2")
+        await ours.until("changed", lambda: public_ips(ours) == of_each(families, "203.0.113.2"))
         with caplog.at_level(logging.INFO):
-            server.change("n1", public_ip_overwrite="nonsense")
-            await ours.until("ignored", lambda: ours.own.public_ip is None)
+            server.change("n1", families, public_ip_overwrite="nonsense")
+            await ours.until("ignored", lambda: public_ips(ours) == {"None"})
         assert "annotation-ignored" in caplog.text
 
 
-async def test_another_prefix_is_written_and_read() -> None:
-    theirs = {key.replace(PREFIX, "a.b/c-"): text for key, text in annotations(2).items()}
-    peer, stock = node_object(2, annotations=theirs), node_object(3)
+@EACH
+async def test_another_prefix_is_written_and_read(families: Families) -> None:
+    peer, stock = node_in(families, 2), node_in(families, 3)
+    theirs = peer["metadata"]["annotations"].items()
+    peer["metadata"]["annotations"] = {k.replace(PREFIX, "a.b/c-"): text for k, text in theirs}
     async with (
-        serving(BARE, peer, stock) as server,
-        member(server, annotation_prefix="a.b/c") as ours,
+        serving(bare(families), peer, stock) as server,
+        member(server, families=families, annotation_prefix="a.b/c") as ours,
     ):
         assert set(ours.leases) == {"n2"}
         await settled(ours, server)
-        assert server.annotations("n1")["a.b/c-public-ip"] == "192.168.0.1"
-        assert PREFIX + "public-ip" not in server.annotations("n1")
+        wanted = {k.replace(PREFIX, "a.b/c-"): text for k, text in published(families).items()}
+        assert server.annotations("n1") == wanted | {"other.example/x": "1"}
 
 
-async def test_begun_from_a_saved_state_the_lease_is_kept_until_the_node_says_more() -> None:
-    async with serving(node_object(1, cidr=""), node_object(2)) as server, source(server) as made:
+@EACH
+async def test_begun_from_a_saved_state_the_lease_is_kept_until_the_node_says_more(
+    families: Families,
+) -> None:
+    async with (
+        serving(node_in(families, 1, cidr=""), node_in(families, 2)) as server,
+        source(server, families=families) as made,
+    ):
         ours = Member(made)
         lease = Lease("n1", ip_network("10.244.9.0/24"), ip_address("192.168.0.1"), MAC, 1)
-        made.announce((lease,))
+        made.announce(tuple(said(family, lease) for family in families))
         task = asyncio.create_task(ours.follow())
         await ours.until("peers", lambda: "n2" in ours.leases)
-        assert (ours.own.subnet, ours.own.vtep_mac) == (lease.subnet, MAC)
-        server.nodes.put(node_object(1))
-        await ours.until("the Node's", lambda: ours.own.subnet == ip_network("10.244.1.0/24"))
+        assert ours.subnets == of_each(families, "10.244.9.0/24")
+        assert {one.vtep_mac for one in ours.own} == {MAC}
+        server.nodes.put(node_in(families, 1))
+        await ours.until("the Node's", lambda: ours.subnets == of_each(families, "10.244.1.0/24"))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from fwd.core.nodetable import NodeTable
 from fwd.core.nodewire import Changed, Deleted, Unusable
 from fwd.model import Refusal
-from tests.unit.kube_support import changed
+from tests.unit.in_family import EACH_FAMILY
+from tests.unit.kube_support import changed, changed_in
 
 
 def table(*listed: Changed | Unusable, version: str = "") -> NodeTable:
@@ -24,12 +25,14 @@ def names(of: NodeTable) -> list[str]:
     return [lease.node for lease in of.leases()]
 
 
-def test_a_heartbeat_changes_nothing() -> None:
-    ours = table(changed(1), changed(2))
-    assert not ours.apply(changed(2, version=5))
-    assert ours.apply(changed(2, version=6, public_ip="192.168.9.9"))
+@EACH_FAMILY
+def test_a_heartbeat_changes_nothing(family: int) -> None:
+    ours = table(changed_in(family, 1), changed_in(family, 2))
+    assert not ours.apply(changed_in(family, 2, version=5))
+    assert ours.apply(changed_in(family, 2, version=6, public_ip="192.168.9.9"))
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize(
     "change",
     [
@@ -40,11 +43,11 @@ def test_a_heartbeat_changes_nothing() -> None:
         {"cidr": "10.244.99.0/24"},
     ],
 )
-def test_every_change_that_matters_reaches_the_leases(change: dict[str, Any]) -> None:
+def test_every_change_that_matters_reaches_the_leases(family: int, change: dict[str, Any]) -> None:
     """flannel ignores a changed podCIDR and a removed managed flag (3.5)."""
-    ours = table(changed(1), changed(2))
+    ours = table(changed_in(family, 1), changed_in(family, 2))
     before = ours.leases()
-    assert ours.apply(changed(2, version=5, **change))
+    assert ours.apply(changed_in(family, 2, version=5, **change))
     assert ours.leases() != before
     assert ours.leases()[0] == before[0]
 
@@ -59,8 +62,11 @@ def test_the_oldest_node_comes_first_and_names_decide_between_equals() -> None:
     assert names(ours) == ["n3", "n4", "n1", "n2"], "one without an age is the youngest"
 
 
-def test_what_cannot_be_understood_is_told() -> None:
-    ours = table(changed(1, public_ip="x"), Unusable("n2", "bad"), Unusable("", "nameless"))
+@EACH_FAMILY
+def test_what_cannot_be_understood_is_told(family: int) -> None:
+    ours = table(
+        changed_in(family, 1, public_ip="x"), Unusable("n2", "bad"), Unusable("", "nameless")
+    )
     assert ours.refusals() == (
         Refusal(
             "n1", "Error turning node \"n1\" to lease: invalid IP address format: public-ip 'x'"
@@ -68,7 +74,7 @@ def test_what_cannot_be_understood_is_told() -> None:
         Refusal("n2", "node n2: bad"),
     )
     assert ours.nameless == 1
-    assert ours.apply(changed(2, version=9))
+    assert ours.apply(changed_in(family, 2, version=9))
     assert [refusal.node for refusal in ours.refusals()] == ["n1"]
     assert ours.apply(Unusable("n2", "bad", "10"))
     assert not ours.apply(Unusable("n2", "bad", "11"))

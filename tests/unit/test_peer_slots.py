@@ -6,7 +6,9 @@ from ipaddress import ip_address
 from fwd.model import Address
 from fwd.plane.peers import SHARED, PeerSlots, PeerTraffic
 
-A, B, C, D = (ip_address(f"192.168.50.{number}") for number in range(1, 5))
+# Of either family: a slot is an address' and asks for no more.
+A, B = (ip_address(f"192.168.50.{number}") for number in (1, 2))
+C, D = (ip_address(f"fd02::{number}") for number in (3, 4))
 
 
 def commit(slots: PeerSlots, *peers: Address, settled: bool = True) -> dict[str, int]:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leases into the plane's table."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fwd.core.plan import make_plan
-from fwd.model import IPV4, IPV6, Lease, Peer, Plan
+from fwd.model import Lease, Peer, Plan
+from tests.unit.in_family import EACH_FAMILY, said
+
+pytestmark = EACH_FAMILY
 
 
 def lease(subnet: int, node: int) -> Lease:
@@ -27,27 +30,22 @@ LEASES = st.dictionaries(st.integers(0, 255), st.integers(1, 9)).map(
 
 @given(LEASES, st.randoms())
 def test_every_subnet_goes_to_its_lease_whatever_the_order(
-    leases: list[Lease], rng: object
+    family: int, leases: list[Lease], rng: object
 ) -> None:
-    plan = make_plan(leases, family=IPV4)
+    leases = said(family, leases)
+    plan = make_plan(leases, family=family)
     assert {route.prefix: plan.peers[route.peer] for route in plan.routes} == {
         one.subnet: Peer(outer=one.public_ip, mac=one.vtep_mac) for one in leases
     }
     assert len(set(plan.peers)) == len(plan.peers), "one entry a VTEP"
     shuffled = list(leases)
     rng.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert make_plan(shuffled, family=IPV4) == plan
+    assert make_plan(shuffled, family=family) == plan
 
 
-def test_a_plan_is_of_one_family() -> None:
-    other = Lease(
-        node="n2",
-        subnet=IPv6Network("fc00:0:0:2::/64"),
-        public_ip=ip_address("fd00::2"),
-        vtep_mac=b"\2\0\0\0\0\2",
-        vni=1,
-    )
-    assert make_plan([other], family=IPV4) == Plan()
-    assert [route.prefix for route in make_plan([lease(1, 1), other], family=IPV6).routes] == [
-        other.subnet
+def test_a_plan_is_of_one_family(family: int) -> None:
+    ours, other = said(family, lease(1, 1)), said(10 - family, lease(2, 2))
+    assert make_plan([other], family=family) == Plan()
+    assert [route.prefix for route in make_plan([ours, other], family=family).routes] == [
+        ours.subnet
     ]

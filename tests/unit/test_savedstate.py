@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fwd.model import Lease, OwnLease, Snapshot
+from fwd.model import Lease, Network, OwnLease, Snapshot
 from fwd.node.savedstate import FILE_NAME, SavedState
+from tests.unit.in_family import EACH_FAMILY, said, saying
 
 NETWORKS = {4: ip_network("10.244.0.0/16")}
 OWN = (OwnLease("n1", ip_network("10.244.1.0/24"), public_ip=ip_address("192.168.0.1")),)
@@ -38,13 +39,20 @@ def saved(directory: Path, **changes: Any) -> SavedState:  # noqa: ANN401
     return SavedState(directory, **given)
 
 
+def ours(family: int) -> tuple[tuple[OwnLease, ...], tuple[Lease, ...], dict[int, Network]]:
+    say = saying(family)
+    return say(OWN), say(LEASES), {family: say(NETWORKS[4])}
+
+
 def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()}
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    saved(tmp_path).save(OWN, LEASES)
-    assert saved(tmp_path).load() == Snapshot(own=OWN, leases=LEASES)
+@EACH_FAMILY
+def test_what_was_saved_is_loaded(tmp_path: Path, family: int) -> None:
+    own, leases, networks = ours(family)
+    saved(tmp_path, networks=networks).save(own, leases)
+    assert saved(tmp_path, networks=networks).load() == Snapshot(own=own, leases=leases)
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
     assert names(tmp_path) == {FILE_NAME}
 
@@ -85,38 +93,51 @@ def test_an_unreadable_file_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "cannot read" in caplog.text
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"node": "n2"}, "it is of node n1, and this is n2"),
-        ({"networks": {4: ip_network("10.0.0.0/8")}}, "it is of network 10.244.0.0/16, this is 10"),
+        (
+            {"networks": ip_network("10.0.0.0/8")},
+            "it is of network 10.244.0.0/16, this is 10.0.0.0/8",
+        ),
         ({"vni": 2}, "it is of VNI 1, and this is 2"),
     ],
 )
 def test_a_foreign_file_is_set_aside(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], says: str
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    family: int,
+    changes: dict[str, Any],
+    says: str,
 ) -> None:
-    saved(tmp_path).save(OWN, LEASES)
+    own, leases, networks = ours(family)
+    saved(tmp_path, networks=networks).save(own, leases)
+    other = said(family, changes.get("networks"))
+    changes = changes | {"networks": {family: other} if other else networks}
     with caplog.at_level(logging.INFO):
         assert saved(tmp_path, **changes).load() is None
-    assert says in caplog.text
+    assert said(family, says) in caplog.text
     assert names(tmp_path) == {FILE_NAME + ".set-aside"}
     assert saved(tmp_path, **changes).load() is None
-    saved(tmp_path, **changes).save(OWN, LEASES)
+    saved(tmp_path, **changes).save(own, leases)
     assert len(names(tmp_path)) == 2
 
 
-def test_every_truncation_and_every_flipped_byte_is_found(tmp_path: Path) -> None:
-    saved(tmp_path).save(OWN, LEASES)
+@EACH_FAMILY
+def test_every_truncation_and_every_flipped_byte_is_found(tmp_path: Path, family: int) -> None:
+    own, leases, networks = ours(family)
+    saved(tmp_path, networks=networks).save(own, leases)
     path = tmp_path / FILE_NAME
     good = path.read_bytes()
     for at in range(len(good)):
         for bad in (good[:at], good[:at] + bytes([good[at] ^ 0x40]) + good[at + 1 :]):
             path.write_bytes(bad)
-            assert saved(tmp_path).load() is None, at
+            assert saved(tmp_path, networks=networks).load() is None, at
             assert not path.exists()
     path.write_bytes(good)
-    assert saved(tmp_path).load() is not None
+    assert saved(tmp_path, networks=networks).load() is not None
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fwd.model import ConfigError, Lease, OwnLease, Snapshot, Trouble
 from fwd.sources import static
 from fwd.sources.base import LeaseSource
+from tests.unit.in_family import EACH_FAMILY, said
 
 
 def entry(number: int, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -35,12 +36,13 @@ def file(*entries: dict[str, Any]) -> bytes:
     return json.dumps({"leases": list(entries)}).encode()
 
 
-def parse(*entries: dict[str, Any]) -> Snapshot:
-    return static.parse(file(*entries), node="n1", vni=1)
+def parse(family: int, *entries: dict[str, Any]) -> Snapshot:
+    return static.parse(file(*said(family, entries)), node="n1", vni=1)
 
 
-def test_the_own_entry_is_set_apart() -> None:
-    assert parse(entry(1), entry(2)) == Snapshot(
+@EACH_FAMILY
+def test_the_own_entry_is_set_apart(family: int) -> None:
+    wanted = Snapshot(
         own=(
             OwnLease(
                 node="n1",
@@ -59,16 +61,20 @@ def test_the_own_entry_is_set_apart() -> None:
             ),
         ),
     )
+    assert parse(family, entry(1), entry(2)) == said(family, wanted)
 
 
-def test_only_the_own_entry_can_do_without_a_mac() -> None:
-    assert parse(entry(1, backend_data=None)).own[0].vtep_mac is None
+@EACH_FAMILY
+def test_only_the_own_entry_can_do_without_a_mac(family: int) -> None:
+    assert parse(family, entry(1, backend_data=None)).own[0].vtep_mac is None
     with pytest.raises(ConfigError, match=r"entry 2 \(node n2\): backend-data: is missing"):
-        parse(entry(1), entry(2, backend_data=None))
+        parse(family, entry(1), entry(2, backend_data=None))
 
 
-def test_an_entry_without_vni_has_ours_and_another_one_is_kept_to_be_refused() -> None:
+@EACH_FAMILY
+def test_an_entry_without_vni_has_ours_and_another_one_is_kept_to_be_refused(family: int) -> None:
     peers = parse(
+        family,
         entry(1),
         entry(2, backend_data={"VtepMAC": "02:00:00:00:00:02"}),
         entry(3, backend_data={"VNI": 7, "VtepMAC": "02:00:00:00:00:03"}),
@@ -76,6 +82,7 @@ def test_an_entry_without_vni_has_ours_and_another_one_is_kept_to_be_refused() -
     assert [peer.vni for peer in peers] == [1, 7]
 
 
+@EACH_FAMILY
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -100,10 +107,12 @@ def test_an_entry_without_vni_has_ours_and_another_one_is_kept_to_be_refused() -
         ),
     ],
 )
-def test_a_broken_entry_is_named_with_its_field(changes: dict[str, Any], says: str) -> None:
+def test_a_broken_entry_is_named_with_its_field(
+    family: int, changes: dict[str, Any], says: str
+) -> None:
     with pytest.raises(ConfigError) as raised:
-        parse(entry(1), entry(2, **changes))
-    assert str(raised.value).startswith(says)
+        parse(family, entry(1), entry(2, **changes))
+    assert str(raised.value).startswith(said(family, says))
 
 
 @pytest.mark.parametrize(
@@ -137,9 +146,10 @@ def test_any_content_is_a_snapshot_or_a_config_error(content: bytes) -> None:
         static.parse(content, node="n1", vni=1)
 
 
+@EACH_FAMILY
 @given(at=st.integers(min_value=0), byte=st.integers(0, 255))
-def test_a_byte_gone_wrong_is_a_snapshot_or_a_config_error(at: int, byte: int) -> None:
-    content = bytearray(file(entry(1), entry(2)))
+def test_a_byte_gone_wrong_is_a_snapshot_or_a_config_error(family: int, at: int, byte: int) -> None:
+    content = bytearray(file(*said(family, [entry(1), entry(2)])))
     content[at % len(content)] = byte
     with suppress(ConfigError):
         static.parse(bytes(content), node="n1", vni=1)
