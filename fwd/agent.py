@@ -78,7 +78,9 @@ class Agent:
             _saved_state(config, conf, run_dir),
             look=lambda: (self._forwarding.own, self._forwarding.book.leases),
         )
-        self._observer = Observer(self._forwarding, source=source, host=self._host)
+        self._observer = Observer(
+            self._forwarding, source=source, host=self._host, saver=self._saver
+        )
         health.why_not_ready = self._observer.why_not_ready
         self.forwarding = asyncio.Event()
         """Packets flow, and no other agent is left."""

@@ -127,7 +127,9 @@ SOURCE = Metric(
     ("kind", "standing"),
 )
 TROUBLE = Metric(
-    "fwd_trouble", GAUGE, "1 while the source's last word or the underlay cannot be followed"
+    "fwd_trouble",
+    GAUGE,
+    "1 while the source's last word or the underlay cannot be followed, or leases not saved",
 )
 HOST_PART = Metric(
     "fwd_host_part_up", GAUGE, "Whether rules, subnet.env, ... are as they must be", ("part",)

@@ -14,6 +14,7 @@ from fwd.model import Address, Refusal
 from fwd.node.forwarder import Forwarder
 from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import NOT_YET, HostSetup
+from fwd.node.saver import Saver
 from fwd.ops import log
 from fwd.ops.capturing import CapturedTunnel, Capturing, Tap, header_of
 from fwd.ops.control import (
@@ -35,10 +36,13 @@ from fwd.sources.base import LeaseSource
 class Observer:
     """Of one agent."""
 
-    def __init__(self, forwarding: Forwarding, *, source: LeaseSource, host: HostSetup) -> None:
+    def __init__(
+        self, forwarding: Forwarding, *, source: LeaseSource, host: HostSetup, saver: Saver
+    ) -> None:
         self._forwarding = forwarding
         self._source = source
         self._host = host
+        self._saver = saver
         self._reporter = Reporter()
         self._refusals = RefusalLog()
         self._refused: tuple[Refusal, ...] = ()
@@ -79,7 +83,7 @@ class Observer:
         return gather(
             self._forwarding,
             host=self._host.state(),
-            trouble=self._trouble or self._forwarding.underlay_trouble,
+            trouble=self._trouble or self._forwarding.underlay_trouble or self._saver.trouble,
             source=self._source.state(),
             refused=self._refused,
             ages=self._ages,

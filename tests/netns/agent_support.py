@@ -190,6 +190,9 @@ class Agent:
 class Cluster:
     """Two nodes n1 and n2 joined by a veth, one leases file for both."""
 
+    before: Mapping[str, Sequence[str]] = {}
+    """Words before the command of a node's agent."""
+
     def __init__(self, directory: Path, *, families: Sequence[int] = (4,)) -> None:
         self.directory = directory
         self.families = families
@@ -247,7 +250,8 @@ class Cluster:
         """Starts the agent of a node."""
         number = len(self._removals)
         run_dir = self.directory / name
-        command = [sys.executable, "-X", "dev", "-W", "error", "-m", "fwd", "run"]
+        command = [*self.before.get(name, ()), sys.executable]
+        command += ["-X", "dev", "-W", "error", "-m", "fwd", "run"]
         command += ["--node-name", name, "--run-dir", str(run_dir)]
         command += ["--subnet-file", str(run_dir / "subnet.env")]
         command += [*self.source_flags(name), *flags]

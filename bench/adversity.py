@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How TCP lives through what befalls a node: python -m bench.adversity [--minutes N] (root).
+
+A connection from Pod to Pod over each family for each adversity, on nodes that nobody restarts.
+The API server, and then an etcd, are away for --minutes; a server with an older state is left to
+be found out by the agents themselves.  Ten minutes of outage make 25 in all, nearly idle ones.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.netns import adversities, etcd_cluster
+from tests.netns.adversities import QUICK, SILENCE, Adversity, Outcome, outlive
+from tests.netns.agent_support import wait_for
+from tests.netns.battered import Battered
+from tests.netns.kube_cluster import running
+
+_FAMILIES: Final = (4, 6)
+
+
+def through_kube(seconds: float) -> Iterator[tuple[str, Outcome]]:
+    """Each adversity but etcd's."""
+    slow = (
+        adversities.api_gone(seconds),
+        adversities.older_state(SILENCE),
+        adversities.state_before_all(SILENCE),
+    )
+    names = {one.name for one in slow}
+    every: tuple[Adversity, ...] = (*slow, *(one for one in QUICK if one.name not in names))
+    with (
+        tempfile.TemporaryDirectory(prefix="fwd-adversity-") as directory,
+        running(Battered(Path(directory), families=_FAMILIES)) as kube,
+    ):
+        for adversity in every:
+            yield adversity.name, outlive(kube, adversity)
+
+
+def through_etcd(seconds: float) -> tuple[str, Outcome]:
+    """An etcd that is away."""
+    with (
+        tempfile.TemporaryDirectory(prefix="fwd-adversity-") as directory,
+        etcd_cluster.running(Path(directory)) as cluster,
+    ):
+        cluster.etcd.configure(etcd_cluster.CONF)
+        cluster.third(3)
+        agents = cluster.start("n1"), cluster.start("n2")
+        for agent in agents:
+            agent.says("host-ready")
+        cluster.know(agents, 3, limit=30)
+        first, second = agents
+        address = etcd_cluster.address(second)
+        wait_for("both reach each other", lambda: cluster.n1.pings(address))
+        before = adversities.events(agents)
+        flow = cluster.flow(second)
+        cluster.etcd.stop()
+        time.sleep(seconds)
+        cluster.etcd.start()
+        cluster.third(4)
+        cluster.know(agents, 4, limit=30)
+        course = flow.end()
+        said = adversities.events((first, second)) - before
+    return f"etcd gone for {seconds:g} s", Outcome({4: course.longest}, course.answers, said)
+
+
+def _words(said: Counter[str]) -> str:
+    return ", ".join(f"{count} {event}" for event, count in sorted(said.items())) or "nothing"
+
+
+def main() -> None:
+    """Prints the table; a connection that does not live ends it with an error."""
+    parser = argparse.ArgumentParser(description="What befalls a node, and how TCP lives.")
+    parser.add_argument("--minutes", type=float, default=1, help="servers are away for (default 1)")
+    seconds = 60 * parser.parse_args().minutes
+    table = Table(title="TCP that has lived: the longest wait for an answer, in seconds")
+    for column in ("what befell", "IPv4", "IPv6", "answers", "lines of both logs"):
+        table.add_column(column, justify="left" if column[0] in "wl" else "right")
+
+    def add(name: str, outcome: Outcome) -> None:
+        waits = (outcome.longest.get(family) for family in _FAMILIES)
+        cells = ("" if wait is None else f"{wait:.2f}" for wait in waits)
+        table.add_row(name, *cells, f"{outcome.answers:,}", _words(outcome.said))
+        sys.stdout.write(f"{name}: lived\n")
+        sys.stdout.flush()
+
+    for name, outcome in through_kube(seconds):
+        add(name, outcome)
+    add(*through_etcd(seconds))
+    Console(width=130 if not sys.stdout.isatty() else None).print(table)
+
+
+if __name__ == "__main__":
+    main()
