@@ -245,5 +245,13 @@ const char *vx_counter_name(uint32_t i);	/* snake_case, for machines */
 const char *vx_counter_text(uint32_t i);	/* a sentence, for people */
 int vx_counter_kind(uint32_t i);		/* VX_COUNT_* */
 
+/*
+ * Leaves the calling thread, and all that it will make or start, these
+ * capabilities (bits by number) of those that it has, and no_new_privs.
+ * permitted, which holds effective, is what the programs that it starts get.
+ * To be called before there are other threads.
+ */
+int vx_rights_keep(uint64_t effective, uint64_t permitted);
+
 /* For the micro-benchmarks and their figures: "avx2" or "portable". */
 const char *vx_csum_flavour(void);

@@ -22,6 +22,7 @@ usage: fwd COMMAND [FLAGS]
   ping          round trips through the overlay to another node
   drops         the last packets that were dropped, and why
   capture       packets as they pass, inner and outer, to a pcapng file
+  rights        what the running agent may do
   cleanup       remove what the agent has left on this node
   install-conf  copy a file whole, for init containers
   lab           nodes as network namespaces on this machine
@@ -77,10 +78,13 @@ def _run(argv: list[str]) -> int:
     except VersionAsked:  # to stderr, as flannel does
         print(config.version(), file=sys.stderr)
         return 0
+    from fwd.node import confining  # noqa: PLC0415 - needs the C module, which others do not
+
+    confining.give_up_capabilities(settings)
     if settings.supervise and supervisor.STORE not in os.environ:
         words = [sys.executable, "-P", "-S", supervisor.__file__, *argv]
         os.execv(words[0], words)  # noqa: S606 - its memory is not to be this program's
-    from fwd import begin  # noqa: PLC0415 - needs the C module, which the other commands do not
+    from fwd import begin  # noqa: PLC0415 - as above
 
     begun = begin.begin(settings)
     from fwd import start  # noqa: PLC0415 - the rest, after what a crash has left forwards
@@ -116,6 +120,12 @@ def _capture(argv: list[str]) -> int:
     from fwd.ops.commands import capture  # noqa: PLC0415 - as above
 
     return capture.main(argv)
+
+
+def _rights(argv: list[str]) -> int:
+    from fwd.ops.commands import rights  # noqa: PLC0415 - as above
+
+    return rights.main(argv)
 
 
 def _doctor(argv: list[str]) -> int:
@@ -170,6 +180,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "status": _status,
     "doctor": _doctor,
+    "rights": _rights,
     "ping": _ping,
     "drops": _drops,
     "capture": _capture,

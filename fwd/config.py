@@ -64,6 +64,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """Or "copy"."""
 
     supervise: bool = False
+    confine: str = "capabilities"
+    """Or "off"."""
     workers: int
     worker_cpus: tuple[int, ...] = ()
     spin_us: int = 50

@@ -14,6 +14,7 @@ from fwd.flannelflags import ETCD, HEALTH, KUBERNETES, NODE, RULES, UNDERLAY, WI
 OFFLOADS = ("vnet-hdr", "tso", "uso", "multi-queue", "udp-segment", "udp-gro")
 SOURCE_CHECKS = ("strict", "loose", "off")
 CNI_MODES = ("render", "copy")
+CONFINEMENTS = ("capabilities", "off")
 LOG_FORMATS = ("text", "json")
 MAX_WORKERS = 64
 MAX_SPIN = 1000
@@ -94,6 +95,13 @@ LIFE = (
         parse=boolean,
         default=False,
         help="start the agent again when it crashes; packets wait in the kernel meanwhile",
+    ),
+    Flag(
+        name="confine",
+        parse=one_of(*CONFINEMENTS),
+        default="capabilities",
+        metavar="HOW",
+        help="give up capabilities that are not needed, or (off) keep all",
     ),
 )
 

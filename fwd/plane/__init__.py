@@ -10,6 +10,7 @@ Every failure of C is a -errno and becomes one OSError whose text says what to d
 """
 
 # cffi's objects are of no type that mypy knows; everything that leaves this package has one.
+from fwd.plane.confining import keep_rights
 from fwd.plane.counters import CounterInfo, CounterKind, counter_info
 from fwd.plane.opening import Descriptors, probe, try_out
 from fwd.plane.peers import PeerTraffic
@@ -29,6 +30,7 @@ __all__ = [
     "PlaneSettings",
     "SourceCheck",
     "counter_info",
+    "keep_rights",
     "pack_table",
     "probe",
     "try_out",

@@ -175,6 +175,18 @@ ROWS: Sequence[Row] = (
     ),
     number("spin-us", 50, one="0", two="1000", bounds="0 to 1000"),
     Row(
+        "confine",
+        "FLANNELD_CONFINE",
+        "capabilities",
+        "off",
+        "off",
+        "capabilities",
+        "capabilities",
+        "on",
+        Exit2("must be one of capabilities, off"),
+        Exit2("must be one of capabilities, off"),
+    ),
+    Row(
         "source-check",
         "FLANNELD_SOURCE_CHECK",
         "strict",

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd rights`: what the running agent may do, by the kernel's word."""
+
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+
+import msgspec
+from msgspec import Struct
+
+from fwd.core import rights
+from fwd.model import FwdError
+from fwd.ops import inforce
+from fwd.ops.commands.arguments import Parser
+from fwd.ops.doctor import running
+from fwd.ops.inforce import ThreadRights
+
+_WORKER = "fwd-w"
+
+
+class Report(Struct, frozen=True, rename="kebab"):
+    """All that is known."""
+
+    pid: int
+    read_only_root: bool
+    threads: tuple[ThreadRights, ...]
+
+
+def main(argv: list[str]) -> int:
+    """0 if the agent is confined, 1 if it is not."""
+    parser = Parser("fwd rights", "What the running agent may do.")
+    parser.add_run_dir()
+    parser.add_argument("--json", action="store_true", help="for machines")
+    given = parser.parse_args(argv)
+    agent = running.find(given.run_dir)
+    if agent is None or agent.pid == 0:
+        raise FwdError(f"no agent answers with {given.run_dir}, or it is not to be seen from here")
+    report = Report(
+        pid=agent.pid,
+        read_only_root=inforce.root_is_read_only(agent.pid),
+        threads=inforce.threads(agent.pid),
+    )
+    if given.json:
+        sys.stdout.write(f"{msgspec.json.encode(report).decode()}\n")
+    else:
+        print("\n".join(lines(report)))
+    return 0 if is_confined(report) else 1
+
+
+def is_confined(report: Report) -> bool:
+    """Whether no thread has more than it needs."""
+    most = rights.bits(rights.ALL)
+    return all(one.no_new_privs and not one.permitted & ~most for one in report.threads)
+
+
+def lines(report: Report) -> Iterator[str]:
+    """For people; threads that may do the same are told together."""
+    yield f"agent: pid {report.pid}, user {report.threads[0].user}"
+    yield f"root file system: {'read-only' if report.read_only_root else 'can be written'}"
+    for name, found in groupby(report.threads, key=_kind):
+        alike = list(found)
+        yield f"{name} ({len(alike)}):"
+        yield from (f"  {line}" for line in _thread(alike[0]))
+        if any(_same(one) != _same(alike[0]) for one in alike):
+            yield "  and not all alike: see --json"
+
+
+def _kind(thread: ThreadRights) -> str:
+    return "workers" if thread.name.startswith(_WORKER) else "control threads"
+
+
+def _same(thread: ThreadRights) -> ThreadRights:
+    return msgspec.structs.replace(thread, name="")
+
+
+def _thread(thread: ThreadRights) -> Iterator[str]:
+    yield f"capabilities in effect:  {_set(thread.effective)}"
+    yield f"for programs started:    {_set(thread.permitted)}"
+    yield f"bounding set:            {_set(thread.bounding)}"
+    if thread.ambient:
+        yield f"ambient set:             {_set(thread.ambient)}"
+    yield f"no_new_privs:            {'yes' if thread.no_new_privs else 'NO'}"
+
+
+def _set(mask: int) -> str:
+    return " ".join(rights.names(mask)) or "none"

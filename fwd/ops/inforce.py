@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel says of a process's rights: proc_pid_status(5), proc_pid_mountinfo(5)."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+_PROC = Path("/proc")
+
+
+class ThreadRights(Struct, frozen=True, rename="kebab"):
+    """Of one thread.  Sets of capabilities are bits by number."""
+
+    name: str
+    user: int
+    effective: int
+    permitted: int
+    bounding: int
+    ambient: int
+    no_new_privs: bool
+    filters: int
+    """Of system calls; each one must let a call pass."""
+
+
+def threads(pid: int) -> tuple[ThreadRights, ...]:
+    """Those of a process, the first one first.  Raises OSError where it cannot be seen."""
+    tasks = _PROC / str(pid) / "task"
+    numbers = sorted(int(path.name) for path in tasks.iterdir())
+    return tuple(_read(tasks / str(number)) for number in numbers if (tasks / str(number)).exists())
+
+
+def _read(task: Path) -> ThreadRights:
+    fields = dict(_fields((task / "status").read_text()))
+    return ThreadRights(
+        name=fields["Name"],
+        user=int(fields["Uid"].split()[1]),
+        effective=int(fields["CapEff"], 16),
+        permitted=int(fields["CapPrm"], 16),
+        bounding=int(fields["CapBnd"], 16),
+        ambient=int(fields["CapAmb"], 16),
+        no_new_privs=fields.get("NoNewPrivs") == "1",
+        filters=_filters(fields),
+    )
+
+
+def _fields(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        yield name, value.strip()
+
+
+def _filters(fields: Mapping[str, str]) -> int:
+    """How many is known since Linux 5.9; before, whether there is one."""
+    return int(fields.get("Seccomp_filters") or fields.get("Seccomp") == "2")
+
+
+def root_is_read_only(pid: int) -> bool:
+    """Whether nothing but what is mounted below can be written.  Raises OSError."""
+    options = ""
+    for line in (_PROC / str(pid) / "mountinfo").read_text().splitlines():
+        words = line.split()
+        if words[4] == "/":
+            options = words[5]
+    return "ro" in options.split(",")

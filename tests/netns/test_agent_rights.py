@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a running agent may do, by the kernel's word and by its own command."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fwd.core import rights
+from tests.netns.agent_support import Agent, Cluster
+
+pytestmark = pytest.mark.netns
+ADMIN = rights.bits([rights.NET_ADMIN])
+PROGRAMS = rights.bits([rights.NET_ADMIN, rights.NET_RAW])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("rights"))
+    try:
+        made.build()
+        yield made
+    finally:
+        made.remove()
+
+
+def shown(agent: Agent, *flags: str) -> tuple[int, str]:
+    argv = (sys.executable, "-m", "fwd", "rights", "--run-dir", str(agent.run_dir), *flags)
+    done = agent.namespace.run(*argv)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def report(agent: Agent) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(shown(agent, "--json")[1])
+    return found
+
+
+def test_no_thread_of_an_agent_has_more_than_it_needs(cluster: Cluster) -> None:
+    agent = cluster.started("n1", "--workers=2")
+    try:
+        found = report(agent)
+        assert found["pid"] == agent.pid
+        assert {one["name"] for one in found["threads"]} >= {"fwd-w0", "fwd-w1"}
+        for one in found["threads"]:
+            assert one["effective"] == ADMIN
+            assert one["permitted"] == one["bounding"] == PROGRAMS
+            assert (one["ambient"], one["no-new-privs"]) == (0, True)
+        code, text = shown(agent)
+        assert code == 0
+        assert "capabilities in effect:  net_admin\n" in text
+        assert "workers (2):" in text
+    finally:
+        agent.stop()
+
+
+def test_a_supervisor_and_its_agent_have_given_up_the_same(cluster: Cluster) -> None:
+    agent = cluster.started("n1", "--supervise")
+    try:
+        supervisor = dict(
+            line.split(":\t", 1)
+            for line in Path(f"/proc/{agent.pid}/status").read_text().splitlines()
+        )
+        assert supervisor["NoNewPrivs"] == "1"
+        assert int(supervisor["CapBnd"], 16) == PROGRAMS
+        found = report(agent)
+        assert found["pid"] != agent.pid
+        assert {one["permitted"] for one in found["threads"]} == {PROGRAMS}
+    finally:
+        agent.stop()
+
+
+def test_without_confinement_it_says_so(cluster: Cluster) -> None:
+    agent = cluster.started("n1", "--confine=off")
+    try:
+        code, text = shown(agent)
+        assert code == 1
+        assert "no_new_privs:            NO" in text
+    finally:
+        agent.stop()
