@@ -8,6 +8,7 @@ splitting it at `:"` (flannel spec 3.2), so that one space more makes it lose th
 import msgspec
 
 from fwd.core.text import format_mac, mac_fault, parse_mac
+from fwd.core.unreadable import UNREADABLE
 
 
 class _Wire(msgspec.Struct, frozen=True):
@@ -32,7 +33,7 @@ def decode(text: str | bytes) -> BackendData:
     """
     try:
         wire = _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(str(error)) from error
     if not wire.vtep_mac:
         raise ValueError("VtepMAC is missing")

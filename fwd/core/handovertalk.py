@@ -24,6 +24,8 @@ replaced by the next version and by the one before.
 import msgspec
 from msgspec import Struct
 
+from fwd.core.unreadable import UNREADABLE
+
 OLDEST, NEWEST = 1, 1
 """Versions that this program speaks."""
 MOST_BYTES = 192 * 1024
@@ -159,7 +161,7 @@ def decode(data: bytes) -> _Any:
     """The reverse.  ValueError for anything else, in a line that says what it is."""
     try:
         return _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"it is no message of ours: {error}") from error
 
 

@@ -8,7 +8,8 @@ from msgspec import Struct
 LINE_LIMIT = 4 << 20
 """etcd takes objects of up to 1.5 MiB, whose JSON may be some times as long."""
 
-_START_BYTES = 4096
+START_BYTES = 4096
+"""Of what is too long: so much is kept, to name it by."""
 
 
 class TooLong(Struct, frozen=True):
@@ -51,7 +52,7 @@ class LineSplitter:
         if self._dropped is not None:
             return
         if len(self._tail) + len(part) > self._limit:
-            self._dropped = bytes((self._tail + part[:_START_BYTES])[:_START_BYTES])
+            self._dropped = bytes((self._tail + part[:START_BYTES])[:START_BYTES])
             self._tail = bytearray()
         else:
             self._tail += part

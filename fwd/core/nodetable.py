@@ -21,6 +21,7 @@ from fwd.model import Lease, Refusal
 
 _REASON = 400
 """Characters."""
+_VERSION_DIGITS = 20
 
 
 class _Known(Struct, frozen=True):
@@ -52,7 +53,7 @@ class NodeTable:
     def replace(self, listed: Iterable[Changed | Unusable], *, version: str = "") -> bool:
         """Makes a complete list, of one version, all that is known.  Whether anything changed."""
         before_known, before_unusable = self._known, self._unusable
-        order = _order(version)
+        order = version_order(version)
         self._floor = -1 if order is None else order
         self._known, self._unusable, self._versions, self.nameless = {}, {}, {}, 0
         for item in listed:
@@ -62,7 +63,7 @@ class NodeTable:
     def apply(self, event: Changed | Deleted | Unusable) -> bool:
         """Takes in one event.  Whether it changed anything."""
         name = event.node.name if isinstance(event, Changed) else event.name
-        order = _order(event.version)
+        order = version_order(event.version)
         if order is not None:
             if order <= max(self._floor, self._versions.get(name, -1)):
                 return False
@@ -85,7 +86,7 @@ class NodeTable:
         if not name:
             self.nameless += 1
             return
-        order = _order(item.version)
+        order = version_order(item.version)
         if order is not None:
             self._versions[name] = order
         if isinstance(item, Unusable):
@@ -129,5 +130,8 @@ def _short(reason: str) -> str:
     return reason if len(reason) <= _REASON else f"{reason[:_REASON]}..."
 
 
-def _order(version: str) -> int | None:
-    return int(version) if version.isascii() and version.isdecimal() else None
+def version_order(version: str) -> int | None:
+    """A resourceVersion as a number, if it is one of 64 bits: etcd has no others."""
+    if version.isascii() and version.isdecimal() and len(version) < _VERSION_DIGITS:
+        return int(version)
+    return None

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from fwd.core.annotations import Annotations, Keys
+from fwd.core.unreadable import UNREADABLE
 
 
 class Node(Struct, frozen=True):
@@ -68,6 +69,10 @@ class Unknown(Struct, frozen=True):
     """A line that is no watch event, or one of a type from the future."""
 
     text: str
+
+
+class TooDeepError(ValueError):
+    """Something is nested so deeply that it cannot even be passed over."""
 
 
 Event: TypeAlias = Changed | Deleted | Unusable | Bookmark | Failure | Unknown
@@ -146,7 +151,7 @@ class NodeDecoder:
         """One Node."""
         try:
             wire = self._decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             bare = _bare(data)
             return Unusable(bare.name, str(error), bare.resource_version)
         meta, spec = wire.metadata, wire.spec or _NO_SPEC
@@ -159,7 +164,7 @@ class NodeDecoder:
         return Changed(node, meta.resource_version)
 
     def page(self, body: bytes | bytearray) -> Page:
-        """A NodeList.  ValueError if it is none."""
+        """A NodeList.  ValueError if it is none; TooDeepError if it may be one all the same."""
         found = _decode(_list_decoder, body)
         nodes = tuple(self.node(item) for item in found.items or ())
         return Page(nodes, found.metadata.resource_version, found.metadata.continue_)
@@ -168,8 +173,8 @@ class NodeDecoder:
         """One line of a watch."""
         try:
             event = _event_decoder.decode(line)
-        except msgspec.MsgspecError as error:
-            return Unknown(str(error))
+        except UNREADABLE as error:
+            return _by_its_start(line, str(error))
         match event.type:
             case "ADDED" | "MODIFIED":
                 return self.node(event.object)
@@ -188,7 +193,7 @@ def failure(body: bytes | msgspec.Raw) -> Failure:
     """A Status; an empty one if the body is something else, such as a proxy's page."""
     try:
         return _status_decoder.decode(body)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return Failure()
 
 
@@ -202,14 +207,16 @@ def oversized_event(start: bytes) -> Unusable | Deleted | Unknown:
 
     kube-apiserver writes type before object, and name before annotations.
     """
-    name = _NAME.search(start)
-    if name is None:
-        return Unknown("an event too long to be read, of no known object")
-    version = _VERSION.search(start)
-    at = version[1].decode() if version else ""
+    return _by_its_start(start, "the object is too long to be read")
+
+
+def _by_its_start(start: bytes, reason: str) -> Unusable | Deleted | Unknown:
+    bare = _named(start)
+    if not bare.name:
+        return Unknown(f"{reason}, and has no name")
     if start.startswith(b'{"type":"DELETED"'):
-        return Deleted(name[1].decode(), at)
-    return Unusable(name[1].decode(), "the object is too long to be read", at)
+        return Deleted(bare.name, bare.resource_version)
+    return Unusable(bare.name, reason, bare.resource_version)
 
 
 def oversized_page(start: bytes) -> PageStart | None:
@@ -235,14 +242,25 @@ _NO_SPEC = _Spec()
 def _bare(data: bytes | msgspec.Raw) -> _BareMeta:
     try:
         return _bare_decoder.decode(data).metadata
-    except msgspec.MsgspecError:
-        return _BareMeta()
+    except UNREADABLE:
+        return _named(bytes(data))
+
+
+def _named(start: bytes) -> _BareMeta:
+    """What can be told of an object that cannot be decoded, or not to its end."""
+    name, version = _NAME.search(start), _VERSION.search(start)
+    return _BareMeta(
+        name=name[1].decode() if name else "",
+        resource_version=version[1].decode() if version else "",
+    )
 
 
 def _decode(decoder: "msgspec.json.Decoder[Any]", body: bytes | bytearray) -> Any:  # noqa: ANN401
     try:
         return decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except RecursionError as error:
+        raise TooDeepError(str(error)) from error
+    except UNREADABLE as error:
         raise ValueError(str(error)) from error
 
 

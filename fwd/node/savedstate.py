@@ -17,6 +17,7 @@ from threading import Lock
 import msgspec
 from msgspec import Struct
 
+from fwd.core.unreadable import UNREADABLE
 from fwd.model import Address, Lease, Network, OwnLease, Snapshot
 from fwd.node.subnetfile import write_whole
 from fwd.ops import log
@@ -145,7 +146,7 @@ class SavedState:
             raise ValueError("it is damaged")
         try:
             state = _decoder.decode(body)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise ValueError(f"it is damaged: {error}") from error
         if self._node and state.node != self._node:
             raise _OthersError(f"it is of node {state.node}, and this is {self._node}")

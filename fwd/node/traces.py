@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from fwd.core.unreadable import UNREADABLE
 from fwd.node.subnetfile import write_whole
 
 FILE_NAME = "traces.json"
@@ -31,7 +32,7 @@ def load(run_dir: Path) -> Traces:
     """Empty where there is no note, or none of use."""
     try:
         return msgspec.json.decode((run_dir / FILE_NAME).read_bytes(), type=Traces)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return Traces()
 
 

@@ -16,6 +16,7 @@ from typing import Self, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError
 from fwd.ops.rootsocket import RootSocket, check_peer
 
@@ -144,7 +145,7 @@ class ControlServer:
         asker = Asker(reader, writer)
         try:
             await self._serve(msgspec.json.decode(line, type=Request), asker)
-        except (FwdError, msgspec.MsgspecError) as error:
+        except (FwdError, *UNREADABLE) as error:
             await asker.send_line(Refused(str(error)))
         finally:
             asker.close()
@@ -249,5 +250,5 @@ def refuse(answer: bytes) -> None:
     """Raises FwdError if the answer is that there is none."""
     if not answer.startswith(b'{"error":'):
         return
-    with suppress(msgspec.MsgspecError):
+    with suppress(*UNREADABLE):
         raise FwdError(msgspec.json.decode(answer, type=Refused).error)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError
 from fwd.ops.control import StatusRequest, ask
 
@@ -140,5 +141,5 @@ def decode(document: bytes) -> Status:
     """The document as a value.  FwdError if the agent speaks of other things than we know."""
     try:
         return msgspec.json.decode(document, type=Status)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise FwdError(f"the agent's answer is not of this version: {error}") from error

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from fwd.core.lines import LineSplitter, TooLong
-from fwd.core.nodetable import NodeTable
+from fwd.core.lines import START_BYTES, LineSplitter, TooLong
+from fwd.core.nodetable import NodeTable, version_order
 from fwd.core.nodewire import (
     Bookmark,
     Changed,
@@ -21,6 +21,8 @@ from fwd.core.nodewire import (
     Event,
     Failure,
     NodeDecoder,
+    Page,
+    TooDeepError,
     Unknown,
     Unusable,
     oversized_event,
@@ -99,31 +101,36 @@ class NodeWatch:
         limit = most = self._pace.page
         token = ""
         while True:
-            body = await self._api.page(limit=limit, token=token)
-            if isinstance(body, Oversized) and limit > 1:
+            page = self._read(await self._api.page(limit=limit, token=token))
+            if isinstance(page, bytes) and limit > 1:
                 # Nodes are large here, or one of them is huge: that one will come alone.
                 most = max(limit // 2, min(_PAGE_AT_LEAST, most))
                 limit = max(limit // 8, 1)
                 continue
-            if isinstance(body, Oversized):
-                start = oversized_page(body.start)
+            if isinstance(page, bytes):
+                start = oversized_page(page)
                 if start is None:
                     raise Unreachable("cannot list nodes: an answer without end that is no list")
-                listed.append(Unusable(start.name, "the object is too long to be read"))
+                listed.append(Unusable(start.name, "the object is too long or too deep to be read"))
                 version, token = start.version, start.token
             else:
-                try:
-                    page = self._decoder.page(body)
-                except ValueError as error:
-                    raise Unreachable(
-                        f"cannot list nodes: the answer is no list: {error}"
-                    ) from error
                 listed += page.nodes
                 version, token = page.version, page.token
             if not token:
                 self._table.replace(listed, version=version)
                 return version
             limit = min(limit * 2, most)
+
+    def _read(self, body: bytes | bytearray | Oversized) -> Page | bytes:
+        """A page, or the start of one that cannot be read as a whole.  Raises Unreachable."""
+        if isinstance(body, Oversized):
+            return body.start
+        try:
+            return self._decoder.page(body)
+        except TooDeepError:
+            return bytes(body[:START_BYTES])
+        except ValueError as error:
+            raise Unreachable(f"cannot list nodes: the answer is no list: {error}") from error
 
     async def _watch(self, position: str) -> bool:
         """One watch to its end.  Whether anything at all came."""
@@ -176,7 +183,7 @@ class NodeWatch:
         """Never back, where versions can be compared: events may come in the wrong order."""
         if not version:
             return
-        here = self._position or ""
-        if version.isdecimal() and here.isdecimal() and int(version) < int(here):
+        here, there = version_order(self._position or ""), version_order(version)
+        if here is not None and there is not None and there < here:
             return
         self._position = version

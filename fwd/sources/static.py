@@ -21,6 +21,7 @@ import msgspec
 
 from fwd.core import backenddata
 from fwd.core.text import parse_address, parse_network
+from fwd.core.unreadable import UNREADABLE
 from fwd.model import ConfigError, Lease, OwnLease, Snapshot, SourceState, Trouble
 
 S = TypeVar("S")
@@ -51,8 +52,6 @@ class _File(msgspec.Struct, frozen=True):
 
 # What msgspec raises for bytes that are no JSON of ours: the latter two for text that is not UTF-8,
 # and for a thousand brackets.
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
 _file_decoder = msgspec.json.Decoder(_File)
 _entry_decoder = msgspec.json.Decoder(_Entry)
 
@@ -64,7 +63,7 @@ def parse(data: bytes, *, node: str, vni: int) -> Snapshot:
     """
     try:
         raw = _file_decoder.decode(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ConfigError(str(error)) from error
     leases: list[Lease] = []
     own: dict[int, OwnLease] = {}
@@ -87,7 +86,7 @@ def _parse_entry(text: msgspec.Raw, *, number: int, node: str, vni: int) -> Leas
     where = f"entry {number}"
     try:
         entry = _entry_decoder.decode(text)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ConfigError(f"{where}: {error}") from error
     where = f"entry {number} (node {entry.node})"
     if not entry.node:

@@ -8,7 +8,9 @@ own Node (test_kube_node.py).
 import asyncio
 import json
 import random
+from typing import Any
 
+import msgspec
 import pytest
 
 from fwd.core.lines import LineSplitter
@@ -154,13 +156,18 @@ async def test_a_minute_of_events_twice_and_shuffled() -> None:
         await settle(ours, server)
 
 
-async def test_an_object_of_ten_megabytes_is_refused_and_the_others_go_on(
-    monkeypatch: pytest.MonkeyPatch,
+HUGE = node_in(BOTH, 3, annotations={"a/b": "x" * (10 << 20)})
+DEEP = node_in(BOTH, 3)
+DEEP["metadata"]["managedFields"] = msgspec.Raw(b"[" * 5000 + b"]" * 5000)
+
+
+@pytest.mark.parametrize("hostile", [HUGE, DEEP], ids=["ten megabytes", "nested deeply"])
+async def test_an_object_that_cannot_be_read_is_refused_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, hostile: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(kubeapi, "PAGE_LIMIT", 1 << 20)
-    huge = node_in(BOTH, 3, annotations={"a/b": "x" * (10 << 20)})
     async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
-        server.nodes.put(huge)
+        server.nodes.put(hostile)
         await ours.until("refused", lambda: "n3" not in ours.leases)
         assert ours.last is not None
         assert [refusal.node for refusal in ours.last.refused] == ["n3"]

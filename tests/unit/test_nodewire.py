@@ -19,6 +19,7 @@ from fwd.core.nodewire import (
     Failure,
     NodeDecoder,
     PageStart,
+    TooDeepError,
     Unknown,
     Unusable,
     failure,
@@ -144,6 +145,29 @@ def test_the_start_of_an_object_too_long_tells_whose_it_is() -> None:
     gone = wire.replace(b"MODIFIED", b"DELETED")
     assert oversized_event(gone[:300]) == Deleted("n4", "77")
     assert isinstance(oversized_event(b'{"type":"ADDED","object":{"x'), Unknown)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "part", [DEEP, b'"\xff"', b'{"labels":7}'], ids=["deep", "not UTF-8", "odd"]
+)
+def test_a_node_that_cannot_be_decoded_is_named_all_the_same(part: bytes) -> None:
+    meta = b'{"metadata":{"name":"n4","resourceVersion":"77","managedFields":%s}}' % part
+    broken = meta.replace(b'"managedFields"', b'"creationTimestamp"') if part != DEEP else meta
+    for text, found in (
+        (broken, decoder.node(broken)),
+        (broken, decoder.event(b'{"type":"MODIFIED","object":%s}' % broken)),
+    ):
+        assert isinstance(found, Unusable), text[:100]
+        assert (found.name, found.version) == ("n4", "77")
+    assert decoder.event(b'{"type":"DELETED","object":%s}' % broken) == Deleted("n4", "77")
+
+
+def test_a_page_with_a_node_too_deep_says_so() -> None:
+    with pytest.raises(TooDeepError):
+        decoder.page(b'{"metadata":{"resourceVersion":"9"},"items":[{"x":%s}]}' % DEEP)
 
 
 def test_the_start_of_a_page_too_long_tells_where_to_go_on() -> None:

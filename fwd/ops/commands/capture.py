@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from fwd.core.packetrecord import PacketRecord, parse_records
+from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError
 from fwd.ops import capturefile
 from fwd.ops.capturing import FRAME, CaptureHeader
@@ -101,7 +102,7 @@ def _header(lines: Lines) -> CaptureHeader:
         return msgspec.json.decode(next(lines), type=CaptureHeader)
     except StopIteration:
         raise FwdError("the agent ended before the capture began") from None
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise FwdError(f"the agent's answer is not of this version: {error}") from error
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
+from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError
 from fwd.ops.commands.arguments import Parser
 from fwd.ops.control import Connection, DropsRequest
@@ -41,7 +42,7 @@ def _show(lines: Iterable[bytes], *, reasons: list[str] | None, json: bool) -> i
     for line in lines:
         try:
             drop = msgspec.json.decode(line, type=DropLine)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise FwdError(f"the agent's answer is not of this version: {error}") from error
         if reasons is None or drop.reason in reasons:
             shown += 1
