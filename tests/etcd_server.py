@@ -5,6 +5,7 @@ What is done to it by hand is done with etcdctl, so not by the client under test
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -132,6 +133,11 @@ class EtcdServer:
         found = msgspec.json.decode(self.ctl("get", "-w", "json", SUBNETS + name))
         number: int = found["kvs"][0].get("lease", 0)
         return number
+
+    @property
+    def lease_count(self) -> int:
+        """etcd's leases, with and without keys."""
+        return int(re.findall(r"found (\d+) leases", self.ctl("lease", "list"))[0])
 
     @property
     def revision(self) -> int:

@@ -71,7 +71,7 @@ def decide(
     if found is not None:
         return Create(found)
     full = [pool for pool in pools.values() if not free_subnets(pool, taken, limit=1)]
-    return Full("; ".join(f"all {len(one)} from {one[0]} to {one[-1]} are taken" for one in full))
+    return Full("; ".join(f"all {one.count} from {one[0]} to {one[-1]} are taken" for one in full))
 
 
 def _is_mine(entry: Entry, who: Who) -> bool:

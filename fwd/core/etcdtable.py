@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """All leases of an etcd as it told of them, by key.
 
-Theory of operation.  A list replaces everything, whatever was known before: a store restored from a
-backup goes back in time, and is right.  Between lists only what is newer counts: what happens to a
-key has a revision, and must be of a later one than what is known of it, so that what is heard twice
-(by a watch and as the answer to a request of ours) changes nothing.
+Theory of operation.  A list replaces everything that was known before it was asked for: a store
+restored from a backup goes back in time, and is right.  Else only what is newer counts: what
+happens to a key has a revision, and must be of a later one than what is known of it, so that what
+is heard twice (by a watch and as the answer to a request of ours) changes nothing.
 """
 
 from collections.abc import Iterable
@@ -49,6 +49,8 @@ class LeaseTable:
         self._entries: dict[str, Entry] = {}
         self._ended: dict[str, int] = {}
         """Keys that are gone, and since which revision; until the next list."""
+        self._since: dict[str, tuple[bool, KeyValue]] | None = None
+        """While a list is under way: what was put (True) or deleted meanwhile."""
         self._listed = -1
         self.complete_to = -1
         """Revision up to which nothing is missing here; what was done since is, in part."""
@@ -82,13 +84,23 @@ class LeaseTable:
         """Every subnet that somebody has."""
         return [subnet for entry in self._entries.values() for subnet in entry.subnets.values()]
 
+    def begin_list(self) -> None:
+        """A list is asked for; it may be older than what is heard from now on."""
+        self._since = {}
+
     def replace(self, listed: Iterable[KeyValue], *, revision: int) -> bool:
-        """Makes a complete list all that is known.  Whether anything changed."""
+        """Makes a complete list all that is known.  Whether anything changed.
+
+        But what was heard since it was asked for counts if it is newer.
+        """
         before, self._entries, self._ended = self._entries, {}, {}
+        since, self._since = self._since or {}, None
         self._listed = self.complete_to = revision
         for kv in listed:
             name = self._name(kv)
             self._entries[name] = self._entry(name, kv, before.get(name))
+        for is_put, kv in since.values():
+            (self.put if is_put else self.delete)(kv)
         return before != self._entries
 
     def put(self, kv: KeyValue) -> bool:
@@ -99,6 +111,8 @@ class LeaseTable:
             return False
         self._ended.pop(name, None)
         self._entries[name] = self._entry(name, kv, known)
+        if self._since is not None:
+            self._since[name] = True, kv
         return True
 
     def delete(self, kv: KeyValue) -> bool:
@@ -108,6 +122,8 @@ class LeaseTable:
         if kv.mod_revision <= self._seen(name, known):
             return False
         self._ended[name] = kv.mod_revision
+        if self._since is not None:
+            self._since[name] = False, kv
         return self._entries.pop(name, None) is not None
 
     def leases(self, *, but: str = "") -> tuple[Lease, ...]:

@@ -97,14 +97,15 @@ class LeaseBook:
         return _compare(old, accepted)
 
     def _judge(self, lease: Lease) -> "_Judged":
-        subnet = lease.subnet
-        return _Judged(
-            lease=lease,
-            fault=_fault(lease, networks=self._networks, vni=self._vni),
-            family=subnet.version,
-            length=subnet.prefixlen,
-            bits=int(subnet.network_address) >> (subnet.max_prefixlen - subnet.prefixlen),
-        )
+        return _judged(lease, _fault(lease, networks=self._networks, vni=self._vni))
+
+
+def compatible(more: Iterable[Lease], leases: Iterable[Lease]) -> tuple[Lease, ...]:
+    """Those of `more` that contradict none of `leases`, whatever else may be wrong with them."""
+    sieve = _Sieve()
+    for lease in leases:
+        sieve.refuses(_judged(lease))
+    return tuple(lease for lease in more if sieve.refuses(_judged(lease)) is None)
 
 
 def _compare(old: Mapping[Key, Lease], new: Mapping[Key, Lease]) -> Delta:
@@ -125,6 +126,17 @@ class _Judged(Struct, frozen=True):
     length: int
     bits: int
     """The leading `length` bits."""
+
+
+def _judged(lease: Lease, fault: str | None = None) -> _Judged:
+    subnet = lease.subnet
+    return _Judged(
+        lease=lease,
+        fault=fault,
+        family=subnet.version,
+        length=subnet.prefixlen,
+        bits=int(subnet.network_address) >> (subnet.max_prefixlen - subnet.prefixlen),
+    )
 
 
 class _Sieve:

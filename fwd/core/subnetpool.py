@@ -35,13 +35,15 @@ class Pool(Struct, frozen=True):
         """Addresses of a subnet."""
         return 1 << (_BITS[self.family] - self.length)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Of subnets.  No __len__: an IPv6 network can have more than that may say."""
         return max(0, (self.last - self.first) // self.size + 1)
 
     def __getitem__(self, place: int) -> Network:
-        if not -len(self) <= place < len(self):
+        if not -self.count <= place < self.count:
             raise IndexError(place)
-        place %= len(self)
+        place %= self.count
         # The class is chosen by family, as small numbers are addresses of both.
         address = (self.first + place * self.size).to_bytes(_BITS[self.family] // 8)
         return ip_network((address, self.length))
@@ -119,7 +121,7 @@ def _length(network: Network, length: int, *, family: int) -> int:
 def free_subnets(pool: Pool, taken: Iterable[Network], *, limit: int = CANDIDATES) -> list[Network]:
     """The first ones, in order, that overlap none of those that are taken, of whatever length."""
     found: list[Network] = []
-    place, last = 0, len(pool) - 1
+    place, last = 0, pool.count - 1
     for low, high in _places(pool, taken):
         found += (pool[one] for one in range(place, min(low, place + limit - len(found))))
         place = max(place, high + 1)
@@ -135,7 +137,7 @@ def _places(pool: Pool, taken: Iterable[Network]) -> list[tuple[int, int]]:
             continue
         low = (int(one.network_address) - pool.first) // pool.size
         high = (int(one.broadcast_address) - pool.first) // pool.size
-        if high >= 0 and low < len(pool):
+        if high >= 0 and low < pool.count:
             covered.append((max(low, 0), high))
     return sorted(covered)
 

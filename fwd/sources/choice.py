@@ -15,6 +15,7 @@ from fwd.node.rundir import RunDir
 from fwd.node.savedstate import NET_CONF_NAME
 from fwd.node.station import public_ips
 from fwd.sources.base import LeaseSource
+from fwd.sources.contact import Contact
 from fwd.sources.static import StaticSource
 
 
@@ -77,8 +78,10 @@ async def _etcd(config: RunConfig, run_dir: RunDir) -> tuple[LeaseSource, NetCon
     )
     tell_insecure(access)
     api = EtcdApi(access)
+    contact = Contact("etcd", server=lambda: api.server)
+    saved = run_dir.path / NET_CONF_NAME
     try:
-        conf, text = await read_netconf(api, config.etcd_prefix, saved=run_dir.path / NET_CONF_NAME)
+        conf, text = await read_netconf(api, contact, config.etcd_prefix, saved=saved)
     except BaseException:
         await api.close()
         raise
@@ -91,7 +94,8 @@ async def _etcd(config: RunConfig, run_dir: RunDir) -> tuple[LeaseSource, NetCon
     async def who() -> Who:
         return await _who(config, conf, run_dir)
 
-    return EtcdSource(settings, conf, conf_text=text, api=api, who=who), conf
+    source = EtcdSource(settings, conf, conf_text=text, api=api, contact=contact, who=who)
+    return source, conf
 
 
 async def _who(config: RunConfig, conf: NetConf, run_dir: RunDir) -> Who:

@@ -2,13 +2,17 @@
 """How it stands with a server: when to ask again what failed, and what has been said of it.
 
 The one rule of retries of all sources that talk to someone.  While the server is away nothing
-happens here except that it is said, once.
+happens here except that it is said, once, whatever fails by it.
+
+A connection that breaks is no outage yet: the first retry follows at once, and if that succeeds the
+line for the new connection says why there is one.
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import Enum
 
 from fwd.core.backoff import Backoff
@@ -21,6 +25,8 @@ RETRY_LONGEST_SECONDS = 4.0
 1,700 times a second at a dead door; a server that is alive and wants less says Retry-After."""
 RETRY_SPREAD = 0.5
 
+_NOT_ASKED = "not asked yet"
+
 REPAIR_BURST = 5
 REPAIR_SECONDS = 30.0
 """So often what others keep undoing is put back: at once, and after that."""
@@ -30,6 +36,14 @@ class ServerError(FwdError):
     """A request that came to nothing, in one line.  `retry_after` seconds, 0 if not said."""
 
     retry_after: float = 0.0
+    cause: str = ""
+    """What several requests can fail by, in different texts; empty: the text is all there is."""
+
+
+class NoAnswer(ServerError):  # noqa: N818 - a kind of failure
+    """Nothing was heard, or half of it: no connection, broken off, TLS."""
+
+    cause = "no answer"
 
 
 class Ending(Enum):
@@ -43,24 +57,19 @@ class Ending(Enum):
 class Contact:
     """With one server, by one word for it in the log: "api-server", "etcd"."""
 
-    def __init__(
-        self,
-        word: str,
-        *,
-        server: Callable[[], str],
-        on_fault: Callable[[ConfigError], bool],
-    ) -> None:
-        """`server` says where it is.
-
-        `on_fault` takes what no waiting cures, as far as one can tell, and says whether the program
-        ends by it, and with that one line.
-        """
+    def __init__(self, word: str, *, server: Callable[[], str]) -> None:
+        """`server` says where it is."""
         self._word = word
         self._server = server
-        self._on_fault = on_fault
         self._away_since = time.monotonic()
-        self._told: set[str] = set()
-        self.away: str | None = "not asked yet"
+        self._told: dict[bool, set[str]] = {True: set(), False: set()}
+        """Of watching, and of publishing: what has been said since it went well last."""
+        self._returned = asyncio.Event()
+        """Set, and another one from then on, when the server is back."""
+        self.on_fault: Callable[[ConfigError], bool] = lambda _: False
+        """Takes what no waiting cures, as far as one can tell, and says whether the program ends by
+        it, and with that one line."""
+        self.away: str | None = _NOT_ASKED
         """Why it is, if it is."""
         self.unpublished = ""
         """Why this node is not published as it should, if it is not."""
@@ -72,18 +81,21 @@ class Contact:
 
     def heard(self) -> None:
         """The server has answered."""
-        if self.away is not None:
-            log.info(
-                f"{self._word}-connected",
-                server=self._server(),
-                after_seconds=round(self.seconds_away, 1),
-            )
+        if self.away is None:
+            return
+        fields: dict[str, object] = {"after_seconds": round(self.seconds_away, 1)}
+        if self.away != _NOT_ASKED and not self._told[True]:
+            fields["error"] = self.away
+        log.info(f"{self._word}-connected", server=self._server(), **fields)
         self.away = None
+        self._told[True].discard(NoAnswer.cause)
+        returned, self._returned = self._returned, asyncio.Event()
+        returned.set()
 
     def well(self) -> None:
         """The server has answered and all is as it should be: the next failure is news."""
         self.heard()
-        self._told.clear()
+        self._told[True].clear()
 
     async def retrying(
         self, work: Callable[[], Awaitable[Ending | None]], *, is_watch: bool = True
@@ -103,7 +115,7 @@ class Contact:
                 if not is_watch:
                     self.unpublished = ""
                 if ending is not Ending.QUIET:
-                    self._told.clear()
+                    self._told[is_watch].clear()
                     return
             if time.monotonic() - begun > RETRY_LONGEST_SECONDS:
                 backoff.succeeded()  # it went well for long enough
@@ -112,18 +124,33 @@ class Contact:
                 chance=random.random(),  # noqa: S311 - no secret
                 at_least=retry_after,
             )
-            await asyncio.sleep(delay)
+            await self._pause(delay, is_watch=is_watch)
+
+    async def _pause(self, seconds: float, *, is_watch: bool) -> None:
+        """What could not be published is, as soon as the watch finds the server back."""
+        if is_watch or self.away is None:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._returned.wait()
 
     def _failed(self, error: FwdError, *, is_watch: bool) -> None:
         text = str(error)
         if is_watch:
-            if self.away is None:
+            is_first = self.away is None
+            if is_first:
                 self._away_since = time.monotonic()
             self.away = text
         else:
+            # While the server is away, whoever watches it says so.
+            is_first = not self.unpublished or self.away is not None
             self.unpublished = text
-        if isinstance(error, ConfigError) and self._on_fault(error):
+        if isinstance(error, ConfigError) and self.on_fault(error):
             return
-        if text not in self._told:
-            self._told.add(text)
+        if is_first and isinstance(error, NoAnswer):
+            return
+        cause = (error.cause if isinstance(error, ServerError) else "") or text
+        if not any(cause in told for told in self._told.values()):
             log.warning(self._word, error=text)
+        self._told[is_watch].add(cause)

@@ -5,6 +5,8 @@ The table is kept by `etcdwatch`, this node's own key in it by `etcdown`; what b
 with Kubernetes is `watched`'s.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -13,15 +15,22 @@ from msgspec import Struct
 from fwd.core.etcdclaim import Who
 from fwd.core.etcdlease import config_key, subnets_prefix
 from fwd.core.etcdtable import LeaseTable
+from fwd.core.lingering import Lingering
 from fwd.core.netconf import NetConf
 from fwd.core.subnetpool import make_pools
 from fwd.model import Lease, OwnLease, Snapshot, SourceState
 from fwd.ops import log
+from fwd.sources.contact import RETRY_LONGEST_SECONDS, Contact
 from fwd.sources.etcdapi import EtcdApi
 from fwd.sources.etcdkeys import LeaseKeys
 from fwd.sources.etcdown import TTL_SECONDS, OwnKey, Terms
 from fwd.sources.etcdwatch import LeaseWatch
 from fwd.sources.watched import WatchedSource
+
+LINGER_SECONDS = 2.0
+"""Whoever is alive has its key back by then, on a busy machine too."""
+RETURN_SECONDS = RETRY_LONGEST_SECONDS + 1.0
+"""After an outage: then all others have been able to come back, too."""
 
 
 class EtcdSettings(Struct, frozen=True):
@@ -38,8 +47,9 @@ class EtcdSettings(Struct, frozen=True):
 class EtcdSource(WatchedSource):
     """A `LeaseSource` that is an etcd.
 
-    `conf_text` is what `conf` was made of; `who` finds out by what this node is known, as long as
-    nothing is announced.  Raises ConfigError if the network has no room for subnets.
+    `conf_text` is what `conf` was made of, `contact` how it stands with that etcd; `who` finds out
+    by what this node is known, as long as nothing is announced.  Raises ConfigError if the network
+    has no room for subnets.
     """
 
     def __init__(
@@ -49,15 +59,17 @@ class EtcdSource(WatchedSource):
         *,
         conf_text: bytes,
         api: EtcdApi,
+        contact: Contact,
         who: Callable[[], Awaitable[Who]],
     ) -> None:
-        super().__init__("etcd", server=lambda: api.server)
+        super().__init__(contact)
         self._settings = settings
         self._conf_text = conf_text
         self._api = api
         self._told_conf: bytes | None = conf_text
         prefix = subnets_prefix(settings.prefix)
         terms = Terms(make_pools(conf), settings.ttl, settings.renew_margin)
+        self._lingering = Lingering()
         self._table = LeaseTable(
             prefix=prefix, families=sorted(conf.networks), vni=conf.backend.vni
         )
@@ -113,9 +125,19 @@ class EtcdSource(WatchedSource):
         name = self._key.name
         return Snapshot(
             own=own,
-            leases=self._table.leases(but=name),
+            leases=self._with_lingering(self._table.leases(but=name)),
             refused=self._table.refusals(but=name),
         )
+
+    def _with_lingering(self, leases: tuple[Lease, ...]) -> tuple[Lease, ...]:
+        """And another snapshot when the first of them is to go."""
+        now = time.monotonic()
+        until = max(now + LINGER_SECONDS, self._watch.listed_at + RETURN_SECONDS)
+        leases = self._lingering.settle(self._key.leases, leases, now=now, until=until)
+        end = self._lingering.next_end()
+        if end is not None:
+            asyncio.get_running_loop().call_later(end - now, self._news.set)
+        return leases
 
     def _is_in_force(self) -> bool:
         return bool(self._key.leases)

@@ -76,11 +76,12 @@ class EtcdApi:
         doing = "get a lease"
         return await self._link.ask("Lease/LeaseGrant", request, rpc.GrantResponse, doing=doing)
 
-    async def revoke(self, lease_id: int) -> None:
-        """Ends a lease, and the keys that hang on it."""
+    async def revoke(self, lease_id: int) -> int:
+        """Ends a lease, and the keys that hang on it; returns the revision since which."""
         request = rpc.LeaseRequest(lease_id)
         doing = "revoke a lease"
-        await self._link.ask("Lease/LeaseRevoke", request, rpc.AnyResponse, doing=doing)
+        answer = await self._link.ask("Lease/LeaseRevoke", request, rpc.AnyResponse, doing=doing)
+        return answer.header.revision
 
     async def keep_alive(self, lease_id: int) -> int:
         """The seconds that the lease has from now on; 0: there is no such lease."""

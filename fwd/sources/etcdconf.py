@@ -20,13 +20,15 @@ SAVED_AFTER_SECONDS = 2.0
 """A node that can forward by what it remembers does not wait for etcd for longer than this."""
 
 
-async def read_netconf(api: EtcdApi, prefix: str, *, saved: Path) -> tuple[NetConf, bytes]:
+async def read_netconf(
+    api: EtcdApi, contact: Contact, prefix: str, *, saved: Path
+) -> tuple[NetConf, bytes]:
     """The network's configuration and its text, from `<prefix>/config`.
 
     Waits for as long as there is none.  `saved` is where it was put by an earlier start: good
     enough if etcd does not answer.  Raises ConfigError for a configuration that cannot be used.
     """
-    reading = asyncio.ensure_future(_read(api, config_key(prefix)))
+    reading = asyncio.ensure_future(_read(api, contact, config_key(prefix)))
     try:
         if await asyncio.to_thread(saved.is_file):
             await asyncio.wait({reading}, timeout=SAVED_AFTER_SECONDS)
@@ -39,7 +41,7 @@ async def read_netconf(api: EtcdApi, prefix: str, *, saved: Path) -> tuple[NetCo
     return conf, text
 
 
-async def _read(api: EtcdApi, key: str) -> tuple[NetConf, bytes]:
+async def _read(api: EtcdApi, contact: Contact, key: str) -> tuple[NetConf, bytes]:
     found: list[bytes] = []
     faults: list[ConfigError] = []
 
@@ -51,12 +53,13 @@ async def _read(api: EtcdApi, key: str) -> tuple[NetConf, bytes]:
         faults.append(error)
         return True
 
-    contact = Contact("etcd", server=lambda: api.server, on_fault=on_fault)
+    contact.on_fault = on_fault
     is_told = False
     while True:
         await contact.retrying(once)
         if faults:
             raise faults[0]
+        contact.well()
         if found:
             return _parse(found[0], where=key), found[0]
         if not is_told:

@@ -72,6 +72,12 @@ class LeaseKeys:
             self._learned()
         return answer.succeeded
 
+    async def withdraw(self, entry: Entry) -> None:
+        """Ends a key that was made just now, and its lease, which nobody else has."""
+        gone = await self._api.revoke(entry.lease_id)
+        if self._table.delete(rpc.KeyValue(self._table.key(entry.name), mod_revision=gone)):
+            self._learned()
+
     async def keep_alive(self, entry: Entry, *, ttl: int) -> bool:
         """Renews the key's lease; replaces one that is not of so many seconds.
 

@@ -24,7 +24,8 @@ from msgspec import Struct
 from fwd.core.etcdrpc import AuthenticateRequest, AuthenticateResponse
 from fwd.core.protobuf import Message, decode, encode
 from fwd.model import ConfigError
-from fwd.sources.contact import ServerError
+from fwd.sources.apart import apart, outcome
+from fwd.sources.contact import NoAnswer, ServerError
 from fwd.sources.etcdaccess import Endpoint, EtcdAccess, line
 
 M = TypeVar("M", bound=Message)
@@ -40,7 +41,7 @@ class EtcdPatience(Struct, frozen=True):
     """So long a stream may say nothing before whoever reads it is told."""
 
 
-class Unreachable(ServerError):  # noqa: N818 - read as "raise Unreachable"
+class Unreachable(NoAnswer):
     """No answer of any endpoint, or half of one."""
 
 
@@ -50,6 +51,8 @@ class Refused(ServerError):  # noqa: N818
 
 class BadUser(Refused, ConfigError):  # noqa: N818
     """A user that etcd does not know, a wrong password, or none where one is needed."""
+
+    cause = "user"
 
 
 # Parts of etcd's texts (its rpctypes): it has one code for several.
@@ -72,7 +75,7 @@ class EtcdLink:
         self._access = access
         self._patience = patience or EtcdPatience()
         self._place = 0
-        self._channel: Channel | None = None
+        self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
         self._token = ""
         self._is_without_users = False
@@ -87,17 +90,17 @@ class EtcdLink:
 
     def close(self) -> None:
         """Closes the connection; whoever waits for an answer fails, and the next one connects."""
-        channel, self._channel, self._token = self._channel, None, ""
+        connection, self._connection, self._token = self._connection, None, ""
         self._has_answered = False
-        if channel is not None:
-            channel.close()
+        if connection is not None:
+            connection.channel.close()
 
     async def ask(self, name: str, request: Message, answer: type[M], *, doing: str) -> M:
         """One request, one answer; `name` as in KV/Range."""
 
-        async def once(channel: Channel) -> M:
+        async def once(connection: _Connection) -> M:
             method: UnaryUnaryMethod[Any, M] = UnaryUnaryMethod(
-                channel, f"/etcdserverpb.{name}", Message, answer
+                connection.channel, f"/etcdserverpb.{name}", Message, answer
             )
             return await method(request, metadata=self._metadata())
 
@@ -110,23 +113,23 @@ class EtcdLink:
 
         Ends where etcd ends it.
         """
-        stream, first = await self._trying(
-            lambda channel: self._begin(channel, name, request, answer), doing=doing
+        connection, stream, first = await self._trying(
+            lambda connection: self._begin(connection, name, request, answer), doing=doing
         )
-        place = self._place
         try:
             said: M | None = first
             while said is not None:
                 yield said
-                reading = _apart(stream.recv_message())
+                reading = apart(stream.recv_message())
                 try:
                     while not (await asyncio.wait({reading}, timeout=self._patience.quiet))[0]:
                         yield None
-                    said = reading.result()
+                    said = outcome(reading)
                 finally:
                     reading.cancel()
         except _BROKEN as error:
-            raise Unreachable(f"cannot {doing}: {self._pass_over(place, error)}") from error
+            text = self._pass_over(connection, error)
+            raise Unreachable(f"cannot {doing}: {text}") from error
         finally:
             await _leave(stream)
 
@@ -135,18 +138,18 @@ class EtcdLink:
         self._token = ""
 
     async def _begin(
-        self, channel: Channel, name: str, request: Message, answer: type[M]
-    ) -> tuple[Any, M | None]:
+        self, connection: "_Connection", name: str, request: Message, answer: type[M]
+    ) -> tuple["_Connection", Any, M | None]:
         """A stream that has begun, and the first that it says."""
         method: StreamStreamMethod[Any, M] = StreamStreamMethod(
-            channel, f"/etcdserverpb.{name}", Message, answer
+            connection.channel, f"/etcdserverpb.{name}", Message, answer
         )
         # A member that has lost the others ends it then, and does not just fall silent.
         stream = method.open(metadata=self._metadata() | {"hasleader": "true"})
         await stream.__aenter__()
         try:
             await stream.send_message(request)
-            return stream, await stream.recv_message()
+            return connection, stream, await stream.recv_message()
         except BaseException:
             await _leave(stream)
             raise
@@ -154,18 +157,18 @@ class EtcdLink:
     def _metadata(self) -> dict[str, str]:
         return {"token": self._token} if self._token else {}
 
-    async def _trying(self, once: Callable[[Channel], Awaitable[T]], *, doing: str) -> T:
+    async def _trying(self, once: Callable[["_Connection"], Awaitable[T]], *, doing: str) -> T:
         """Does it at the endpoint in use, and if that is out of reach at each other one."""
         failures: list[str] = []
         is_token_new = False
         while len(failures) < len(self._access.endpoints):
-            place = self._place
+            connection = None
             try:
-                channel = await self._connected()
+                connection = await self._connected()
                 if not self._token and self._access.username and not self._is_without_users:
-                    await self._authenticate(channel)
+                    await self._authenticate(connection.channel)
                     is_token_new = True
-                return await self._in_time(once(channel))
+                return await self._in_time(once(connection))
             except GRPCError as error:
                 text = error.message or error.status.name
                 if any(one in text for one in _TOKEN_ENDED) and not is_token_new:
@@ -173,22 +176,22 @@ class EtcdLink:
                     continue
                 if error.status not in _PASSING:
                     raise self._refusal(text, doing=doing) from error
-                failures.append(self._pass_over(place, error))
+                failures.append(self._pass_over(connection, error))
             except _BROKEN as error:
                 if isinstance(error, ConfigError):
                     raise
-                failures.append(self._pass_over(place, error))
+                failures.append(self._pass_over(connection, error))
         raise Unreachable(f"cannot {doing}: {'; '.join(failures)}")
 
     async def _in_time(self, work: Awaitable[T]) -> T:
         """Its result.  TimeoutError, which is an OSError, if it takes too long."""
-        task = _apart(work)
+        task = apart(work)
         try:
             if not (await asyncio.wait({task}, timeout=self._patience.answer))[0]:
                 raise TimeoutError
         finally:
             task.cancel()
-        result = task.result()
+        result = outcome(task)
         self._has_answered = True
         return result
 
@@ -204,10 +207,10 @@ class EtcdLink:
             text += f": the role of user {user} does not allow it"
         return Refused(f"cannot {doing}: {text}")
 
-    async def _connected(self) -> Channel:
+    async def _connected(self) -> "_Connection":
         """The connection to the endpoint in use."""
         async with self._connecting:
-            if self._channel is None:
+            if self._connection is None:
                 endpoint = self._access.endpoints[self._place]
                 context = self._access.context() if endpoint.is_tls else None
                 channel = Channel(endpoint.host, endpoint.port, codec=_Codec(), ssl=context)
@@ -217,8 +220,8 @@ class EtcdLink:
                 except BaseException:
                     channel.close()
                     raise
-                self._channel = channel
-            return self._channel
+                self._connection = _Connection(self._place, channel)
+            return self._connection
 
     async def _authenticate(self, channel: Channel) -> None:
         method: UnaryUnaryMethod[Any, AuthenticateResponse] = UnaryUnaryMethod(
@@ -232,15 +235,26 @@ class EtcdLink:
                 raise
             self._is_without_users = True
 
-    def _pass_over(self, place: int, error: Exception) -> str:
-        """Leaves this endpoint, unless somebody has meanwhile; returns what failed where."""
+    def _pass_over(self, connection: "_Connection | None", error: Exception) -> str:
+        """Leaves this connection and its endpoint, unless somebody has meanwhile.
+
+        None: there was none to the endpoint in use.  Returns what failed where.
+        """
+        place = self._place if connection is None else connection.place
         endpoint = self._access.endpoints[place]
         text = _said(error, endpoint, is_first=not self._has_answered)
-        if place == self._place:
+        if connection is self._connection:
             self.close()
             self._is_without_users = False
             self._place = (place + 1) % len(self._access.endpoints)
         return f"{endpoint.url}: {text}"
+
+
+class _Connection(Struct, frozen=True, eq=False):
+    """To which of the endpoints."""
+
+    place: int
+    channel: Channel
 
 
 class _Codec(CodecBase):
@@ -274,14 +288,3 @@ async def _leave(stream: Any) -> None:  # noqa: ANN401 - grpclib's
     """Ends a stream, whatever became of it, and waits for nothing."""
     with suppress(Exception):
         await stream.__aexit__(asyncio.CancelledError, asyncio.CancelledError(), None)
-
-
-def _apart(work: Awaitable[T]) -> "asyncio.Future[T]":
-    """Does it in a task of its own.
-
-    When a connection breaks, grpclib cancels whoever waits for it; were that the caller's task, its
-    own end could be mistaken for such a break, and the other way round.
-    """
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return task

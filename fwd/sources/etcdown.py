@@ -133,11 +133,6 @@ class OwnKey:
         entry = self._table.entry(self.name)
         if entry is not None and entry.created == self._created:
             return entry
-        log.warning(
-            "own-lease-lost",
-            key=self.name,
-            text="it was deleted or has expired; it is put back if its subnet is free",
-        )
         self._lost, self.name = self._before, ""
         return None
 
@@ -159,7 +154,12 @@ class OwnKey:
                 self._waiting(f"out of subnets: {step.text}")
                 await self._wake.wait()
             case Discard():
-                await self._discard(step.entry, "it does not fit into the network")
+                log.warning(
+                    "lease-discarded",
+                    key=step.entry.name,
+                    text="it does not fit into the network",
+                )
+                await self._keys.delete(step.entry)
             case Reuse():
                 log.info("lease-found", key=step.entry.name)
                 self._own(step.entry)
@@ -186,7 +186,8 @@ class OwnKey:
             return  # somebody was faster: the next round knows
         rival = older_rival(self._table, entry)
         if rival is not None:
-            await self._discard(entry, f"{rival.name} was faster")
+            log.warning("lease-discarded", key=name, text=f"{rival.name} was faster")
+            await self._keys.withdraw(entry)
             return
         self._tell_taken(entry, before)
         self._own(entry, ttl=self._terms.ttl)
@@ -214,7 +215,9 @@ class OwnKey:
                 "need new addresses",
             )
         elif self._lost:
-            log.warning("lease-put-back", key=entry.name)
+            log.warning(
+                "lease-put-back", key=entry.name, text="it had been deleted, or had expired"
+            )
         else:
             log.info("lease-taken", key=entry.name)
 
@@ -224,11 +227,6 @@ class OwnKey:
         self._schedule(ttl)
         self._waiting("")
         self._wake.set()
-
-    async def _discard(self, entry: Entry, text: str) -> None:
-        """Deletes a key of ours."""
-        log.warning("lease-discarded", key=entry.name, text=text)
-        await self._keys.delete(entry)
 
     # With a key.
 

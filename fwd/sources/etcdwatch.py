@@ -10,11 +10,13 @@ A watch says nothing where nothing happens.  So every now and then there is a pu
 the caller's choice: if it fails the round does, too.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from fwd.core import etcdrpc as rpc
 from fwd.core.etcdtable import LeaseTable
+from fwd.ops import log
 from fwd.sources.contact import Ending
 from fwd.sources.etcdapi import Compacted, EtcdApi
 
@@ -39,11 +41,22 @@ class LeaseWatch:
         self._heard = heard
         self._changed = changed
         self.listed = False
+        self.listed_at = 0.0
+        """When the last list came, by the clock that only goes forward."""
 
     async def round(self) -> Ending:
         """A list, then a watch to its end.  Raises ServerError or ConfigError."""
+        self._table.begin_list()
         found, revision = await self._api.list(self._prefix)
+        if revision < self._table.complete_to:
+            log.warning(
+                "etcd-went-back",
+                revision=revision,
+                before=self._table.complete_to,
+                text="its store is of an earlier time, as a restored backup is; that holds now",
+            )
         changed = self._table.replace(found, revision=revision)
+        self.listed_at = time.monotonic()
         if changed or not self.listed:
             self.listed = True
             self._changed()
@@ -58,7 +71,8 @@ class LeaseWatch:
                     else:
                         self._heard()
                         heard |= self._take(answer)
-        except Compacted:  # ordinary: the next round's list knows
+        except Compacted:
+            log.info("etcd-compacted", text="its history is cut behind what was heard; listed anew")
             return Ending.HEARD if heard else Ending.QUIET
         return Ending.HEARD
 
@@ -68,7 +82,18 @@ class LeaseWatch:
         for event in answer.events:
             apply = self._table.delete if event.type == rpc.DELETE else self._table.put
             changed |= apply(event.kv)
-        self._table.complete_to = max(self._table.complete_to, answer.header.revision)
+        self._table.complete_to = max(self._table.complete_to, _reached(answer))
         if changed:
             self._changed()
         return bool(answer.events)
+
+
+def _reached(answer: rpc.WatchResponse) -> int:
+    """The revision up to which a watch has told everything; 0: it does not say.
+
+    The header of an answer with events may be ahead of others that are still to come, and so may be
+    that of the first answer.
+    """
+    if answer.events:
+        return answer.events[-1].kv.mod_revision
+    return 0 if answer.created else answer.header.revision

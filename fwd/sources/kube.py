@@ -18,6 +18,7 @@ from fwd.core.nodetable import NodeTable
 from fwd.core.nodewire import Changed, Node, NodeDecoder
 from fwd.model import ConfigError, Lease, OwnLease, Snapshot, SourceState
 from fwd.ops import log
+from fwd.sources.contact import Contact
 from fwd.sources.kubeapi import KubeApi, Patience
 from fwd.sources.kubeclient import ApiAccess
 from fwd.sources.kubename import node_of_pod
@@ -48,7 +49,7 @@ class KubeSource(WatchedSource):
         patience: Patience | None = None,
         pace: Pace | None = None,
     ) -> None:
-        super().__init__("api-server", server=lambda: self._api.server)
+        super().__init__(Contact("api-server", server=lambda: self._api.server))
         self._settings = settings
         self._networks = conf.networks
         self._name = settings.node_name

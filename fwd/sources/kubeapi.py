@@ -21,7 +21,7 @@ from fwd.core import nodewire
 from fwd.core.lines import LINE_LIMIT
 from fwd.model import ConfigError
 from fwd.sources import kubeclient
-from fwd.sources.contact import ServerError
+from fwd.sources.contact import NoAnswer, ServerError
 from fwd.sources.kubeclient import ApiAccess
 
 REREAD_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Patience(Struct, frozen=True):
     """For the next byte of a watch.  Bookmarks come about once a minute."""
 
 
-class Unreachable(ServerError):  # noqa: N818 - read as "raise Unreachable"
+class Unreachable(NoAnswer):
     """No answer, or half of one: no connection, broken off, TLS."""
 
 

@@ -9,7 +9,7 @@ burst of events costs one snapshot, and one that changes nothing of interest cos
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -26,9 +26,10 @@ class WatchedSource(ABC):
 
     all_or_nothing = False
 
-    def __init__(self, word: str, *, server: Callable[[], str]) -> None:
-        """As `Contact` wants them."""
-        self._contact = Contact(word, server=server, on_fault=self._on_fault)
+    def __init__(self, contact: Contact) -> None:
+        """With the server; what faults it meets are the source's from now on."""
+        self._contact = contact
+        contact.on_fault = self._on_fault
         self._waiting = ""
         """What this node's own leases wait for."""
         self._fault: ConfigError | None = None

@@ -13,6 +13,7 @@ import msgspec
 from fwd.core.etcdclaim import Who
 from fwd.core.netconf import parse_netconf
 from fwd.model import Lease, Network, Snapshot
+from fwd.sources.contact import Contact
 from fwd.sources.etcd import EtcdSettings, EtcdSource
 from fwd.sources.etcdaccess import EtcdAccess, make_access
 from fwd.sources.etcdapi import EtcdApi
@@ -36,6 +37,8 @@ class Member:
         self.snapshot: Snapshot | None = None
         self.owned: list[tuple[Network, ...]] = []
         """What its own subnets were, one after the other."""
+        self.fewest = -1
+        """Peers at once, since there was one."""
 
     async def live(self) -> None:
         """As the agent does."""
@@ -46,6 +49,9 @@ class Member:
 
     def _take(self, said: Snapshot) -> None:
         self.snapshot = said
+        if said.leases or self.fewest >= 0:
+            count = len(said.leases)
+            self.fewest = min(count, self.fewest) if self.fewest >= 0 else count
         subnets = tuple(own.subnet for own in said.own)
         if not self.owned or self.owned[-1] != subnets:
             self.owned.append(subnets)
@@ -123,7 +129,8 @@ async def member(
 
     settings = EtcdSettings(f"n{number}", prefix=PREFIX, ttl=ttl, renew_margin=margin)
     api = EtcdApi(to, patience=PATIENCE)
-    source = EtcdSource(settings, parsed, conf_text=text, api=api, who=who)
+    contact = Contact("etcd", server=lambda: api.server)
+    source = EtcdSource(settings, parsed, conf_text=text, api=api, contact=contact, who=who)
     async with source:
         made = Member(source, number)
         living = asyncio.create_task(made.live())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way into etcd: endpoints, certificates, users; with a real etcd, and what is said of a no."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,50 @@ async def test_a_certificate_that_is_replaced_is_read_again(
     become(authority.sign("n2"))
     assert await api.get(KEY)
     await close(api)
+
+
+async def test_a_wrong_certificate_is_one_line_and_the_right_one_mends_it(
+    secure: EtcdServer,
+    authority: Authority,
+    stranger: Authority,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "fwd")
+    certificate, key = tmp_path / "own.crt", tmp_path / "own.key"
+
+    def become(files: tuple[Path, Path, Path]) -> None:
+        certificate.write_bytes(files[0].read_bytes())
+        key.write_bytes(files[1].read_bytes())
+
+    become(stranger.sign("n6"))
+    async with member(tls(secure, (certificate, key, authority.ca)), 6) as one:
+        await until("it says so", lambda: "event=etcd error=" in caplog.text)
+        await asyncio.sleep(1.0)  # three more times
+        become(authority.sign("n6"))
+        await until("published", lambda: one.snapshot and secure.leases().get(one.key) == value(6))
+    assert caplog.text.count("event=etcd error=") == 1
+    assert caplog.text.count("event=etcd-connected") == 1
+
+
+async def test_a_user_that_is_not_known_any_more_is_one_line(
+    guarded: EtcdServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fwd")
+    to = make_access((guarded.url,), user=("fwd", "secret"))
+    async with member(to, 1) as one:
+        await until("published", lambda: one.snapshot and guarded.leases().get(one.key) == value(1))
+        guarded.ctl("user", "delete", "fwd")
+        # Who is in stays in, until the token ends.
+        await until("it says so", lambda: "authentication failed" in caplog.text)
+        await asyncio.sleep(1.0)
+        assert one.source.state().standing == "away"
+        guarded.ctl("user", "add", "fwd:secret")
+        guarded.ctl("user", "grant-role", "fwd", "flannel")
+        await until("it is back", lambda: one.source.state().standing == "watching")
+        assert len(one.owned) == 1
+    assert caplog.text.count("authentication failed") == 1
+    assert caplog.text.count("event=etcd error=") == 1
 
 
 async def test_a_user_gets_in_and_in_again_after_a_restart_that_ends_all_tokens(

@@ -101,7 +101,7 @@ def test_a_reservation_of_another_network_is_left() -> None:
 
 def test_when_all_are_taken_it_says_which() -> None:
     pool = POOLS[4]
-    table = _table(*((str(pool[place]), f"192.168.1.{place}", 7) for place in range(len(pool))))
+    table = _table(*((str(pool[place]), f"192.168.1.{place}", 7) for place in range(pool.count)))
     assert _decide(table, _who()) == Full("all 15 from 10.5.0.16/28 to 10.5.0.240/28 are taken")
 
 

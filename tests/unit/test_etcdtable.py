@@ -74,6 +74,31 @@ def test_what_is_heard_twice_or_late_changes_nothing() -> None:
     assert table.put(_kv(1, at=12))
 
 
+def test_what_was_done_while_a_list_was_under_way_is_not_undone_by_it() -> None:
+    table = _table()
+    table.replace([_kv(1, at=5), _kv(2, at=6), _kv(3, at=7)], revision=10)
+    table.begin_list()
+    assert table.put(_kv(1, at=12, created=5, value=_value(1, mac=9)))
+    assert table.delete(_gone(2, at=13))
+    assert table.put(_kv(4, at=14))
+    table.replace([_kv(1, at=5), _kv(2, at=6), _kv(3, at=7)], revision=11)
+    assert [(entry.name, entry.modified) for entry in table.by_age()] == [
+        ("10.5.1.0-24", 12),
+        ("10.5.3.0-24", 7),
+        ("10.5.4.0-24", 14),
+    ]
+    assert table.complete_to == 11
+    # What the list knows, too, is as the list says; and what came before it was asked for is past.
+    table.begin_list()
+    table.put(_kv(4, at=15, created=14, value=_value(4, mac=9)))
+    table.replace([_kv(3, at=16, created=16), _kv(4, at=16, created=16)], revision=16)
+    assert [entry.modified for entry in table.by_age()] == [16, 16]
+    table.put(_kv(4, at=17, created=16, value=_value(4, mac=8)))
+    table.begin_list()
+    table.replace([_kv(3, at=5)], revision=6)
+    assert [entry.name for entry in table.by_age()] == ["10.5.3.0-24"]
+
+
 def test_a_renewal_leaves_the_lease_the_same_object() -> None:
     table = _table()
     table.replace([_kv(1, at=5)], revision=5)

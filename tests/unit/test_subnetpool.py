@@ -164,7 +164,7 @@ def test_subnets_of_a_network_among_the_first_addresses_of_ipv6() -> None:
 def _reference(pool: Pool, taken: Iterable[Network]) -> list[Network]:
     """As flannel walks: one subnet after the other, each against every lease."""
     found: list[Network] = []
-    for place in range(len(pool)):
+    for place in range(pool.count):
         subnet = pool[place]
         if not any(one.version == subnet.version and subnet.overlaps(one) for one in taken):
             found.append(subnet)
@@ -202,6 +202,13 @@ def test_no_more_than_a_hundred_are_looked_at() -> None:
     assert free[-1] == pool[101]
 
 
+def test_a_network_may_have_more_subnets_than_a_len_can_say() -> None:
+    pool = _pool(IPV6, "fc00::/7", subnet_len=124)
+    assert pool.count == 2**117 - 1
+    assert pool[-1] == ip_network("fdff:ffff:ffff:ffff:ffff:ffff:ffff:fff0/124")
+    assert free_subnets(pool, [pool[0]], limit=2) == [pool[1], pool[2]]
+
+
 def test_one_is_drawn_of_each_family() -> None:
     pools = make_pools(
         NetConf(
@@ -223,5 +230,5 @@ def test_one_is_drawn_of_each_family() -> None:
 
 def test_a_family_without_a_free_subnet_is_enough_to_have_none() -> None:
     pools = {4: _pool(IPV4, "10.3.0.0/28"), 6: _pool(IPV6, "fc00::/48")}
-    taken = [pools[4][place] for place in range(len(pools[4]))]
+    taken = [pools[4][place] for place in range(pools[4].count)]
     assert allocate(pools, taken, choose=lambda _: 0) is None
