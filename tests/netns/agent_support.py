@@ -21,6 +21,7 @@ from tests.netns.names import own
 from tests.netns.namespace import ROOT, WAIT_SECONDS, Namespace, wait_for
 
 __all__ = [
+    "BOTH_FAMILIES",
     "EACH_FAMILY",
     "FACTS",
     "WAIT_SECONDS",
@@ -102,6 +103,8 @@ FACTS: Mapping[int, Facts] = {
 }
 EACH_FAMILY = pytest.mark.parametrize("family", list(FACTS), ids=[f"IPv{one}" for one in FACTS])
 """For tests that use the fixture `family`, or one that does."""
+BOTH_FAMILIES = pytest.mark.parametrize("families", [tuple(FACTS)], ids=["dual"])
+"""For what takes long, and can be seen of both at once."""
 
 
 def key(name: str, family: int) -> str:
@@ -263,6 +266,14 @@ class Cluster:
                 run_dir=run_dir,
             )
         )
+
+    def lease(self, name: str) -> dict[str, Any]:
+        """A node's entry, of the family that is on."""
+        return self.entries[key(name, self.facts.family)]
+
+    def reaches(self, node: Namespace, name: str) -> bool:
+        """Whether a node's tunnel address answers another node, over each family."""
+        return all(node.pings(FACTS[family].tunnel_ip(name)) for family in self.families)
 
     def started(self, name: str, *flags: str) -> Agent:
         """Starts the agent of a node and waits until Pods may come."""

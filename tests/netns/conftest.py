@@ -20,9 +20,15 @@ def family() -> int:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, family: int) -> Iterator[Cluster]:
+def families(family: int) -> tuple[int, ...]:
+    """That one, where a test does not say BOTH_FAMILIES."""
+    return (family,)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, families: tuple[int, ...]) -> Iterator[Cluster]:
     """Two namespaces, removed with all agents also after a failure."""
-    made = Cluster(tmp_path, families=(family,))
+    made = Cluster(tmp_path, families=families)
     try:
         made.build()
         yield made

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.flow import Flow
-from tests.netns.agent_support import FACTS, WAIT_SECONDS, Agent, Cluster, Namespace, wait_for
+from tests.netns.agent_support import FACTS, WAIT_SECONDS, Agent, Cluster, wait_for
 from tests.unit.kube_server import Server
 from tests.unit.kube_support import node_object
 
@@ -132,10 +132,6 @@ class KubeCluster(Cluster):
     def flows(self, to: str = "n2") -> list[Flow]:
         """One a family."""
         return [self.flow(to, family) for family in self.families]
-
-    def reaches(self, node: Namespace, name: str) -> bool:
-        """Whether a node's tunnel address answers another node, over each family."""
-        return all(node.pings(FACTS[family].tunnel_ip(name)) for family in self.families)
 
     def knows_all(self, agent: Agent, turn: int) -> bool:
         """Whether an agent has just two other nodes, and n3 at the addresses of this turn."""

@@ -8,18 +8,24 @@ import time
 from ipaddress import IPv4Address, IPv4Network, ip_address
 
 from fwd.core.plan import make_plan
-from fwd.model import IPV4, Lease, Peer, Plan, Route
+from fwd.model import Lease, Peer, Plan, Route
 from fwd.plane import Plane, PlaneSettings
+from tests.netns.agent_support import FACTS
+from tests.unit.in_family import said
+
+family = int(sys.argv[1])
+facts = FACTS[family]
 
 
 def lease(number: int) -> Lease:
-    return Lease(
+    made = Lease(
         node=f"n{number}",
         subnet=IPv4Network((0x0A000000 + (number << 8), 24)),
         public_ip=IPv4Address(0xAC100000 + number),
         vtep_mac=b"\2\0" + number.to_bytes(4),
         vni=1,
     )
+    return said(family, made)
 
 
 def failure(plane: Plane, plan: Plan) -> str | None:
@@ -33,24 +39,27 @@ def failure(plane: Plane, plan: Plan) -> str | None:
 def main() -> None:
     plane = Plane.open(
         PlaneSettings(
-            device="flannel.1",
-            family=IPV4,
+            device=facts.device,
+            family=family,
             mac=b"\2\0\0\0\0\1",
-            local=ip_address("192.168.50.1"),
+            local=ip_address(facts.underlay("n1")),
             vni=1,
             port=8472,
-            mtu=1450,
+            mtu=facts.mtu,
             workers=2,
         )
     )
     plane.start()
-    plan = make_plan([lease(number) for number in range(5000)], family=IPV4)
+    plan = make_plan([lease(number) for number in range(5000)], family=family)
     seconds = []
     for _ in range(20):
         begin = time.perf_counter()
         plane.commit(plan)
         seconds.append(time.perf_counter() - begin)
-    peer, prefix = Peer(outer=ip_address("192.168.50.2"), mac=b"\2\0\0\0\0\2"), lease(1).subnet
+    peer, prefix = (
+        Peer(outer=ip_address(facts.underlay("n2")), mac=b"\2\0\0\0\0\2"),
+        lease(1).subnet,
+    )
     result = {
         "commit_seconds": min(seconds),
         "no_such_peer": failure(plane, Plan(peers=(peer,), routes=(Route(prefix, 1),))),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fwd.runflags import OFFLOADS
-from tests.netns.agent_support import EACH_FAMILY, Agent, Cluster, key
+from tests.netns.agent_support import BOTH_FAMILIES, EACH_FAMILY, Agent, Cluster, key
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -60,10 +60,12 @@ def test_two_nodes_reach_each_other(pair: tuple[Cluster, Agent, Agent]) -> None:
     )
 
 
+@EACH_FAMILY
 def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, _ = pair
-    assert cluster.n1.pings(cluster.facts.tunnel_ip("n2"))
-    status, tunnel = first.status(), first.tunnel()
+    facts = cluster.facts
+    assert cluster.n1.pings(facts.tunnel_ip("n2"))
+    status, tunnel = first.status(), first.tunnel(facts.family)
     assert status["forwarding"] is True
     assert status["trouble"] is None
     (lease,) = status["leases"]
@@ -71,10 +73,10 @@ def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> Non
         lease
         | {
             "node": "n2",
-            "family": 4,
-            "subnet": "10.244.2.0/24",
-            "public-ip": "192.168.50.2",
-            "vtep-mac": "02:00:00:00:00:02",
+            "family": facts.family,
+            "subnet": facts.subnet("n2"),
+            "public-ip": facts.underlay("n2"),
+            "vtep-mac": facts.mac("n2"),
         }
         == lease
     )
@@ -89,7 +91,7 @@ def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> Non
     assert stat.S_IMODE((first.run_dir / "fwd.sock").stat().st_mode) == 0o600
     people = cluster.n1.run(sys.executable, "-m", "fwd", "status", f"-run-dir={first.run_dir}")
     assert people.returncode == 0
-    assert "10.244.1.0/24" in people.stdout
+    assert facts.subnet("n1") in people.stdout
 
 
 @EACH_FAMILY
@@ -213,6 +215,7 @@ def test_a_taken_port_is_one_line_that_says_what_to_look_for(cluster: Cluster) -
     assert not cluster.n1.show("link", "show", cluster.facts.device)
 
 
+@EACH_FAMILY
 def test_two_agents_on_one_device_are_refused(cluster: Cluster) -> None:
     cluster.started("n1")
     same_directory = cluster.start("n1", "--node-name", "n2")
@@ -220,29 +223,36 @@ def test_two_agents_on_one_device_are_refused(cluster: Cluster) -> None:
     assert "another agent runs with" in same_directory.log
     other_directory = cluster.start("n1", "--run-dir", str(cluster.directory / "other"))
     assert other_directory.ended() == 1
-    assert "flannel.1 is in use by another process" in other_directory.log
+    assert f"{cluster.facts.device} is in use by another process" in other_directory.log
 
 
+@BOTH_FAMILIES
 @pytest.mark.parametrize(
     "name", ["vnet-hdr", "tso", "uso", "multi-queue", "udp-segment", "udp-gro"]
 )
 def test_every_offload_can_be_done_without(cluster: Cluster, name: str) -> None:
     cluster.started("n2")
     first = cluster.started("n1", f"-disable-offload={name}")
-    assert cluster.n1.pings(cluster.facts.tunnel_ip("n2"))
-    tunnel = first.tunnel()
-    assert name in tunnel["offloads"]["disabled"]
-    assert name not in tunnel["offloads"]["in-force"]
+    assert cluster.reaches(cluster.n1, "n2")
+    tunnels = first.status()["tunnels"]
+    assert [one["family"] for one in tunnels] == list(cluster.families)
+    assert all(name in one["offloads"]["disabled"] for one in tunnels)
+    assert not any(name in one["offloads"]["in-force"] for one in tunnels)
     if name == "multi-queue":
-        assert tunnel["workers"] == 1
+        assert {one["workers"] for one in tunnels} == {1}
         first.stop()
         again = cluster.started("n1", "--workers=2")
-        again.says("device-replaced")
-        assert again.tunnel()["workers"] == 2, "a single-queue TUN is made anew"
+        again.says("device-replaced", times=2)
+        workers = {one["workers"] for one in again.status()["tunnels"]}
+        assert workers == {2}, "a single-queue TUN is made anew"
 
 
-def test_a_plane_takes_5000_leases_in_milliseconds_and_refuses_nonsense(cluster: Cluster) -> None:
-    done = cluster.n1.run(sys.executable, "-X", "dev", "-m", "tests.netns.plane_script")
+@EACH_FAMILY
+def test_a_plane_takes_5000_leases_in_milliseconds_and_refuses_nonsense(
+    cluster: Cluster, family: int
+) -> None:
+    program = (sys.executable, "-X", "dev", "-m", "tests.netns.plane_script")
+    done = cluster.n1.run(*program, str(family))
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["commit_seconds"] < 0.25, "milliseconds; the bound allows for a busy machine"

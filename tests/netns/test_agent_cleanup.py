@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.agent_support import wait_for
+from tests.netns.agent_support import FACTS, wait_for
 from tests.netns.host_support import ENGINES, Host
 from tests.netns.kube_cluster import KubeCluster, running
 
@@ -27,15 +27,22 @@ def test_cleanup_leaves_the_node_as_it_was(host: Host, engine: str) -> None:
 
 
 def test_cleanup_after_kube_mode_and_direct_routes(tmp_path: Path) -> None:
-    with running(KubeCluster(tmp_path)) as kube:
+    with running(KubeCluster(tmp_path, families=(4, 6))) as kube:
         kube.configure(DirectRouting=True)
-        kube.put(3, public_ip="192.168.50.33")
+        kube.put(3, public_ip="192.168.50.33", public_ipv6="fd02::33")
+        direct = ("proto", "86", "table", "main")
         cleaned = all_is_cleaned(
             Host(kube),
-            until=lambda: bool(kube.n1.show("route", "show", "proto", "86", "table", "main")),
+            until=lambda: all(facts.routes(kube.n1, *direct) for facts in FACTS.values()),
         )
-    for trace in ("route 10.244.3.0/24", "leases.saved", "flannel.1.mac", "flannel-ipv4"):
-        assert trace in cleaned
+    assert "leases.saved" in cleaned
+    for family, facts in FACTS.items():
+        for trace in (
+            f"route {facts.subnet('n3')}",
+            f"{facts.device}.mac",
+            f"flannel-ipv{family}",
+        ):
+            assert trace in cleaned
 
 
 def all_is_cleaned(host: Host, *, until: Callable[[], bool] = lambda: True) -> str:

@@ -5,14 +5,20 @@ Excluded: what may stand in the file (tests/unit/test_static.py, test_leases.py)
 """
 
 import sys
+from ipaddress import ip_network
 
 import pytest
 
-from tests.netns.agent_support import Agent, Cluster, wait_for
+from tests.netns.agent_support import EACH_FAMILY, Agent, Cluster, key, wait_for
+from tests.netns.sockets import af_of
+from tests.unit.in_family import said
 
-pytestmark = [pytest.mark.netns, pytest.mark.root]
+pytestmark = [pytest.mark.netns, pytest.mark.root, EACH_FAMILY]
 
-DEVICE = "flannel.1"
+PUBLIC_IP = {4: "--public-ip", 6: "--public-ipv6"}
+OUTSIDE = {4: "203.0.113.1", 6: "2001:db8::1"}
+V6 = {4: "", 6: "v6 "}
+"""In flannel's words of an error."""
 
 
 @pytest.mark.parametrize(
@@ -23,25 +29,22 @@ DEVICE = "flannel.1"
             "10.244.1.0/25",
             "subnets 10.244.1.0/24 of node n1 and 10.244.1.0/25 of node n2",
         ),
-        ("subnet", "10.245.2.0/24", "node n2: subnet 10.245.2.0/24 is outside the network"),
         ("subnet", 7, "entry 2: Expected `str`, got `int` - at `$.subnet`"),
-        ("public-ip", "192.168.50.1", "nodes n1 and n2 have one public-ip, 192.168.50.1"),
-        ("backend-data", {"VtepMAC": "02:00:00:00:00:01"}, "nodes n1 and n2 have one VtepMAC"),
         ("backend-data", {"VtepMAC": "00:00:00:00:00:00"}, "entry 2 (node n2): backend-data: "),
     ],
 )
 def test_a_broken_file_at_start_is_one_line_and_exit_1(
-    cluster: Cluster, field: str, value: object, text: str
+    cluster: Cluster, family: int, field: str, value: object, text: str
 ) -> None:
-    cluster.entries["n2"][field] = value
+    cluster.lease("n2")[field] = said(family, value)
     cluster.write()
     agent = cluster.start("n1")
     assert agent.ended() == 1
     last = agent.log.splitlines()[-1]
     assert last.startswith(f"fwd run: {cluster.leases}: ")
-    assert text in last
+    assert said(family, text) in last
     assert "Traceback" not in agent.log
-    assert not cluster.n1.show("link", "show", DEVICE), "nothing was touched"
+    assert not cluster.n1.show("link", "show", cluster.facts.device), "nothing was touched"
 
 
 def test_a_broken_change_keeps_the_last_good_table(cluster: Cluster) -> None:
@@ -49,23 +52,24 @@ def test_a_broken_change_keeps_the_last_good_table(cluster: Cluster) -> None:
     good.write_text(cluster.leases.read_text())
     cluster.started("n2", "--static-leases", str(good))
     first = cluster.started("n1")
-    n1 = cluster.entries["n1"]
+    own, peer = key("n1", cluster.facts.family), cluster.lease("n2")
+    n1 = cluster.entries[own]
     cluster.write_text('{"leases": [')
     first.says("leases-refused")
-    assert cluster.n1.pings("10.244.2.0")
+    assert cluster.reaches(cluster.n1, "n2")
     assert first.status()["trouble"].startswith(f"{cluster.leases}: ")
-    cluster.entries["n2"]["subnet"] = "10.244.1.0/24"
+    peer["subnet"] = cluster.facts.subnet("n1")
     cluster.write()
     assert "overlap" in first.says("leases-refused", times=2)
-    assert cluster.n1.pings("10.244.2.0")
-    del cluster.entries["n1"]
-    cluster.entries["n2"]["subnet"] = "10.244.2.0/24"
+    assert cluster.reaches(cluster.n1, "n2")
+    del cluster.entries[own]
+    peer["subnet"] = cluster.facts.subnet("n2")
     cluster.write()
     assert "node n1 has no entry" in first.says("leases-refused", times=3)
     cluster.leases.unlink()
     first.says("leases-refused", times=4)
-    assert cluster.n1.pings("10.244.2.0")
-    cluster.entries["n1"] = n1
+    assert cluster.reaches(cluster.n1, "n2")
+    cluster.entries[own] = n1
     cluster.write()
     first.says("leases-good-again")
     assert first.status()["trouble"] is None
@@ -74,32 +78,33 @@ def test_a_broken_change_keeps_the_last_good_table(cluster: Cluster) -> None:
 
 def test_a_changed_file_is_in_force_at_once(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, second = pair
-    n2 = cluster.entries.pop("n2")
+    name = key("n2", cluster.facts.family)
+    n2 = cluster.entries.pop(name)
     cluster.write()
     assert "removed=1" in first.says("leases")
     second.says("leases-refused")
-    assert not cluster.n1.pings("10.244.2.0")
-    cluster.entries["n2"] = n2
+    assert not cluster.reaches(cluster.n1, "n2")
+    cluster.entries[name] = n2
     cluster.write()
     assert "added=1" in first.says("leases", times=2)
-    assert cluster.n1.pings("10.244.2.0")
+    assert cluster.reaches(cluster.n1, "n2")
 
 
 def test_an_own_lease_that_changed_is_a_new_set_up(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, second = pair
-    cluster.entries["n1"]["subnet"] = "10.244.7.0/24"
-    cluster.entries["n1"]["backend-data"]["VtepMAC"] = "02:00:00:00:00:77"
+    facts, lease = cluster.facts, cluster.lease("n1")
+    lease["subnet"] = facts.subnet("n7")
+    lease["backend-data"]["VtepMAC"] = "02:00:00:00:00:77"
     cluster.write()
     first.says("own-lease-changed")
     first.says("tunnel-restored")
     assert "changed=1" in second.says("leases")
-    wait_for("subnet.env", lambda: "10.244.7.1/24" in _subnet_env(first))
-    assert (
-        cluster.n1.show("address", "show", "dev", DEVICE)[0]["addr_info"][0]["local"]
-        == "10.244.7.0"
-    )
-    assert cluster.n1.pings("10.244.2.0")
-    assert cluster.n2.pings("10.244.7.0")
+    gateway = ip_network(facts.subnet("n7"))[1]
+    wait_for("subnet.env", lambda: f"={gateway}/" in _subnet_env(first))
+    (device,) = cluster.n1.show("address", "show", "dev", facts.device)
+    assert facts.tunnel_ip("n7") in [one["local"] for one in device["addr_info"]]
+    assert cluster.reaches(cluster.n1, "n2")
+    assert cluster.reaches(cluster.n2, "n7")
 
 
 def _subnet_env(agent: Agent) -> str:
@@ -108,11 +113,13 @@ def _subnet_env(agent: Agent) -> str:
 
 def test_a_drop_is_told_with_its_reason(pair: tuple[Cluster, Agent, Agent]) -> None:
     cluster, first, _ = pair
-    send = "import socket; s = socket.socket(2, 2); s.sendto(b'x', ('192.168.50.1', 8472))"
+    there = cluster.facts.underlay("n1")
+    send = f"import socket; s = socket.socket({af_of(there):d}, socket.SOCK_DGRAM)"
+    send += f"; s.sendto(b'x', ('{there}', 8472))"
     assert cluster.n2.run(sys.executable, "-c", send).returncode == 0
     line = first.says("drops")
     assert "reason=in_too_short count=1 total=1" in line
-    (drop,) = first.tunnel()["drops"]
+    (drop,) = first.tunnel(cluster.facts.family)["drops"]
     assert (drop["reason"], drop["count"]) == ("in_too_short", 1)
 
 
@@ -120,38 +127,42 @@ def test_a_drop_is_told_with_its_reason(pair: tuple[Cluster, Agent, Agent]) -> N
     "flags",
     [
         (),
-        ("--iface=u1",),
-        ("--iface=192.168.50.1",),
-        ("--iface=none", "--iface=10.9.9.9", "--iface=u1"),
-        ("--public-ip=192.168.50.1",),
+        ("--iface=none", "--iface=10.9.9.9", "--iface={address}"),
+        ("{flag}={address}",),
     ],
 )
-def test_the_underlay_is_found(cluster: Cluster, flags: tuple[str, ...]) -> None:
-    line = cluster.start("n1", *flags).says("underlay")
-    assert "interface=u1 address=192.168.50.1" in line
+def test_the_underlay_is_found(cluster: Cluster, family: int, flags: tuple[str, ...]) -> None:
+    address, flag = cluster.facts.underlay("n1"), PUBLIC_IP[family]
+    line = cluster.start("n1", *(one.format(address=address, flag=flag) for one in flags))
+    assert f"interface=u1 address={address}" in line.says("underlay")
 
 
 def test_behind_nat_the_underlay_is_that_of_the_default_route(cluster: Cluster) -> None:
-    cluster.entries["n1"]["public-ip"] = "203.0.113.1"
+    facts, outside = cluster.facts, OUTSIDE[cluster.facts.family]
+    cluster.lease("n1")["public-ip"] = outside
     cluster.write()
     agent = cluster.start("n1")
     assert agent.ended() == 1
-    assert "unable to find default route" in agent.log.splitlines()[-1]
-    cluster.n1.ip("route", "add", "default", "via", "192.168.50.2")
+    assert f"unable to find default {V6[facts.family]}route" in agent.log.splitlines()[-1]
+    gateway = facts.underlay("n2")
+    cluster.n1.ip(f"-{facts.family}", "route", "add", "default", "via", gateway, "dev", "u1")
     line = cluster.start("n1").says("underlay")
-    assert "public-ip=203.0.113.1 interface=u1 address=192.168.50.1" in line
+    assert f"public-ip={outside} interface=u1 address={facts.underlay('n1')}" in line
 
 
 @pytest.mark.parametrize(
     ("flag", "text"),
     [
         ("--iface=none", "Failed to find interface to use that matches the interfaces and/or"),
-        ("--iface=lo2", "failed to find IPv4 address for interface lo2"),
-        ("--public-ip=10.9.9.9", "error looking up interface 10.9.9.9: no interface with given IP"),
+        ("--iface=lo2", "failed to find IPv{0} address for interface lo2"),
+        ("{1}={2}", "error looking up {3}interface {2}: no interface with given IP"),
     ],
 )
-def test_an_underlay_that_is_not_there_is_one_line(cluster: Cluster, flag: str, text: str) -> None:
+def test_an_underlay_that_is_not_there_is_one_line(
+    cluster: Cluster, family: int, flag: str, text: str
+) -> None:
+    words = family, PUBLIC_IP[family], OUTSIDE[family], V6[family]
     cluster.n1.ip("link", "add", "lo2", "type", "bridge")
-    agent = cluster.start("n1", flag)
+    agent = cluster.start("n1", flag.format(*words))
     assert agent.ended() == 1
-    assert text in agent.log.splitlines()[-1]
+    assert text.format(*words) in agent.log.splitlines()[-1]

@@ -28,7 +28,7 @@ except OSError as error: print(error)
 
 @pytest.fixture
 def kube(tmp_path: Path) -> Iterator[KubeCluster]:
-    with running(KubeCluster(tmp_path)) as made:
+    with running(KubeCluster(tmp_path, families=(4, 6))) as made:
         yield made
 
 
