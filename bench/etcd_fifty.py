@@ -9,6 +9,7 @@ the subnet of one that is deleted.
 
 import argparse
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bench.scaled import cpu_seconds
 from fwd.lab import agentproc, building, etcdplane, netns, nodes, service, topology, underlay
 from fwd.lab.etcdclient import PREFIX, SUBNETS
 from fwd.lab.state import StateDir
@@ -45,6 +47,8 @@ class Started:
                 env=service.environment(),
             )
 
+        self._subnet = ""
+
     @property
     def log(self) -> str:
         """What it said."""
@@ -53,8 +57,14 @@ class Started:
     @property
     def subnet(self) -> str:
         """Its own, once it forwards."""
-        found = _OWN.search(self.log)
-        return found[1] if found else ""
+        if not self._subnet and (found := _OWN.search(self.log)):
+            self._subnet = found[1]
+        return self._subnet
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system."""
+        return cpu_seconds(self.process.pid)
 
 
 def play(directory: Path, *, count: int) -> list[str]:
@@ -90,10 +100,12 @@ def play(directory: Path, *, count: int) -> list[str]:
         agents += [Started(plan, node, directory) for node in plan.nodes[:count]]
         _until(lambda: all(agent.subnet for agent in agents), agents)
         took = time.monotonic() - begun
+        cpu = sum(agent.cpu_seconds for agent in agents)
         subnets = {agent.subnet for agent in agents}
         lost = sum(agent.log.count("event=lease-discarded") for agent in agents)
         told = [
             f"{count} agents, {len(subnets)} subnets, {took:.1f} s until the last one forwards",
+            f"{cpu:.1f} s of CPU, of {took * (os.cpu_count() or 1):.1f} s that there were",
             f"{sum(agent.process.poll() is not None for agent in agents)} ended, {lost} drew again",
         ]
         late = Started(plan, plan.nodes[count], directory)

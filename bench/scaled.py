@@ -26,6 +26,12 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS: Final = 60.0
 
 
+def cpu_seconds(pid: int) -> float:
+    """A process's, user and system."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Agent:
     """`fwd run` as a child, and what /proc says of it."""
 
@@ -63,8 +69,7 @@ class Agent:
     @property
     def cpu_seconds(self) -> float:
         """User and system."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     async def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends it."""

@@ -74,6 +74,12 @@ def tls(
     )
 
 
+def become(own: tuple[Path, Path], files: tuple[Path, Path, Path]) -> None:
+    """Another certificate and key in the same files."""
+    for path, other in zip(own, files, strict=False):
+        path.write_bytes(other.read_bytes())
+
+
 async def failure(to: EtcdAccess) -> ServerError:
     api = EtcdApi(to, patience=PATIENCE)
     with pytest.raises(ServerError) as caught:
@@ -120,17 +126,12 @@ async def test_https_asked_of_http_and_the_other_way_round(
 async def test_a_certificate_that_is_replaced_is_read_again(
     secure: EtcdServer, authority: Authority, stranger: Authority, tmp_path: Path
 ) -> None:
-    certificate, key = tmp_path / "own.crt", tmp_path / "own.key"
-
-    def become(files: tuple[Path, Path, Path]) -> None:
-        certificate.write_bytes(files[0].read_bytes())
-        key.write_bytes(files[1].read_bytes())
-
-    become(stranger.sign("n2"))
+    certificate, key = own = tmp_path / "own.crt", tmp_path / "own.key"
+    become(own, stranger.sign("n2"))
     api = EtcdApi(tls(secure, (certificate, key, authority.ca)), patience=PATIENCE)
     with pytest.raises(Unreachable):
         await api.get(KEY)
-    become(authority.sign("n2"))
+    become(own, authority.sign("n2"))
     assert await api.get(KEY)
     await close(api)
 
@@ -143,17 +144,12 @@ async def test_a_wrong_certificate_is_one_line_and_the_right_one_mends_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "fwd")
-    certificate, key = tmp_path / "own.crt", tmp_path / "own.key"
-
-    def become(files: tuple[Path, Path, Path]) -> None:
-        certificate.write_bytes(files[0].read_bytes())
-        key.write_bytes(files[1].read_bytes())
-
-    become(stranger.sign("n6"))
+    certificate, key = own = tmp_path / "own.crt", tmp_path / "own.key"
+    become(own, stranger.sign("n6"))
     async with member(tls(secure, (certificate, key, authority.ca)), 6) as one:
         await until("it says so", lambda: "event=etcd error=" in caplog.text)
         await asyncio.sleep(1.0)  # three more times
-        become(authority.sign("n6"))
+        become(own, authority.sign("n6"))
         await until("published", lambda: one.snapshot and secure.leases().get(one.key) == value(6))
     assert caplog.text.count("event=etcd error=") == 1
     assert caplog.text.count("event=etcd-connected") == 1
