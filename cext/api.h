@@ -253,5 +253,29 @@ int vx_counter_kind(uint32_t i);		/* VX_COUNT_* */
  */
 int vx_rights_keep(uint64_t effective, uint64_t permitted);
 
+/*
+ * From here on the calling thread, and all that it will make or start, can do
+ * the system calls of syscalls.def only, and workers only theirs.  After
+ * vx_rights_keep().  refuse = 0: what would be refused is done, and written to
+ * the kernel's log.  -EOPNOTSUPP: not made for this architecture, or built
+ * with a sanitizer; else the kernel's reason.
+ */
+int vx_calls_limit(int refuse);
+
+/* What a trial comes to that the kernel has ended. */
+#define VX_KILLED 1000
+
+/*
+ * Tries a call that no agent must be able to make, see trials.def, in a child
+ * process that has these capabilities and an agent's filters (confined = 0: no
+ * filter): what became of it, VX_KILLED, an errno or 0 for done; -errno if it
+ * cannot be tried.  answer: what must become of it.
+ */
+uint32_t vx_trial_count(void);
+const char *vx_trial_text(uint32_t trial);
+int vx_trial_is_worker(uint32_t trial);
+int vx_trial_answer(uint32_t trial);
+int vx_trial_run(uint32_t trial, uint64_t rights, int confined);
+
 /* For the micro-benchmarks and their figures: "avx2" or "portable". */
 const char *vx_csum_flavour(void);

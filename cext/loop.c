@@ -9,6 +9,8 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include "callfilter.h"
+#include "rights.h"
 #include "worker.h"
 
 enum {
@@ -85,6 +87,8 @@ void *worker_main(void *worker)
 	struct worker *w = worker;
 	unsigned ready = BOTH;
 
+	rights_leave_worker();
+	callfilter_leave_worker();
 	while (!atomic_load_explicit(w->stopping, memory_order_relaxed)) {
 		const struct table *t = snapshot_read(w->snapshot, w->reader);
 		bool more;

@@ -8,11 +8,15 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "api.h"
+
+static atomic_bool given_up;
 
 /* As capget() and capset() have them: 64 bits of each set in two halves. */
 struct sets {
@@ -79,6 +83,7 @@ int vx_rights_keep(uint64_t effective, uint64_t permitted)
 		return -errno;
 	narrow_bounds(permitted);
 	narrow_ambient(handed_on);
+	atomic_store(&given_up, true);
 	return write_sets(effective, permitted, handed_on);
 }
 
@@ -86,4 +91,10 @@ int rights_drop_all(void)
 {
 	narrow_ambient(0);
 	return write_sets(0, 0, 0);
+}
+
+void rights_leave_worker(void)
+{
+	if (atomic_load(&given_up))
+		rights_drop_all();
 }

@@ -10,6 +10,7 @@ import os
 from msgspec import Struct
 
 from fwd.config import RunConfig
+from fwd.node.confining import limit_system_calls
 from fwd.node.handover.keeping import Revived, StoreKeeping, revive
 from fwd.node.handover.store import Store
 from fwd.node.rundir import RunDir
@@ -28,6 +29,7 @@ class Begun(Struct, frozen=True):
 def begin(config: RunConfig) -> Begun:
     """Forwards again, if there is anything kept to forward by.  Raises ConfigError."""
     log.set_up(config.log_format)
+    limit_system_calls(config)
     store = Store.of_environment(os.environ)
     keeping = StoreKeeping(store)
     run_dir = RunDir.enter(config.run_dir)

@@ -64,8 +64,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """Or "copy"."""
 
     supervise: bool = False
-    confine: str = "capabilities"
-    """Or "off"."""
+    confine: str = "full"
+    """One of `runflags.CONFINEMENTS`."""
     workers: int
     worker_cpus: tuple[int, ...] = ()
     spin_us: int = 50

@@ -14,7 +14,7 @@ from fwd.flannelflags import ETCD, HEALTH, KUBERNETES, NODE, RULES, UNDERLAY, WI
 OFFLOADS = ("vnet-hdr", "tso", "uso", "multi-queue", "udp-segment", "udp-gro")
 SOURCE_CHECKS = ("strict", "loose", "off")
 CNI_MODES = ("render", "copy")
-CONFINEMENTS = ("capabilities", "off")
+CONFINEMENTS = ("full", "log", "capabilities", "off")
 LOG_FORMATS = ("text", "json")
 MAX_WORKERS = 64
 MAX_SPIN = 1000
@@ -99,9 +99,10 @@ LIFE = (
     Flag(
         name="confine",
         parse=one_of(*CONFINEMENTS),
-        default="capabilities",
+        default="full",
         metavar="HOW",
-        help="give up capabilities that are not needed, or (off) keep all",
+        help="full: give up capabilities and system calls that are not needed; log: only log"
+        " those calls; capabilities: give up these alone; off: nothing",
     ),
 )
 

@@ -9,7 +9,7 @@ later breaks the start, with a line.
 from fwd.config import RunConfig
 from fwd.core import rights
 from fwd.ops import log
-from fwd.plane import keep_rights
+from fwd.plane import keep_rights, limit_calls
 
 
 def give_up_capabilities(config: RunConfig) -> None:
@@ -25,3 +25,13 @@ def give_up_capabilities(config: RunConfig) -> None:
         keep_rights(effective=rights.bits(effective), permitted=rights.bits(keep))
     except OSError as error:
         log.warning("not-confined", error=error.strerror)
+
+
+def limit_system_calls(config: RunConfig) -> None:
+    """To those of the list; where that cannot be the agent goes on without."""
+    if config.confine not in {"full", "log"}:
+        return
+    try:
+        limit_calls(refuse=config.confine == "full")
+    except OSError as error:
+        log.warning("calls-not-limited", error=error.strerror)

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel says of a process's rights: proc_pid_status(5), proc_pid_mountinfo(5)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
+from fwd.core import rights
+
 _PROC = Path("/proc")
+_WORKER = "fwd-w"
+"""How cext/plane.c names its threads."""
 
 
 class ThreadRights(Struct, frozen=True, rename="kebab"):
@@ -21,6 +25,22 @@ class ThreadRights(Struct, frozen=True, rename="kebab"):
     no_new_privs: bool
     filters: int
     """Of system calls; each one must let a call pass."""
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it carries packets."""
+        return self.name.startswith(_WORKER)
+
+    @property
+    def is_confined(self) -> bool:
+        """Whether it has no more than it needs: a worker nothing, and a filter of its own."""
+        most, filters = (0, 2) if self.is_worker else (rights.bits(rights.ALL), 1)
+        return self.no_new_privs and not self.permitted & ~most and self.filters >= filters
+
+
+def are_confined(threads: Iterable[ThreadRights]) -> bool:
+    """Whether all are."""
+    return all(one.is_confined for one in threads)
 
 
 def threads(pid: int) -> tuple[ThreadRights, ...]:

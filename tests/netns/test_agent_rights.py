@@ -35,7 +35,9 @@ def shown(agent: Agent, *flags: str) -> tuple[int, str]:
 
 
 def report(agent: Agent) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(shown(agent, "--json")[1])
+    code, text = shown(agent, "--json")
+    assert code == 0
+    found: dict[str, Any] = json.loads(text)
     return found
 
 
@@ -46,13 +48,19 @@ def test_no_thread_of_an_agent_has_more_than_it_needs(cluster: Cluster) -> None:
         assert found["pid"] == agent.pid
         assert {one["name"] for one in found["threads"]} >= {"fwd-w0", "fwd-w1"}
         for one in found["threads"]:
-            assert one["effective"] == ADMIN
-            assert one["permitted"] == one["bounding"] == PROGRAMS
+            is_worker = one["name"].startswith("fwd-w")
+            assert one["effective"] == (0 if is_worker else ADMIN)
+            assert one["permitted"] == (0 if is_worker else PROGRAMS)
+            assert one["bounding"] == PROGRAMS
             assert (one["ambient"], one["no-new-privs"]) == (0, True)
+            assert one["filters"] == (2 if is_worker else 1)
+        assert found["tried"]
+        assert [one for one in found["tried"] if not one["as-it-must"]] == []
         code, text = shown(agent)
         assert code == 0
         assert "capabilities in effect:  net_admin\n" in text
         assert "workers (2):" in text
+        assert "NOT AS IT MUST BE" not in text
     finally:
         agent.stop()
 
@@ -68,7 +76,7 @@ def test_a_supervisor_and_its_agent_have_given_up_the_same(cluster: Cluster) -> 
         assert int(supervisor["CapBnd"], 16) == PROGRAMS
         found = report(agent)
         assert found["pid"] != agent.pid
-        assert {one["permitted"] for one in found["threads"]} == {PROGRAMS}
+        assert {one["permitted"] for one in found["threads"]} == {0, PROGRAMS}
     finally:
         agent.stop()
 
@@ -79,5 +87,6 @@ def test_without_confinement_it_says_so(cluster: Cluster) -> None:
         code, text = shown(agent)
         assert code == 1
         assert "no_new_privs:            NO" in text
+        assert "filters of system calls: NONE" in text
     finally:
         agent.stop()

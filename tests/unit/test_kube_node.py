@@ -32,7 +32,6 @@ def bare(families: Families) -> dict[str, Any]:
 
 
 def published(families: Families) -> dict[str, str]:
-    """What its agent writes."""
     both = {PREFIX + "backend-type": "vxlan", PREFIX + "kube-subnet-manager": "true"}
     for family in families:
         both |= said(family, LEASE)
@@ -42,8 +41,7 @@ def published(families: Families) -> dict[str, str]:
 def conditions(server: Server) -> dict[str, Any]:
     version = server.nodes.get("n1")
     assert version is not None
-    found = version.decode()["status"]["conditions"]
-    return {one["type"]: one for one in found}
+    return {one["type"]: one for one in version.decode()["status"]["conditions"]}
 
 
 async def settled(ours: Member, server: Server) -> None:

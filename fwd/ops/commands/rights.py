@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fwd rights`: what the running agent may do, by the kernel's word."""
+"""`fwd rights`: what the running agent may do, by the kernel's word, and trials of what it may not.
+
+The trials are made by processes of this command that have the agent's rights and filters: the
+agent's own could not go on after them.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -8,14 +12,13 @@ from itertools import groupby
 import msgspec
 from msgspec import Struct
 
+from fwd import plane
 from fwd.core import rights
 from fwd.model import FwdError
 from fwd.ops import inforce
 from fwd.ops.commands.arguments import Parser
 from fwd.ops.doctor import running
 from fwd.ops.inforce import ThreadRights
-
-_WORKER = "fwd-w"
 
 
 class Report(Struct, frozen=True, rename="kebab"):
@@ -24,6 +27,7 @@ class Report(Struct, frozen=True, rename="kebab"):
     pid: int
     read_only_root: bool
     threads: tuple[ThreadRights, ...]
+    tried: tuple[plane.Trial, ...]
 
 
 def main(argv: list[str]) -> int:
@@ -39,6 +43,7 @@ def main(argv: list[str]) -> int:
         pid=agent.pid,
         read_only_root=inforce.root_is_read_only(agent.pid),
         threads=inforce.threads(agent.pid),
+        tried=plane.trials(rights.bits([rights.NET_ADMIN])),
     )
     if given.json:
         sys.stdout.write(f"{msgspec.json.encode(report).decode()}\n")
@@ -48,25 +53,31 @@ def main(argv: list[str]) -> int:
 
 
 def is_confined(report: Report) -> bool:
-    """Whether no thread has more than it needs."""
-    most = rights.bits(rights.ALL)
-    return all(one.no_new_privs and not one.permitted & ~most for one in report.threads)
+    """Whether no thread has more than it needs, and all that was tried fails."""
+    tried_well = all(one.as_it_must for one in report.tried)
+    return tried_well and inforce.are_confined(report.threads)
 
 
 def lines(report: Report) -> Iterator[str]:
     """For people; threads that may do the same are told together."""
     yield f"agent: pid {report.pid}, user {report.threads[0].user}"
     yield f"root file system: {'read-only' if report.read_only_root else 'can be written'}"
-    for name, found in groupby(report.threads, key=_kind):
+    for name, found in groupby(sorted(report.threads, key=_kind), key=_kind):
         alike = list(found)
         yield f"{name} ({len(alike)}):"
         yield from (f"  {line}" for line in _thread(alike[0]))
         if any(_same(one) != _same(alike[0]) for one in alike):
             yield "  and not all alike: see --json"
+    yield "tried, by processes that may do what the agent may, and its workers:"
+    width = max(len(one.text) for one in report.tried)
+    for one in report.tried:
+        who = "worker " if one.of_worker else "control"
+        grade = "" if one.as_it_must else "   NOT AS IT MUST BE"
+        yield f"  {who}  {one.text:<{width}}  {one.outcome}{grade}"
 
 
 def _kind(thread: ThreadRights) -> str:
-    return "workers" if thread.name.startswith(_WORKER) else "control threads"
+    return "workers" if thread.is_worker else "control threads"
 
 
 def _same(thread: ThreadRights) -> ThreadRights:
@@ -80,6 +91,7 @@ def _thread(thread: ThreadRights) -> Iterator[str]:
     if thread.ambient:
         yield f"ambient set:             {_set(thread.ambient)}"
     yield f"no_new_privs:            {'yes' if thread.no_new_privs else 'NO'}"
+    yield f"filters of system calls: {thread.filters or 'NONE'}"
 
 
 def _set(mask: int) -> str:

@@ -4,8 +4,10 @@
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from fwd.node.rundir import RunDir
+from fwd.ops import inforce
 from fwd.ops.control import SOCKET_NAME
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
@@ -41,6 +43,7 @@ def look(patient: Patient) -> Iterator[Finding]:
         if not tunnel.forwarding:
             yield _down(tunnel)
     yield from _troubles(status)
+    yield from _rights(patient.agent.pid)
 
 
 def _is_locked(patient: Patient) -> bool:
@@ -55,6 +58,13 @@ def _is_locked(patient: Patient) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def _rights(pid: int) -> Iterator[Finding]:
+    with suppress(OSError):
+        if pid and not inforce.are_confined(inforce.threads(pid)):
+            said = "the agent has kept rights that it does not need"
+            yield note("rights", said, "fwd rights lists them; --confine=full is the default")
 
 
 def _down(tunnel: TunnelView) -> Finding:
