@@ -25,6 +25,7 @@ from typing import Final, Protocol
 from rich.console import Console
 from rich.table import Table
 
+from bench import losses
 from fwd.bench import traffic
 from fwd.lab.probes import Route
 from tests.netns.agent_support import Agent, Cluster
@@ -137,6 +138,7 @@ def nodes() -> Iterator[Cluster]:
     """The two, and all that runs on them."""
     with tempfile.TemporaryDirectory(prefix="fwd-survive-") as directory:
         cluster = Cluster(Path(directory))
+        cluster.python = ()  # as in production
         try:
             cluster.build()
             yield cluster
@@ -165,7 +167,7 @@ def measure(what: Callable[[Cluster], Blow], *, times: int, rate: int) -> tuple[
         path = Route(
             source=cluster.n1.name, target=cluster.n2.name, address="10.244.2.0", family=4, mtu=1450
         )
-        cluster.started("n2")
+        peer = cluster.started("n2")
         doing = what(cluster)
         if not cluster.n1.pings("10.244.2.0"):
             raise SystemExit("the nodes do not reach each other")
@@ -177,12 +179,17 @@ def measure(what: Callable[[Cluster], Blow], *, times: int, rate: int) -> tuple[
         seconds = (times + 1) * _PAUSE
         load = pool.submit(traffic.datagrams, path, size=64, seconds=seconds, rate=rate, flows=4)
         time.sleep(_PAUSE / 2)
+        both = {"n1": cluster.n1, "n2": cluster.n2}
+        before = losses.counted(both) | losses.of_agent("n2", peer)
         outages = []
         for _ in range(times):
             begin = time.monotonic()
             doing.do()
             time.sleep(max(0.0, begin + _PAUSE - time.monotonic()))
             outages.append(1000 * probe.outage(begin, begin + _PAUSE))
+            after = losses.counted(both) | losses.of_agent("n2", peer)
+            print(f"{doing.name}: {outages[-1]:.1f} ms; lost at: {losses.told(before, after)}")
+            before = after
         got = load.result()
         again = stream.end()
     outages.sort()

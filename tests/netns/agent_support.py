@@ -195,6 +195,8 @@ class Cluster:
 
     before: Mapping[str, Sequence[str]] = {}
     """Words before the command of a node's agent."""
+    python: Sequence[str] = ("-X", "dev", "-W", "error")
+    """The interpreter's options."""
 
     def __init__(self, directory: Path, *, families: Sequence[int] = (4,)) -> None:
         self.directory = directory
@@ -253,8 +255,7 @@ class Cluster:
         """Starts the agent of a node."""
         number = len(self._removals)
         run_dir = self.directory / name
-        command = [*self.before.get(name, ()), sys.executable]
-        command += ["-X", "dev", "-W", "error", "-m", "fwd", "run"]
+        command = [*self.before.get(name, ()), sys.executable, *self.python, "-m", "fwd", "run"]
         command += ["--node-name", name, "--run-dir", str(run_dir)]
         command += ["--subnet-file", str(run_dir / "subnet.env")]
         command += [*self.source_flags(name), *flags]
