@@ -207,6 +207,7 @@ void vx_plane_free(struct vx_plane *plane)
 {
 	vx_plane_stop(plane);
 	vx_plane_capture_end(plane);
+	capture_reap(plane);	/* of one that ended while they were busy */
 	for (uint32_t i = 0; i < plane->settings.workers; i++)
 		worker_free(plane->workers[i]);
 	close_all(plane->source, plane->settings.sources);

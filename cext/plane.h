@@ -12,6 +12,7 @@ struct vx_plane {
 	struct capture *_Atomic capture;	/* NULL: none */
 	struct capture *ended;			/* a worker may still see it, */
 	uint64_t ended_at;			/* until this generation */
+	uint32_t first_drops, first_captured;	/* whose ring is read first */
 	struct path_mtus path_mtus;
 	struct steering steering;
 	int stop;			/* eventfd: wakes all workers */

@@ -52,22 +52,29 @@ void vx_plane_peers(const struct vx_plane *plane, const uint32_t *slots,
 		peers_add(plane->workers[i]->peers, slots, n, out);
 }
 
-/* Records of ring after ring; all of them if there is room. */
-static uint32_t take(struct ring *ring, uint8_t *buffer, uint32_t size,
-		     uint32_t used)
+/*
+ * Records of ring after ring, as many as there is room for; another ring is
+ * the first one each time, so that a busy one leaves room for the others.
+ */
+struct taking {
+	uint8_t *buffer;
+	uint32_t size, used;
+};
+
+static void take(struct taking *t, struct ring *ring)
 {
-	return used + ring_take(ring, buffer + used, size - used);
+	t->used += ring_take(ring, t->buffer + t->used, t->size - t->used);
 }
 
 uint32_t vx_plane_drops(struct vx_plane *plane, uint8_t *buffer, uint32_t size)
 {
-	uint32_t used = 0;
+	uint32_t n = plane->settings.workers, first = plane->first_drops++;
+	struct taking t = { buffer, size, 0 };
 
 	capture_reap(plane);
-	for (uint32_t i = 0; i < plane->settings.workers; i++)
-		used = take(&plane->workers[i]->trace.drops, buffer, size,
-			    used);
-	return used;
+	for (uint32_t i = 0; i < n; i++)
+		take(&t, &plane->workers[(first + i) % n]->trace.drops);
+	return t.used;
 }
 
 static void capture_free(struct capture *c)
@@ -131,15 +138,16 @@ uint32_t vx_plane_captured(struct vx_plane *plane, uint8_t *buffer,
 			   uint32_t size, uint64_t *lost)
 {
 	struct capture *c = plane->capture;
-	uint32_t used = 0;
+	uint32_t n = c ? c->n_rings : 0, first = plane->first_captured++;
+	struct taking t = { buffer, size, 0 };
 
 	*lost = 0;
-	for (uint32_t i = 0; c && i < c->n_rings; i++) {
-		used = take(&c->rings[i], buffer, size, used);
+	for (uint32_t i = 0; i < n; i++) {
+		take(&t, &c->rings[(first + i) % n]);
 		*lost += atomic_load_explicit(&c->rings[i].lost,
 					      memory_order_relaxed);
 	}
-	return used;
+	return t.used;
 }
 
 void vx_plane_capture_end(struct vx_plane *plane)
