@@ -8,10 +8,12 @@ Flags are `config`'s; each command is imported only when it is asked for.
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from fwd import config, flags, runflags, supervisor
+from fwd import config, flags, runflags
 from fwd.flags import HelpAsked, UsageError, VersionAsked
 from fwd.model import FwdError
+from fwd.supervisor.words import STORE
 
 _USAGE = """\
 usage: fwd COMMAND [FLAGS]
@@ -81,8 +83,10 @@ def _run(argv: list[str]) -> int:
     from fwd.node import confining  # noqa: PLC0415 - needs the C module, which others do not
 
     confining.give_up_capabilities(settings)
-    if settings.supervise and supervisor.STORE not in os.environ:
-        words = [sys.executable, "-P", "-S", supervisor.__file__, *argv]
+    if settings.supervise and STORE not in os.environ:
+        program = str(Path(__file__).parent / "supervisor" / "__main__.py")
+        keep = "spare" if settings.spare else "no-spare"
+        words = [sys.executable, "-P", "-S", program, keep, *argv]
         os.execv(words[0], words)  # noqa: S606 - its memory is not to be this program's
     from fwd import begin  # noqa: PLC0415 - as above
 

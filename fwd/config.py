@@ -64,6 +64,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """Or "copy"."""
 
     supervise: bool = False
+    spare: bool = True
     confine: str = "full"
     """One of `runflags.CONFINEMENTS`."""
     workers: int

@@ -97,6 +97,13 @@ LIFE = (
         help="start the agent again when it crashes; packets wait in the kernel meanwhile",
     ),
     Flag(
+        name="spare",
+        parse=boolean,
+        default=True,
+        help="with --supervise: keep the next agent loaded, so that it forwards at once after a "
+        "crash",
+    ),
+    Flag(
         name="confine",
         parse=one_of(*CONFINEMENTS),
         default="full",

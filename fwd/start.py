@@ -19,7 +19,7 @@ from fwd.ops.health import Health
 from fwd.ops.metrics import Metrics
 from fwd.ops.signals import until_signal
 from fwd.sources.choice import file_netconf, make_source
-from fwd.supervisor import EXIT_GIVEN
+from fwd.supervisor.words import EXIT_GIVEN
 
 PORT_SECONDS = 5.0
 """For the agent before us to let go of the health port."""

@@ -5,12 +5,14 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from fwd.node.watchdog import EXIT_STUCK
+from fwd.supervisor.queues import DEEP
 from tests.netns.agent_support import Agent, Cluster, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -25,10 +27,21 @@ class Supervised:
         self.supervisor = agent.pid
 
     @property
-    def child(self) -> int:
+    def children(self) -> list[int]:
+        """The agent first, then the one that waits, if there is one."""
         path = Path(f"/proc/{self.supervisor}/task/{self.supervisor}/children")
-        wait_for("an agent", lambda: path.read_text() != "")
-        return int(path.read_text().split()[0])
+        return [int(one) for one in path.read_text().split()]
+
+    @property
+    def child(self) -> int:
+        wait_for("an agent", lambda: self.children != [])
+        return self.children[0]
+
+    @property
+    def spare(self) -> int:
+        """Once it waits."""
+        wait_for("a spare", lambda: [name_of(one) for one in self.children[1:]] == ["fwd-spare"])
+        return self.children[1]
 
     def crash(self, how: int = signal.SIGKILL) -> int:
         child = self.child
@@ -37,16 +50,28 @@ class Supervised:
         return self.child
 
     def remove(self) -> None:
-        child = self.child if self.agent._process.poll() is None else 0
+        children = self.children if self.agent._process.poll() is None else []
         self.agent.remove()
-        if child:
-            os.kill(child, signal.SIGKILL)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+
+
+def name_of(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 @pytest.fixture
-def supervised(cluster: Cluster) -> Iterator[Supervised]:
+def flags() -> Sequence[str]:
+    return ("--spare=false",)
+
+
+@pytest.fixture
+def supervised(cluster: Cluster, flags: Sequence[str]) -> Iterator[Supervised]:
     cluster.start("n2").says("host-ready")
-    made = Supervised(cluster.start("n1", "--supervise"))
+    made = Supervised(cluster.start("n1", "--supervise", *flags))
     try:
         made.agent.says("host-ready")
         assert cluster.n1.pings("10.244.2.0")
@@ -59,8 +84,7 @@ def test_a_crash_costs_no_packet_that_the_kernel_has_room_for(
     cluster: Cluster, supervised: Supervised
 ) -> None:
     agent = supervised.agent
-    link = cluster.n1.show("link", "show", "flannel.1")[0]
-    index, length = link["ifindex"], link["txqlen"]
+    index = cluster.n1.show("link", "show", "flannel.1")[0]["ifindex"]
     supervised.crash()
     # Asked while nobody forwards: it waits in the TUN's queue.
     assert cluster.n1.run("ping", "-n", "-c", "1", "-W", "5", "10.244.2.0").returncode == 0
@@ -69,10 +93,6 @@ def test_a_crash_costs_no_packet_that_the_kernel_has_room_for(
     agent.says("host-ready", times=2)
     link = cluster.n1.show("link", "show", "flannel.1")[0]
     assert link["ifindex"] == index, "the device has never gone"
-    wait_for(
-        "the queue's own length",
-        lambda: cluster.n1.show("link", "show", "flannel.1")[0]["txqlen"] == length,
-    )
     assert cluster.n1.pings("10.244.2.0")
     descriptors = Path(f"/proc/{supervised.supervisor}/fd")
     before = len(list(descriptors.iterdir()))
@@ -82,6 +102,26 @@ def test_a_crash_costs_no_packet_that_the_kernel_has_room_for(
     assert agent.stop()[0] == 0
     assert agent.lines("stopped") != []
     assert cluster.started("n1").lines("revived") == []
+
+
+@pytest.mark.parametrize("flags", [()])
+def test_who_waits_is_the_next_agent(cluster: Cluster, supervised: Supervised) -> None:
+    agent, spare = supervised.agent, supervised.spare
+    assert supervised.crash() == spare
+    assert cluster.n1.run("ping", "-n", "-c", "1", "-W", "5", "10.244.2.0").returncode == 0
+    agent.says("revived")
+    agent.says("host-ready", times=2)
+    assert name_of(supervised.child) != "fwd-spare"
+    second = supervised.spare
+    os.kill(second, signal.SIGKILL)
+    agent.says("spare-lost")
+    supervised.crash()
+    agent.says("revived", times=2)
+    agent.says("host-ready", times=3)
+    assert cluster.n1.pings("10.244.2.0")
+    third = supervised.spare
+    agent.remove()
+    wait_for("its end", lambda: name_of(third) != "fwd-spare")
 
 
 def test_a_worker_that_is_stuck_is_a_crash(cluster: Cluster, supervised: Supervised) -> None:
@@ -113,6 +153,20 @@ def test_a_loop_of_crashes_goes_round_less_and_less_often(supervised: Supervised
     assert "in-a-row=4" in said
     assert "again-in-seconds=1" in said
     assert len(agent.lines("store-dropped")) == 1
+
+
+def test_queues_are_deep_only_while_nobody_reads(cluster: Cluster, supervised: Supervised) -> None:
+    def length() -> int:
+        return int(cluster.n1.show("link", "show", "flannel.1")[0]["txqlen"])
+
+    agent, usual = supervised.agent, length()
+    supervised.crash()
+    assert length() == DEEP
+    wait_for("the queue's own length", lambda: length() == usual)
+    supervised.crash()
+    assert length() == DEEP
+    agent.stop()  # before its queues have run empty
+    assert length() == usual
 
 
 def test_supervised_agents_follow_each_other(cluster: Cluster, supervised: Supervised) -> None:

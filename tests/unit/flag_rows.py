@@ -161,6 +161,7 @@ ROWS: Sequence[Row] = (
     ),
     number("workers", min(4, os.cpu_count() or 1), one="1", two="64", bounds="1 to 64"),
     switch("supervise", "FLANNELD_SUPERVISE", default=False),
+    switch("spare", "FLANNELD_SPARE", default=True),
     Row(
         "worker-cpus",
         "FLANNELD_WORKER_CPUS",

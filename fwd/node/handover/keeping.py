@@ -15,8 +15,7 @@ from fwd.node.handover.kits import describe, settings_of, sort_out
 from fwd.node.handover.store import Entry, Store
 from fwd.ops import log
 from fwd.plane import Plane, PlaneSettings, pack_table
-
-_TABLE = "/table"
+from fwd.supervisor.words import TABLE
 
 
 class StoreKeeping:
@@ -39,18 +38,18 @@ class StoreKeeping:
         try:
             with os.fdopen(os.dup(fd), "wb") as out:
                 out.write(pack_table(plan))
-            self._store.put(device + _TABLE, b"", [fd])
+            self._store.put(device + TABLE, b"", [fd])
         finally:
             os.close(fd)
 
     def drop(self, device: str) -> None:
         """It is closed here and must be nowhere else."""
         self._store.drop(device)
-        self._store.drop(device + _TABLE)
+        self._store.drop(device + TABLE)
 
-    def drop_all(self) -> None:
-        """All that is kept is of no use any more."""
-        for name, entry in self._store.load().items():
+    def drop_all(self, entries: Mapping[str, Entry]) -> None:
+        """None of them is of use any more."""
+        for name, entry in entries.items():
             entry.close()
             self._store.drop(name)
 
@@ -107,15 +106,14 @@ class Revived:
         self._keeping.drop(plane.settings.device)
 
 
-def revive(store: Store, keeping: StoreKeeping) -> Revived:
-    """Planes of all that is kept and of use; nothing here is worth not to start."""
-    entries = store.load()
+def revive(entries: Mapping[str, Entry], keeping: StoreKeeping) -> Revived:
+    """Planes of all that was kept and is of use; nothing here is worth not to start."""
     planes: dict[str, Plane] = {}
     for name, entry in entries.items():
-        if name + _TABLE not in entries:
+        if name + TABLE not in entries:
             continue
         try:
-            planes[name] = _revive(entry, entries[name + _TABLE])
+            planes[name] = _revive(entry, entries[name + TABLE])
         except (OSError, ValueError) as error:
             log.warning("not-revived", device=name, error=error)
             keeping.drop(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's side of its supervisor (fwd/supervisor.py says what is said): it keeps descriptors.
+"""The agent's side of its supervisor (fwd/supervisor/words.py: what is said): it keeps descriptors.
 
 A supervisor that does not answer is given up: the agent forwards without one.
 """
@@ -10,11 +10,9 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from fwd.ops import log
-from fwd.supervisor import LOCK, STORE
+from fwd.supervisor.words import GO, LOCK, MOST_BYTES, MOST_DESCRIPTORS, STORE
 
 ANSWER_SECONDS = 2.0
-_MOST_BYTES = 1 << 16
-_MOST_DESCRIPTORS = 250
 
 
 class Entry:
@@ -68,6 +66,26 @@ class Store:
         """Where a supervisor that stands by sees whether an agent runs."""
         self.put(LOCK, path.encode())
 
+    def wait_for_go(self) -> bool:
+        """Whether the supervisor said so; False: it is gone, or something else came.
+
+        Waits as long as the supervisor lives.
+        """
+        if self._sock is None:
+            return False
+        try:
+            self._sock.settimeout(None)
+            said = self._sock.recv(len(GO))
+            self._sock.settimeout(ANSWER_SECONDS)
+        except OSError:
+            return False
+        return said == GO
+
+    def keep_over_exec(self) -> None:
+        """For this process as another program."""
+        if self._sock is not None:
+            os.set_inheritable(self._sock.fileno(), True)
+
     def load(self) -> dict[str, Entry]:
         """All that is kept."""
         found: dict[str, Entry] = {}
@@ -77,7 +95,7 @@ class Store:
             self._sock.send(b"load")
             while True:
                 data, fds, _, _ = socket.recv_fds(
-                    self._sock, _MOST_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                    self._sock, MOST_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
                 )
                 head, _, rest = data.partition(b"\n")
                 if not head.startswith(b"entry "):
