@@ -21,9 +21,8 @@ from tests.unit.kube_member import BOTH, EACH, MAC, Families, Member, member, of
 from tests.unit.kube_server import Server, serving
 from tests.unit.kube_support import PREFIX, node_in, node_object
 
-DATA = '{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}'
 ADDRESS = {PREFIX + "public-ip": "192.168.0.1"}
-LEASE = {PREFIX + "backend-data": DATA} | ADDRESS
+LEASE = ADDRESS | {PREFIX + "backend-data": '{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}'}
 
 
 def bare(families: Families) -> dict[str, Any]:
@@ -33,9 +32,7 @@ def bare(families: Families) -> dict[str, Any]:
 
 def published(families: Families) -> dict[str, str]:
     both = {PREFIX + "backend-type": "vxlan", PREFIX + "kube-subnet-manager": "true"}
-    for family in families:
-        both |= said(family, LEASE)
-    return both
+    return both | {k: v for one in families for k, v in said(one, LEASE).items()}
 
 
 def conditions(server: Server) -> dict[str, Any]:
