@@ -75,11 +75,7 @@ class RunDir:
 
     def read_mac(self, device: str) -> bytes | None:
         """The MAC that the VTEP of this device had last, if it is remembered."""
-        try:
-            mac = parse_mac((self.path / f"{device}.mac").read_text("ascii").strip())
-        except (OSError, ValueError):
-            return None
-        return mac if mac_fault(mac) is None else None
+        return remembered_mac(self.path, device)
 
     def write_mac(self, device: str, mac: bytes) -> None:
         """Remembers it.  Raises OSError."""
@@ -88,3 +84,12 @@ class RunDir:
     def close(self) -> None:
         """Gives the lock back."""
         os.close(self.lock)
+
+
+def remembered_mac(directory: Path, device: str) -> bytes | None:
+    """The same, without the directory's lock."""
+    try:
+        mac = parse_mac((directory / f"{device}.mac").read_text("ascii").strip())
+    except (OSError, ValueError):
+        return None
+    return mac if mac_fault(mac) is None else None

@@ -11,11 +11,12 @@ from fwd.core.etcdclaim import Who
 from fwd.core.netconf import NetConf
 from fwd.model import ConfigError
 from fwd.node import subnetfile
-from fwd.node.rundir import RunDir
+from fwd.node.rundir import RunDir, remembered_mac
 from fwd.node.savedstate import NET_CONF_NAME
 from fwd.node.station import public_ips
 from fwd.sources.base import LeaseSource
 from fwd.sources.contact import Contact
+from fwd.sources.etcdaccess import EtcdAccess, make_access, tell_insecure
 from fwd.sources.static import StaticSource
 
 
@@ -61,21 +62,11 @@ def _kube(config: RunConfig, conf: NetConf) -> LeaseSource:
 async def _etcd(config: RunConfig, run_dir: RunDir) -> tuple[LeaseSource, NetConf]:
     try:
         from fwd.sources.etcd import EtcdSettings, EtcdSource  # noqa: PLC0415
-        from fwd.sources.etcdaccess import make_access, tell_insecure  # noqa: PLC0415
         from fwd.sources.etcdapi import EtcdApi  # noqa: PLC0415
         from fwd.sources.etcdconf import read_netconf  # noqa: PLC0415
     except ImportError as error:
-        raise ConfigError(
-            f"leases from etcd need {error.name}: pip install 'fwd[etcd]' (or give "
-            "--kube-subnet-mgr, or --static-leases FILE)"
-        ) from error
-    access = make_access(
-        config.etcd_endpoints,
-        key_file=config.etcd_keyfile,
-        cert_file=config.etcd_certfile,
-        ca_file=config.etcd_cafile,
-        user=(config.etcd_username, config.etcd_password),
-    )
+        raise lacks_etcd(error) from error
+    access = etcd_access(config)
     tell_insecure(access)
     api = EtcdApi(access)
     contact = Contact("etcd", server=lambda: api.server)
@@ -92,16 +83,38 @@ async def _etcd(config: RunConfig, run_dir: RunDir) -> tuple[LeaseSource, NetCon
     )
 
     async def who() -> Who:
-        return await _who(config, conf, run_dir)
+        return await known_as(config, conf)
 
     source = EtcdSource(settings, conf, conf_text=text, api=api, contact=contact, who=who)
     return source, conf
 
 
-async def _who(config: RunConfig, conf: NetConf, run_dir: RunDir) -> Who:
+def lacks_etcd(error: ImportError) -> ConfigError:
+    """What is wrong where the extra is not installed."""
+    return ConfigError(
+        f"leases from etcd need {error.name}: pip install 'fwd[etcd]' (or give "
+        "--kube-subnet-mgr, or --static-leases FILE)"
+    )
+
+
+def etcd_access(config: RunConfig) -> EtcdAccess:
+    """Where etcd is, and who this node is to it.  Raises ConfigError."""
+    return make_access(
+        config.etcd_endpoints,
+        key_file=config.etcd_keyfile,
+        cert_file=config.etcd_certfile,
+        ca_file=config.etcd_cafile,
+        user=(config.etcd_username, config.etcd_password),
+    )
+
+
+async def known_as(config: RunConfig, conf: NetConf) -> Who:
     """By what this node's keys are known: addresses, and what is left of an earlier start."""
     before = subnetfile.read(config.subnet_file)
-    macs = {family: run_dir.read_mac(conf.backend.device(family)) for family in conf.networks}
+    macs = {
+        family: remembered_mac(config.run_dir, conf.backend.device(family))
+        for family in conf.networks
+    }
     return Who(
         public_ips=await public_ips(config, conf),
         macs={family: mac for family, mac in macs.items() if mac is not None},

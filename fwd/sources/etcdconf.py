@@ -61,7 +61,7 @@ async def _read(api: EtcdApi, contact: Contact, key: str) -> tuple[NetConf, byte
             raise faults[0]
         contact.well()
         if found:
-            return _parse(found[0], where=key), found[0]
+            return parse_text(found[0], where=key), found[0]
         if not is_told:
             log.warning(
                 "waiting",
@@ -72,7 +72,8 @@ async def _read(api: EtcdApi, contact: Contact, key: str) -> tuple[NetConf, byte
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _parse(text: bytes, *, where: object) -> NetConf:
+def parse_text(text: bytes, *, where: object) -> NetConf:
+    """The configuration, if it is one that gives subnets.  Raises ConfigError."""
     try:
         conf = parse_netconf(text)
         make_pools(conf)
@@ -86,7 +87,7 @@ def _load(saved: Path) -> tuple[NetConf, bytes]:
         text = saved.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read {saved}: {error.strerror}") from error
-    conf = _parse(text, where=saved)
+    conf = parse_text(text, where=saved)
     log.warning("net-conf-saved", text="etcd does not answer; going by what it said last")
     return conf, text
 

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from fwd.ops.doctor import render, running
 from fwd.ops.doctor.checks import files
 from fwd.ops.doctor.finding import Finding, Grade, note, well, wrong
 from fwd.ops.doctor.frame import Check, examine, without_symptoms
+from fwd.ops.doctor.order import checks
 from fwd.ops.doctor.patient import Options, Patient
 
 
@@ -33,8 +35,8 @@ def test_what_was_found_before_the_time_was_up_is_told(tmp_path: Path) -> None:
         yield well("c", "here")
         raise PermissionError(13, "Permission denied")
 
-    checks = [Check("slow", slow, seconds=0.05), Check("no right", refused)]
-    found = asyncio.run(examine(patient(tmp_path), checks))
+    looks = [Check("slow", slow, seconds=0.05), Check("no right", refused)]
+    found = asyncio.run(examine(patient(tmp_path), looks))
     told = [(one.looked_at, one.grade) for one in found]
     assert told == [
         ("a", Grade.WELL),
@@ -123,3 +125,14 @@ def test_wrong_flags_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no flag --no-such-flag" in capsys.readouterr().err
     assert cli.main(["doctor", "--help"]) == 0
     assert "--peers" in capsys.readouterr().out
+
+
+def test_what_etcd_needs_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = ("fwd.ops.doctor.checks.etcd", "fwd.sources.etcdapi", "fwd.sources.etcdconf")
+    for name in (*gone, "fwd.sources.etcdlink"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "grpclib.client", None)
+    node = patient(tmp_path)
+    found = asyncio.run(examine(node, [one for one in checks(node) if one.subject == "etcd"]))
+    assert [(one.grade, one.remedy) for one in found] == [(Grade.WRONG, "pip install 'fwd[etcd]'")]
+    assert "leases from etcd need grpclib" in found[0].found

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which checks there are, in which order, and how long each may take."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from fwd.ops.doctor.checks import (
     agent,
@@ -18,8 +18,10 @@ from fwd.ops.doctor.checks import (
     tun,
     underlay,
 )
+from fwd.ops.doctor.finding import Finding, wrong
 from fwd.ops.doctor.frame import Check
 from fwd.ops.doctor.patient import Patient
+from fwd.sources.choice import lacks_etcd
 
 
 def checks(patient: Patient) -> Iterator[Check]:
@@ -41,10 +43,22 @@ def checks(patient: Patient) -> Iterator[Check]:
 
 
 def _sources(patient: Patient) -> Iterator[Check]:
-    """Late imports: aiohttp is for those who need it."""
+    """Late imports: what talks to a server is for those who need it."""
     if patient.config.static_leases is not None:
         yield Check("leases", ownlease.look_static)
     elif patient.config.kube_subnet_mgr:
         from fwd.ops.doctor.checks import kube  # noqa: PLC0415
 
         yield Check("API server", kube.look, seconds=30)
+    else:
+        yield Check("etcd", _etcd, seconds=30)
+
+
+async def _etcd(patient: Patient) -> AsyncIterator[Finding]:
+    try:
+        from fwd.ops.doctor.checks import etcd  # noqa: PLC0415
+    except ImportError as error:
+        yield wrong("etcd", str(lacks_etcd(error)), "pip install 'fwd[etcd]'", cause="source")
+        return
+    async for finding in etcd.look(patient):
+        yield finding

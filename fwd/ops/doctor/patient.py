@@ -54,6 +54,11 @@ class Patient:
             self.leases = _leases(agent)
 
     @property
+    def has_etcd(self) -> bool:
+        """Whether configuration and leases are in etcd."""
+        return self.config.static_leases is None and not self.config.kube_subnet_mgr
+
+    @property
     def families(self) -> tuple[int, ...]:
         """Those that are on."""
         return () if self.conf is None else tuple(sorted(self.conf.networks))

@@ -68,10 +68,11 @@ def _trouble(directory: Path) -> int | None:
 
 
 def _saved(patient: Patient) -> Iterator[Finding]:
-    """Only Kubernetes' leases are saved."""
+    """Of a source that may be away."""
     config, conf = patient.config, patient.conf
-    if conf is None or not config.kube_subnet_mgr:
+    if conf is None or config.static_leases is not None:
         return
+    server = "etcd" if patient.has_etcd else "the API server"
     path = config.run_dir / FILE_NAME
     saved = SavedState(
         config.run_dir, node=config.node_name, networks=conf.networks, vni=conf.backend.vni
@@ -83,10 +84,10 @@ def _saved(patient: Patient) -> Iterator[Finding]:
         yield wrong(
             "saved state",
             f"{path}: {fault.text}",
-            f"rm {path}: the agent writes it anew; until then a start waits for the API server",
+            f"rm {path}: the agent writes it anew; until then a start waits for {server}",
         )
     elif not path.exists():
-        yield well("saved state", "none yet: the first start waits for the API server")
+        yield well("saved state", f"none yet: the first start waits for {server}")
     else:
         yield well("saved state", f"{path} can be used")
     aside = path.with_name(path.name + SET_ASIDE)

@@ -4,32 +4,36 @@
 from collections.abc import Iterator
 
 from fwd.config import load_netconf
+from fwd.core.netconf import NetConf
 from fwd.model import ConfigError
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 
-_SUBJECT = "net-conf.json"
+SUBJECT = "net-conf.json"
 
 
 def look(patient: Patient) -> Iterator[Finding]:
-    """Reads it, for all who come after."""
+    """Reads it, for all who come after; where it is in etcd, that check does."""
     config = patient.config
-    path = config.net_config_path
-    if not (config.kube_subnet_mgr or config.static_leases or path.exists()):
-        said = f"no {path}: with leases from etcd it is in etcd, which is not asked here"
-        yield note(_SUBJECT, said, "give --kube-subnet-mgr or --static-leases, if that is meant")
+    if patient.has_etcd:
         return
+    path = config.net_config_path
     try:
         conf = load_netconf(path)
     except ConfigError as error:
-        yield wrong(_SUBJECT, str(error), f"write {path} as flannel's documentation has it")
+        yield wrong(SUBJECT, str(error), f"write {path} as flannel's documentation has it")
         return
+    yield from tell(patient, conf)
+
+
+def tell(patient: Patient, conf: NetConf) -> Iterator[Finding]:
+    """What it says, wherever it was."""
     patient.conf = conf
     networks = ", ".join(str(network) for _, network in patient.networks())
     backend = conf.backend
     said = f"{networks}, VNI {backend.vni}, UDP port {backend.port}"
     if backend.mtu:
         said += f", MTU {backend.mtu}"
-    yield well(_SUBJECT, said + (", rules by nft" if conf.enable_nftables else ""))
+    yield well(SUBJECT, said + (", rules by nft" if conf.enable_nftables else ""))
     for key in backend.ignored():
-        yield note(_SUBJECT, f"{key} is set and has no effect in userspace")
+        yield note(SUBJECT, f"{key} is set and has no effect in userspace")

@@ -30,15 +30,17 @@ def look_static(patient: Patient) -> Iterator[Finding]:
     yield from judge_subnets(patient, found.own)
 
 
-def judge_subnets(patient: Patient, owns: Sequence[OwnLease]) -> Iterator[Finding]:
-    """Notes the subnets for other checks."""
+def judge_subnets(
+    patient: Patient, owns: Sequence[OwnLease], *, subject: str = "podCIDR"
+) -> Iterator[Finding]:
+    """Notes the subnets for other checks; `subject` is their source's word for one."""
     assert patient.conf is not None
     for own in owns:
         family = own.subnet.version
         network = patient.conf.networks.get(family)
         if network is None or not _contains(network, own.subnet):
             yield wrong(
-                "podCIDR",
+                subject,
                 f"{own.subnet} is not within Network {network} of net-conf.json",
                 "make Network the one that the cluster's subnets are of",
                 cause="source",
@@ -51,13 +53,13 @@ def judge_subnets(patient: Patient, owns: Sequence[OwnLease]) -> Iterator[Findin
         )
         if twin is not None:
             yield wrong(
-                "podCIDR",
+                subject,
                 f"{own.subnet} overlaps {twin.subnet} of {twin.node}",
                 "give each node a subnet of its own",
                 cause="source",
             )
         else:
-            yield well("podCIDR", f"{own.subnet} lies in {network} and is this node's alone")
+            yield well(subject, f"{own.subnet} lies in {network} and is this node's alone")
 
 
 def _contains(network: Network, subnet: Network) -> bool:
