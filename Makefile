@@ -28,7 +28,7 @@ FLAGS := $(if $(filter default,$(origin CC)),,CC=$(CC)) CFLAGS=$(CFLAGS) \
 	FWD_SANITIZE=$(FWD_SANITIZE) FWD_WERROR=$(FWD_WERROR)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check asan tsan fuzz counts bench soak image image-test setup packages clean distclean FORCE
+.PHONY: help demo test check asan tsan netns-asan netns-tsan fuzz counts bench soak image image-test setup packages clean distclean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -55,8 +55,15 @@ tsan: packages ## the C tests with ThreadSanitizer
 	$(MAKE) -C tests/native tsan
 	$(MAKE) -C tests/native run-tsan
 
-fuzz: packages ## each fuzz target for SECONDS
+fuzz: setup ## each fuzz target for SECONDS, each parser for a tenth of that
 	$(MAKE) -C tests/fuzz run SECONDS=$(SECONDS)
+	$(VENV)/python -m tests.fuzz.parsers --seconds $$(($(SECONDS) / 10 + 1))
+
+netns-asan: setup ## tests/netns, the C under AddressSanitizer and UBSan (root; ARGS for pytest)
+	$(VENV)/python -m tests.sanitized address $(ARGS)
+
+netns-tsan: setup ## tests/netns, the C under ThreadSanitizer (root; ARGS for pytest)
+	$(VENV)/python -m tests.sanitized thread $(ARGS)
 
 counts: packages ## instructions a packet in the hot loop, against the recorded ones
 	$(MAKE) -C bench/micro counts
