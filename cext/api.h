@@ -262,6 +262,12 @@ int vx_rights_keep(uint64_t effective, uint64_t permitted);
  */
 int vx_calls_limit(int refuse);
 
+/* What came of that: whether calls are limited, only logged, or neither. */
+#define VX_CALLS_FREE 0
+#define VX_CALLS_LIMITED 1
+#define VX_CALLS_LOGGED 2
+int vx_calls_limited(void);
+
 /* What a trial comes to that the kernel has ended. */
 #define VX_KILLED 1000
 

@@ -42,8 +42,6 @@
 #define ARGUMENT(i) (OFFSET(args) + 8 * (i))	/* its lower half: we are
 						 * little-endian */
 
-enum { NO = 0, YES = 1, BY_LOG = 2 };
-
 static const struct entry {
 	int number;
 	unsigned who;
@@ -58,8 +56,8 @@ static const struct entry {
 #undef DEADLY
 };
 
-/* YES or BY_LOG: as what the workers' filters are to be. */
-static atomic_int process_has_one = NO;
+/* VX_CALLS_*: the process's filter, and what workers' are to be. */
+static atomic_int in_force = VX_CALLS_FREE;
 
 struct program {
 	struct sock_filter *out;
@@ -232,11 +230,11 @@ int callfilter_install(unsigned who, int refuse)
 
 void callfilter_leave_worker(void)
 {
-	int how = atomic_load(&process_has_one);
+	int how = atomic_load(&in_force);
 
 	/* If it failed the process's filter would still be there. */
-	if (how != NO)
-		callfilter_install(WORKER, how == YES);
+	if (how != VX_CALLS_FREE)
+		callfilter_install(WORKER, how == VX_CALLS_LIMITED);
 }
 
 int vx_calls_limit(int refuse)
@@ -244,6 +242,12 @@ int vx_calls_limit(int refuse)
 	int error = callfilter_install(CONTROL, refuse);
 
 	if (!error)
-		atomic_store(&process_has_one, refuse ? YES : BY_LOG);
+		atomic_store(&in_force,
+			     refuse ? VX_CALLS_LIMITED : VX_CALLS_LOGGED);
 	return error;
+}
+
+int vx_calls_limited(void)
+{
+	return atomic_load(&in_force);
 }

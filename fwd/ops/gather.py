@@ -23,7 +23,7 @@ from fwd.ops.status import (
     Status,
     TunnelStatus,
 )
-from fwd.plane import ALL_OFFLOADS, Offload, PeerTraffic
+from fwd.plane import ALL_OFFLOADS, Offload, PeerTraffic, calls_limited
 
 
 def gather(
@@ -44,6 +44,7 @@ def gather(
         vni=first.settings.vni,
         port=first.settings.port,
         source_check=first.settings.source_check.name.lower(),
+        system_calls=calls_limited(),
         forwarding=all(tunnel.forwarding for tunnel in tunnels),
         trouble=trouble,
         source=SourceStatus(

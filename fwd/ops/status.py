@@ -119,6 +119,8 @@ class Status(Struct, frozen=True, rename="kebab"):
     vni: int
     port: int
     source_check: str
+    system_calls: str
+    """`limited`, `logged` or `not limited`."""
     forwarding: bool
     """Whether every tunnel does."""
     trouble: str | None

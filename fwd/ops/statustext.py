@@ -20,6 +20,7 @@ def render(status: Status, *, all_peers: bool = False) -> str:
         ("leases", _leases(status)),
         *(_host_row(one) for one in status.host),
         ("source check", status.source_check),
+        ("system calls", status.system_calls),
     ]
     for tunnel in status.tunnels:
         rows += _tunnel_rows(tunnel, vni=status.vni, port=status.port)

@@ -10,7 +10,7 @@ Every failure of C is a -errno and becomes one OSError whose text says what to d
 """
 
 # cffi's objects are of no type that mypy knows; everything that leaves this package has one.
-from fwd.plane.confining import Trial, keep_rights, limit_calls, trials
+from fwd.plane.confining import Trial, calls_limited, keep_rights, limit_calls, trials
 from fwd.plane.counters import CounterInfo, CounterKind, counter_info
 from fwd.plane.opening import Descriptors, probe, try_out
 from fwd.plane.peers import PeerTraffic
@@ -30,6 +30,7 @@ __all__ = [
     "PlaneSettings",
     "SourceCheck",
     "Trial",
+    "calls_limited",
     "counter_info",
     "keep_rights",
     "limit_calls",

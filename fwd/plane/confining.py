@@ -27,6 +27,12 @@ def limit_calls(*, refuse: bool = True) -> None:
     _check(lib.vx_calls_limit(refuse), "limit system calls")
 
 
+def calls_limited() -> str:
+    """Whether system calls are `limited`, only `logged`, or `not limited`."""
+    words = {lib.VX_CALLS_LIMITED: "limited", lib.VX_CALLS_LOGGED: "logged"}
+    return words.get(lib.vx_calls_limited(), "not limited")
+
+
 class Trial(Struct, frozen=True, rename="kebab"):
     """A forbidden call that was made."""
 

@@ -88,5 +88,17 @@ def test_without_confinement_it_says_so(cluster: Cluster) -> None:
         assert code == 1
         assert "no_new_privs:            NO" in text
         assert "filters of system calls: NONE" in text
+        assert "system calls: not limited\n" in text
+    finally:
+        agent.stop()
+
+
+def test_a_filter_that_only_logs_is_not_taken_for_one_that_refuses(cluster: Cluster) -> None:
+    agent = cluster.started("n1", "--confine=log")
+    try:
+        code, text = shown(agent)
+        assert code == 1
+        assert "system calls: logged\n" in text
+        assert "filters of system calls: 2\n" in text
     finally:
         agent.stop()

@@ -56,6 +56,7 @@ DOCUMENT = Status(
     vni=1,
     port=8472,
     source_check="strict",
+    system_calls="limited",
     forwarding=True,
     trouble=None,
     source=SourceStatus(

@@ -25,6 +25,8 @@ class Report(Struct, frozen=True, rename="kebab"):
     """All that is known."""
 
     pid: int
+    system_calls: str
+    """As the agent says: a filter may only log."""
     read_only_root: bool
     threads: tuple[ThreadRights, ...]
     tried: tuple[plane.Trial, ...]
@@ -41,6 +43,7 @@ def main(argv: list[str]) -> int:
         raise FwdError(f"no agent answers with {given.run_dir}, or it is not to be seen from here")
     report = Report(
         pid=agent.pid,
+        system_calls=agent.status.system_calls,
         read_only_root=inforce.root_is_read_only(agent.pid),
         threads=inforce.threads(agent.pid),
         tried=plane.trials(rights.bits([rights.NET_ADMIN])),
@@ -54,14 +57,18 @@ def main(argv: list[str]) -> int:
 
 def is_confined(report: Report) -> bool:
     """Whether no thread has more than it needs, and all that was tried fails."""
-    tried_well = all(one.as_it_must for one in report.tried)
-    return tried_well and inforce.are_confined(report.threads)
+    return (
+        report.system_calls == "limited"
+        and inforce.are_confined(report.threads)
+        and all(one.as_it_must for one in report.tried)
+    )
 
 
 def lines(report: Report) -> Iterator[str]:
     """For people; threads that may do the same are told together."""
     yield f"agent: pid {report.pid}, user {report.threads[0].user}"
     yield f"root file system: {'read-only' if report.read_only_root else 'can be written'}"
+    yield f"system calls: {report.system_calls}"
     for name, found in groupby(sorted(report.threads, key=_kind), key=_kind):
         alike = list(found)
         yield f"{name} ({len(alike)}):"
