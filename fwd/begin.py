@@ -36,10 +36,10 @@ class Begun(Struct, frozen=True):
 def begin(config: RunConfig) -> Begun:
     """Forwards again, if there is anything kept to forward by.  Raises ConfigError."""
     log.set_up(config.log_format)
-    limit_system_calls(config)
     store = Store.of_environment(os.environ)
     if os.environ.pop(SPARE, ""):
         wait_for_turn(store)
+    limit_system_calls(config)  # a spare may have become one of another version, which needs others
     keeping = StoreKeeping(store)
     run_dir = RunDir.enter(config.run_dir)
     kept = store.load()

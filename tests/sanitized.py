@@ -129,6 +129,7 @@ def main() -> None:
     options = {key: text.format(log=logs / "of") for key, text in sanitizer.options.items()}
     wrapper, site = _wrap(tree, _runtime(sanitizer.runtime))
     environment = os.environ | options | {"PYTHONPATH": f"{site}:{tree}"}
+    environment["FWD_SANITIZE"] = sanitizer.flag
     # gcc 12's sanitizers do not know the larger address randomisation of some distributions.
     command = ["setarch", "-R", str(wrapper), "-m", "pytest", "-p", "no:cacheprovider"]
     done = subprocess.run([*command, *arguments], cwd=tree, env=environment, check=False)
