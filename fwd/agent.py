@@ -99,6 +99,7 @@ class Agent:
             stack.callback(self._forwarding.close)
             self._succession.legacy.done()
             self.forwarding.set()
+            await self._forwarding.follow_direct()
             giver = self._open_giver()
             stack.callback(giver.close)
             links = stack.enter_context(closing(LinkWatch()))
@@ -110,7 +111,7 @@ class Agent:
             self._observer.tick()
             self._host.want(self._forwarding.subnet_env)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            tasks.create_task(self._give_away(giver))
+            tasks.create_task(self._give_away(giver, server))
             tasks.create_task(watch(lambda: self._forwarding.tunnels))
             tasks.create_task(self._host.keep())
             tasks.create_task(self._tell_ready())
@@ -132,10 +133,13 @@ class Agent:
             save=self._saver.save_now,
         )
 
-    async def _give_away(self, giver: Giver) -> NoReturn:
+    async def _give_away(self, giver: Giver, server: ControlServer) -> NoReturn:
         """Ends this agent once another one forwards."""
         await giver.serve()
+        self._run_dir.is_given = True
         self._saver.give_up()
+        giver.leave_name()
+        server.leave_name()
         raise GivenAwayError
 
     async def _begin_from_saved(self) -> bool:

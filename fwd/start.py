@@ -83,10 +83,20 @@ async def _serve_health_late(
 
 def main(config: RunConfig, begun: Begun) -> int:
     """Runs until SIGTERM or SIGINT, or until another agent has taken over; the exit code."""
-    given = False
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signal(run(config, begun)))
-        except* GivenAwayError:
-            given = True
-    return EXIT_GIVEN if given and begun.store.is_there else 0
+    except Exception as error:
+        if not begun.run_dir.is_given:
+            raise
+        if others := _others(error):  # whatever its end brought, this agent is not to come again
+            log.warning("failed", error=others, text="after another agent has taken over")
+    return EXIT_GIVEN if begun.run_dir.is_given and begun.store.is_there else 0
+
+
+def _others(error: Exception) -> str:
+    """What is not the word that all has been given away."""
+    if isinstance(error, ExceptionGroup):
+        _, rest = error.split(GivenAwayError)
+        return "" if rest is None else "; ".join(map(repr, rest.exceptions))
+    return repr(error)

@@ -47,6 +47,9 @@ class Forwarder:
         self.tunnel = Tunnel(station.layout, station.settings, self._succession)
         self.tunnel.commit(self._plan())
         await self.tunnel.open()
+
+    async def follow_direct(self) -> None:
+        """What comes after begin(), once nobody waits for this process any more."""
         await self.direct.follow(self.leases)
 
     async def take(self, station: Station, leases: Iterable[Lease]) -> None:

@@ -77,6 +77,10 @@ class Forwarding:
                 undo.callback(forwarder.close)
             undo.pop_all()
 
+    async def follow_direct(self) -> None:
+        """What comes after begin(), once nobody waits for this process any more."""
+        await self._each(Forwarder.follow_direct)
+
     async def take(self, own: Iterable[OwnLease], leases: Iterable[Lease]) -> None:
         """Puts these leases into force.  What can be refused comes first, changes after it.
 

@@ -24,6 +24,8 @@ class RunDir:
         self.lock = lock
         """Its descriptor."""
         self.is_ours = False
+        self.is_given = False
+        """Another agent has it from now on."""
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -110,6 +110,10 @@ class ControlServer:
             raise
         return opened
 
+    def leave_name(self) -> None:
+        """Another agent listens, or will."""
+        self._path.leave_name()
+
     def close(self) -> None:
         """Stops listening, ends the streams and removes the socket."""
         self._server.close()

@@ -2,7 +2,8 @@
 """A unix socket to listen at that only our own user may connect to, at a path that others had.
 
 It is made beside the path and renamed, so that whoever connects finds the agent before or this
-one, never none; and at the end it is removed only if the path is still this one's.
+one, never none; and at the end it is removed only if the path is still this one's.  Between that
+look and the removal another one could come: whoever knows of another leaves the path alone.
 """
 
 import os
@@ -23,7 +24,8 @@ class RootSocket:
         self.path = path
         self.listener = listener
         """Non-blocking."""
-        self._number = path.stat().st_ino
+        self._number: tuple[int, int] | None = _number(path)
+        """None: the path is not ours to remove."""
 
     @classmethod
     def open(cls, path: Path, kind: socket.SocketKind) -> Self:
@@ -47,12 +49,22 @@ class RootSocket:
             listener.close()
             raise
 
+    def leave_name(self) -> None:
+        """The path is another agent's, or will be."""
+        self._number = None
+
     def close(self) -> None:
         """Listens no more."""
         self.listener.close()
         with suppress(OSError):
-            if self.path.stat().st_ino == self._number:
+            if self._number is not None and _number(self.path) == self._number:
                 self.path.unlink()
+
+
+def _number(path: Path) -> tuple[int, int]:
+    """By which the kernel knows a file."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def check_peer(sock: socket.socket) -> None:

@@ -64,6 +64,8 @@ class Supervisor:
         goes_on = self._start()
         while goes_on:
             code, lived = self._attend()
+            if self._stopping and code == EXIT_GIVEN:
+                return 0
             if self._stopping or code == 0 or not self._has_forwarded:
                 return code if code >= 0 else 128 - code
             goes_on = self._stand_by() if code == EXIT_GIVEN else self._after_crash(code, lived)

@@ -53,15 +53,3 @@ def test_who_breaks_off_has_taken_nothing(pair: tuple[Cluster, Agent], how: str)
             wait_for("the agent goes on", lambda: cluster.n1.pings("10.244.2.0"))
             other.channel.close()
     agent.says("hand-over-failed", times=before + 3)
-
-
-def test_who_is_silent_has_taken_nothing(pair: tuple[Cluster, Agent]) -> None:
-    cluster, agent = pair
-    before = len(agent.lines("hand-over-failed"))
-    other = Greeting(agent)
-    other.show()
-    assert isinstance(other.ask(talk.Stop(device="flannel.1")), talk.Stopped)
-    assert not cluster.n1.pings("10.244.2.0")
-    assert "said nothing for 5 s" in agent.says("hand-over-failed", times=before + 1)
-    assert cluster.n1.pings("10.244.2.0")
-    other.channel.close()

@@ -26,6 +26,14 @@ def test_the_last_one_has_the_path(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_is_left_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.sock"
+    first = RootSocket.open(path, socket.SOCK_STREAM)
+    first.leave_name()
+    first.close()
+    assert path.exists(), "whoever comes next may have made it a moment ago"
+
+
 def test_what_is_in_the_way_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.sock"
     path.write_text("no socket")

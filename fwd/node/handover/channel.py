@@ -85,12 +85,15 @@ class Channel:
 
     async def next(self, seconds: float) -> Received:
         """The next message, while the event loop goes on."""
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    return self._receive()
-                except BlockingIOError:
-                    await readable(self._sock)
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        return self._receive()
+                    except BlockingIOError:
+                        await readable(self._sock)
+        except TimeoutError as error:
+            raise TimeoutError(f"the other agent said nothing for {seconds:g} s") from error
 
     def _receive(self) -> Received:
         data, fds, flags, _ = socket.recv_fds(

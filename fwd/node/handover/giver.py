@@ -23,6 +23,9 @@ from fwd.ops.rootsocket import RootSocket
 SOCKET_NAME = "handover.sock"
 HEAR_SECONDS = 5.0
 """For each message of the other agent."""
+STOPPED_SECONDS = 15.0
+"""The same once a tunnel is stopped here, and perhaps goes on there: the other one, which waits for
+five seconds, has given up before this one does, so that two never forward at once."""
 AGAIN_SECONDS = 0.1
 
 
@@ -59,6 +62,10 @@ class Giver:
         """Listens in place of whoever did before.  Raises OSError."""
         place = RootSocket.open(run_dir.path / SOCKET_NAME, socket.SOCK_SEQPACKET)
         return cls(place, run_dir, node=node, tunnels=tunnels, save=save)
+
+    def leave_name(self) -> None:
+        """Another agent listens, or will."""
+        self._place.leave_name()
 
     def close(self) -> None:
         """Listens no more."""
@@ -136,7 +143,8 @@ class Giver:
                 channel.send(describe(plane), plane.descriptors.all)
             channel.send(talk.Shown(kits=len(kits)), [self._run_dir.lock])
             while not given:
-                asked = (await self._hear(channel)).message
+                patience = STOPPED_SECONDS if paused else HEAR_SECONDS
+                asked = (await self._hear(channel, patience)).message
                 match asked:
                     case talk.Stop():
                         tunnel = _of(tunnels, asked.device)
@@ -160,8 +168,8 @@ class Giver:
         log.info("handed-over", to=release, text="another agent forwards now")
         return True
 
-    async def _hear(self, channel: Channel) -> Received:
-        got = await channel.next(HEAR_SECONDS)
+    async def _hear(self, channel: Channel, seconds: float | None = None) -> Received:
+        got = await channel.next(HEAR_SECONDS if seconds is None else seconds)
         got.close()  # nobody sends us descriptors
         return got
 
@@ -173,6 +181,4 @@ def _of(tunnels: dict[str, Tunnel], device: str) -> Tunnel:
 
 
 def _said(error: OSError | ValueError) -> str:
-    if isinstance(error, TimeoutError):
-        return f"the other agent said nothing for {HEAR_SECONDS:g} s"
     return (isinstance(error, OSError) and error.strerror) or str(error)

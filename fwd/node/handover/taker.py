@@ -8,6 +8,7 @@ nobody forward: some hundred microseconds, in which packets wait in the kernel.
 """
 
 import os
+import time
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -22,6 +23,9 @@ from fwd.ops import log
 from fwd.plane import Descriptors, Plane, PlaneSettings
 
 HEAR_SECONDS = 5.0
+ORPHAN_SECONDS = 0.2
+"""For the kernel to give back the lock of a process that has just ended."""
+_AGAIN_SECONDS = 0.01
 Answer = TypeVar("Answer", bound=talk.Message)
 
 
@@ -46,6 +50,8 @@ class Taker:
         self._lock: int | None = None
         self._from = ""
         self._is_done = False
+        self._is_orphan = False
+        """The giver has died on the way.  What it has given is ours, and the rest nobody's."""
 
     def probe(self) -> bool:
         """Whether somebody gives.  False: it has ended instead, and the start is a cold one.
@@ -64,8 +70,8 @@ class Taker:
         if self._is_done:  # who listens now is this agent itself
             return None
         try:
-            if self._channel is None:
-                self._begin()
+            if self._channel is None and not self._is_orphan and not self._begin_or_alone():
+                return None
             found = self._kits.pop(settings.device, None)
             if found is None:
                 return None
@@ -89,11 +95,12 @@ class Taker:
         device = plane.settings.device
         try:
             stopped = self._ask(talk.Stop(device=device), talk.Stopped)
-            plane.relearn(stopped.learned)
+            if stopped is not None:
+                plane.relearn(stopped.learned)
             plane.start()
         except (OSError, ValueError) as error:
             raise TakeOverError(f"the hand-over broke off: {_said(error)}") from error
-        return stopped.counters
+        return {} if stopped is None else stopped.counters
 
     def done(self) -> None:
         """See Legacy.  Raises TakeOverError."""
@@ -182,14 +189,50 @@ class Taker:
             descriptors.close()
         self._ask(talk.Release(device=device), talk.Released)
 
-    def _ask(self, message: talk.Message, answer: type[Answer]) -> Answer:
-        assert self._channel is not None
+    def _ask(self, message: talk.Message, answer: type[Answer]) -> Answer | None:
+        """The giver's answer; None if there is no giver any more."""
+        try:
+            return self._asked(message, answer)
+        except OSError:
+            if self._is_alone():
+                return None
+            raise
+
+    def _asked(self, message: talk.Message, answer: type[Answer]) -> Answer:
+        if self._channel is None:
+            raise BrokenPipeError
         self._channel.send(message)
         got = self._hear()
         got.close()
         if not isinstance(got.message, answer):
             raise talk.MisunderstoodError(f"{got.message} is no answer to {message}")
         return got.message
+
+    def _begin_or_alone(self) -> bool:
+        """_begin(); False: there is nobody to begin with any more."""
+        try:
+            self._begin()
+        except OSError:
+            if self._is_alone():
+                self.abort()
+                return False
+            raise
+        return True
+
+    def _is_alone(self) -> bool:
+        """Whether the giver has died: then nobody else has the run directory."""
+        if self._lock is not None:  # the giver's own, which we must not keep for it
+            os.close(self._lock)
+            self._lock = None
+        end = time.monotonic() + ORPHAN_SECONDS
+        while not self._run_dir.try_lock():
+            if time.monotonic() > end:
+                return False
+            time.sleep(_AGAIN_SECONDS)
+        if not self._is_orphan:
+            log.warning("giver-lost", text="it has ended while it handed over; this one goes on")
+        self._is_orphan = True
+        return True
 
     def _hear(self) -> Received:
         assert self._channel is not None

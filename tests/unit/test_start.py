@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an agent ends, as its supervisor and its user see it."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fwd import start
+from fwd.agent import GivenAwayError
+from fwd.begin import Begun
+from fwd.node.handover.keeping import Revived, StoreKeeping
+from fwd.node.handover.store import Store
+from fwd.node.rundir import RunDir
+from fwd.supervisor.words import EXIT_GIVEN
+
+Case = tuple[bool, Exception, str | None]
+"""Whether all was given away, what ended the agent, what it says; None: it is an error."""
+UNWINDING = OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+@pytest.mark.parametrize(
+    "end",
+    [
+        (True, ExceptionGroup("", [GivenAwayError()]), ""),
+        (True, ExceptionGroup("", [GivenAwayError(), UNWINDING]), "Input/output error"),
+        (True, UNWINDING, "Input/output error"),
+        (False, UNWINDING, None),
+        (False, ExceptionGroup("", [UNWINDING]), None),
+    ],
+)
+def test_who_has_given_all_away_says_so_whatever_else_happens(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    supervised: bool,
+    end: Case,
+) -> None:
+    given, error, said = end
+
+    async def run(_config: object, begun: Begun) -> None:
+        begun.run_dir.is_given = given
+        raise error
+
+    monkeypatch.setattr(start, "run", run)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        store = Store(ours if supervised else None)
+        keeping = StoreKeeping(store)
+        run_dir = RunDir.open(tmp_path)
+        begun = Begun(run_dir=run_dir, store=store, keeping=keeping, revived=Revived({}, keeping))
+        config: Any = None
+        if said is None:
+            with pytest.raises(type(error)):
+                start.main(config, begun)
+        else:
+            assert start.main(config, begun) == (EXIT_GIVEN if supervised else 0)
+            assert said in caplog.text
+            assert bool(caplog.records) is bool(said)
+        run_dir.close()
