@@ -85,6 +85,19 @@ def test_a_supervisor_and_its_agent_have_given_up_the_same(cluster: Cluster) -> 
         agent.stop()
 
 
+def test_workers_that_are_made_anew_are_confined_too(cluster: Cluster) -> None:
+    agent = cluster.started("n1")
+    try:
+        before = report(agent)
+        cluster.n1.ip("link", "del", cluster.facts.device)
+        agent.says("tunnel-restored")
+        after = report(agent)
+        workers = [one for one in after["threads"] if one["name"].startswith("fwd-w")]
+        assert len(workers) == sum(one["name"].startswith("fwd-w") for one in before["threads"])
+    finally:
+        agent.stop()
+
+
 def test_without_confinement_it_says_so(cluster: Cluster) -> None:
     agent = cluster.started("n1", "--confine=off")
     try:

@@ -83,6 +83,8 @@ for one in threads:
     one.join()
 print(subprocess.run(["echo", "a program"], capture_output=True, text=True).stdout.strip())
 import sqlite3, ssl, decimal  # libraries
+script = "find /etc/hostname -quit; cat /proc/self/comm | wc -c; ls -l / | wc -l"
+subprocess.run(["sh", "-ec", script], check=True, stdout=subprocess.DEVNULL)
 try:
     socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 except OSError as error:
