@@ -10,6 +10,7 @@ A watch says nothing where nothing happens.  So every now and then there is a pu
 the caller's choice: if it fails the round does, too.
 """
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -41,8 +42,8 @@ class LeaseWatch:
         self._heard = heard
         self._changed = changed
         self.listed = False
-        self.listed_at = 0.0
-        """When the last list came, by the clock that only goes forward."""
+        self.returned_at = -math.inf
+        """When the last list came that was not the first, by the clock that only goes forward."""
 
     async def round(self) -> Ending:
         """A list, then a watch to its end.  Raises ServerError or ConfigError."""
@@ -56,7 +57,8 @@ class LeaseWatch:
                 text="its store is of an earlier time, as a restored backup is; that holds now",
             )
         changed = self._table.replace(found, revision=revision)
-        self.listed_at = time.monotonic()
+        if self.listed:
+            self.returned_at = time.monotonic()
         if changed or not self.listed:
             self.listed = True
             self._changed()

@@ -142,6 +142,54 @@ async def member(
     await close(api)
 
 
+class Relay:
+    """A second way to an etcd, which can be cut."""
+
+    def __init__(self, server: EtcdServer) -> None:
+        host, port = server.url.rpartition("/")[2].split(":")
+        self._target = host, int(port)
+        self._flows: set[asyncio.StreamWriter] = set()
+        self._listener: asyncio.Server | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def open(self) -> None:
+        """At the same port as before, if it was open before."""
+        self._listener = await asyncio.start_server(self._relay, "127.0.0.1", self._port)
+        self._port = self._listener.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        for flow in self._flows:
+            flow.close()
+        self._flows.clear()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection(*self._target)
+        self._flows.update((writer, ours))
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(reader, ours), pump(theirs, writer), return_exceptions=True)
+
+
+@asynccontextmanager
+async def relayed(server: EtcdServer) -> AsyncIterator[Relay]:
+    relay = Relay(server)
+    await relay.open()
+    try:
+        yield relay
+    finally:
+        relay.cut()
+
+
 async def until(what: str, holds: Callable[[], Any], limit: float = SOON) -> float:
     """Waits until it holds; how long that took."""
     begun = time.monotonic()

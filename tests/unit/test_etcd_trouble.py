@@ -12,8 +12,18 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from fwd.sources.etcdaccess import make_access
 from tests.etcd_server import SUBNETS, EtcdServer
-from tests.unit.etcd_member import SMALL, Member, access, address, member, until, value
+from tests.unit.etcd_member import (
+    SMALL,
+    Member,
+    access,
+    address,
+    member,
+    relayed,
+    until,
+    value,
+)
 
 OWN = {4: ip_network("10.5.0.16/28")}
 """Had before, and so not one of those that tests give to others."""
@@ -124,6 +134,35 @@ async def test_a_store_of_another_time_is_the_truth_too(
         await until("it says so", lambda: sorted(told(caplog)) == expected)
 
 
+async def test_a_lease_whose_time_came_while_its_node_was_cut_off_is_put_back(
+    etcd: EtcdServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others miss it meanwhile: etcd is the truth.  Not so the node itself."""
+    caplog.set_level("INFO", "fwd")
+    async with relayed(etcd) as relay, member(access(etcd), 2) as two:
+        cut_off = make_access((relay.url,))
+        async with member(cut_off, 1, previous=OWN, ttl=2, margin=1.0) as one:
+            await begun(one, two)
+            await until("published", lambda: caplog.text.count("event=lease-published") == 2)
+            peers = one.peers
+            caplog.clear()
+            relay.cut()
+            await until("it has ended", lambda: one.key not in etcd.leases())
+            await until("the truth", lambda: two.peers == set())
+            assert one.peers == peers
+            await relay.open()
+            await until("it says so", lambda: "event=lease-put-back" in caplog.text)
+            await until("the truth", lambda: two.peers == {f"{one.subnet} 192.168.0.1"})
+            assert one.peers == peers
+            assert len(one.owned) == 1
+            await until("it is back", lambda: one.source.state().standing == "watching")
+            assert sorted(line.partition(" ")[0] for line in own_lines(caplog)) == [
+                "event=etcd",
+                "event=etcd-connected",
+                "event=lease-put-back",
+            ]
+
+
 async def test_a_lease_that_ended_meanwhile_is_taken_again(
     etcd: EtcdServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +180,8 @@ async def test_a_lease_that_ended_meanwhile_is_taken_again(
         await until("it says so", lambda: "event=lease-put-back" in caplog.text)
         assert etcd.leases().get(one.key) == value(1)
         assert len(one.owned) == 1
+        for each in (one, two):
+            await until("it is back", lambda e=each: e.source.state().standing == "watching")  # type: ignore[misc]
         assert two.fewest == 1
         text = caplog.text
     assert text.count("event=lease-put-back") == 1
@@ -178,38 +219,20 @@ async def test_the_next_endpoint_is_taken_when_one_dies(
 ) -> None:
     """Two ways to one store: the first one, through a relay, is cut."""
     caplog.set_level("INFO", "fwd")
-    host, port = etcd.url.rpartition("/")[2].split(":")
-    flows: set[asyncio.StreamWriter] = set()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        theirs, ours = await asyncio.open_connection(host, int(port))
-        flows.update((writer, ours))
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while data := await source.read(65536):
-                sink.write(data)
-            sink.close()
-
-        await asyncio.gather(pump(reader, ours), pump(theirs, writer), return_exceptions=True)
-
-    middle = await asyncio.start_server(relay, "127.0.0.1", 0)
-    first = f"http://127.0.0.1:{middle.sockets[0].getsockname()[1]}"
-    try:
-        async with member(access(etcd, first), 1, previous=OWN) as one:
-            await begun(one)
-            await until("connected", lambda: one.source.state().kind == f"etcd {first}")
-            middle.close()
-            for flow in flows:
-                flow.close()
-            etcd.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
-            await until("the news", lambda: one.peers == {"10.5.0.240/28 192.168.0.9"})
-            assert one.source.state().kind == f"etcd {etcd.url}"
-        (*_, back) = (line for line in own_lines(caplog) if line.startswith("event=etcd"))
-        assert back.startswith(f"event=etcd-connected server={etcd.url} ")
-        assert back.endswith(f'{first}: the connection broke off"')
-        assert "event=etcd error=" not in caplog.text
-    finally:
-        middle.close()
+    async with (
+        relayed(etcd) as relay,
+        member(access(etcd, relay.url), 1, previous=OWN) as one,
+    ):
+        await begun(one)
+        await until("connected", lambda: one.source.state().kind == f"etcd {relay.url}")
+        relay.cut()
+        etcd.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
+        await until("the news", lambda: one.peers == {"10.5.0.240/28 192.168.0.9"})
+        assert one.source.state().kind == f"etcd {etcd.url}"
+    (*_, back) = (line for line in own_lines(caplog) if line.startswith("event=etcd"))
+    assert back.startswith(f"event=etcd-connected server={etcd.url} ")
+    assert back.endswith(f'{relay.url}: the connection broke off"')
+    assert "event=etcd error=" not in caplog.text
 
 
 async def test_an_endpoint_that_falls_silent_is_left(etcd: EtcdServer) -> None:
