@@ -84,13 +84,13 @@ class LeaseWatch:
         for event in answer.events:
             apply = self._table.delete if event.type == rpc.DELETE else self._table.put
             changed |= apply(event.kv)
-        self._table.complete_to = max(self._table.complete_to, _reached(answer))
+        self._table.complete_to = max(self._table.complete_to, reached(answer))
         if changed:
             self._changed()
         return bool(answer.events)
 
 
-def _reached(answer: rpc.WatchResponse) -> int:
+def reached(answer: rpc.WatchResponse) -> int:
     """The revision up to which a watch has told everything; 0: it does not say.
 
     The header of an answer with events may be ahead of others that are still to come, and so may be
