@@ -11,13 +11,14 @@ from fwd.core.subnetpool import make_pools
 from fwd.model import ConfigError
 from fwd.node.subnetfile import write_whole
 from fwd.ops import log
-from fwd.sources.contact import Contact
+from fwd.sources.contact import Contact, NoAnswer
 from fwd.sources.etcdapi import EtcdApi
 
 POLL_SECONDS = 1.0
 """As flannel does."""
 SAVED_AFTER_SECONDS = 2.0
-"""A node that can forward by what it remembers does not wait for etcd for longer than this."""
+"""A node that can forward by what it remembers does not wait for etcd for longer than this, and not
+at all for one that cannot be reached."""
 
 
 async def read_netconf(
@@ -28,25 +29,35 @@ async def read_netconf(
     Waits for as long as there is none.  `saved` is where it was put by an earlier start: good
     enough if etcd does not answer.  Raises ConfigError for a configuration that cannot be used.
     """
-    reading = asyncio.ensure_future(_read(api, contact, config_key(prefix)))
+    out_of_reach = asyncio.Event()
+    reading = asyncio.ensure_future(_read(api, contact, config_key(prefix), out_of_reach))
+    failing = asyncio.ensure_future(out_of_reach.wait())
     try:
         if await asyncio.to_thread(saved.is_file):
-            await asyncio.wait({reading}, timeout=SAVED_AFTER_SECONDS)
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait({reading, failing}, timeout=SAVED_AFTER_SECONDS, return_when=first)
             if not reading.done() or (reading.exception() is not None):
                 return _load(saved)
         conf, text = await reading
     finally:
         reading.cancel()
+        failing.cancel()
     _save(saved, text)
     return conf, text
 
 
-async def _read(api: EtcdApi, contact: Contact, key: str) -> tuple[NetConf, bytes]:
+async def _read(
+    api: EtcdApi, contact: Contact, key: str, out_of_reach: asyncio.Event
+) -> tuple[NetConf, bytes]:
     found: list[bytes] = []
     faults: list[ConfigError] = []
 
     async def once() -> None:
-        kv = None if faults else await api.get(key)
+        try:
+            kv = None if faults else await api.get(key)
+        except NoAnswer:
+            out_of_reach.set()
+            raise
         found[:] = [] if kv is None else [kv.value]
 
     def on_fault(error: ConfigError) -> bool:
