@@ -20,7 +20,7 @@ def test_agents_follow_each_other_and_no_packet_is_lost(cluster: Cluster) -> Non
     assert cluster.n1.pings("10.244.2.0")
     with nothing_is_lost(cluster, seconds=6):
         second = cluster.start("n1")
-        second.says("taken-over")
+        assert " paused-ms=" in second.says("taken-over")
         assert first.ended() == 0
         first.says("handed-over")
         peer_second = cluster.start("n2")

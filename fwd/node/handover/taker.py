@@ -4,7 +4,7 @@
 First it only asks whether somebody would give (`probe`): finding out where the node stands and
 which leases there are may take its time, the other one forwards meanwhile.  Then, tunnel by tunnel,
 everything is made ready on the other's descriptors, and only between `Stop` and `Plane.start` does
-nobody forward: some hundred microseconds, in which packets wait in the kernel.
+nobody forward: some milliseconds, in which packets wait in the kernel.
 """
 
 import os
@@ -49,6 +49,8 @@ class Taker:
         self._taken: set[str] = set()
         self._lock: int | None = None
         self._from = ""
+        self._paused = 0.0
+        """Seconds in which a tunnel was read by nobody, of the one that had most."""
         self._is_done = False
         self._is_orphan = False
         """The giver has died on the way.  What it has given is ours, and the rest nobody's."""
@@ -93,6 +95,7 @@ class Taker:
             plane.start()
             return {}
         device = plane.settings.device
+        begin = time.monotonic()
         try:
             stopped = self._ask(talk.Stop(device=device), talk.Stopped)
             if stopped is not None:
@@ -100,6 +103,7 @@ class Taker:
             plane.start()
         except (OSError, ValueError) as error:
             raise TakeOverError(f"the hand-over broke off: {_said(error)}") from error
+        self._paused = max(self._paused, time.monotonic() - begin)
         return {} if stopped is None else stopped.counters
 
     def done(self) -> None:
@@ -117,7 +121,7 @@ class Taker:
         if self._lock is not None:
             self._run_dir.adopt(self._lock)
             self._lock = None
-        log.info("taken-over", of=self._from)
+        log.info("taken-over", of=self._from, paused_ms=f"{1000 * self._paused:.1f}")
         self.abort()
 
     def abort(self) -> None:
