@@ -54,6 +54,8 @@ class Child:
 def _become(arguments: Sequence[str], talk: socket.socket, *, waits: bool) -> None:
     """In the new process."""
     try:
+        # A terminal's Ctrl-C is for the supervisor, which passes it on: a second one would kill.
+        os.setpgid(0, 0)
         os.set_inheritable(talk.fileno(), True)
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(one, signal.SIG_DFL)

@@ -34,14 +34,26 @@ class Supervised:
 
     @property
     def child(self) -> int:
-        wait_for("an agent", lambda: self.children != [])
-        return self.children[0]
+        found: list[int] = []
+
+        def runs() -> bool:
+            found[:] = self.children
+            return found != []
+
+        wait_for("an agent", runs)
+        return found[0]
 
     @property
     def spare(self) -> int:
         """Once it waits."""
-        wait_for("a spare", lambda: [name_of(one) for one in self.children[1:]] == ["fwd-spare"])
-        return self.children[1]
+        found: list[int] = []
+
+        def waits() -> bool:
+            found[:] = self.children[1:]
+            return [name_of(one) for one in found] == ["fwd-spare"]
+
+        wait_for("a spare", waits)
+        return found[0]
 
     def crash(self, how: int = signal.SIGKILL) -> int:
         child = self.child
@@ -112,6 +124,7 @@ def test_who_waits_is_the_next_agent(cluster: Cluster, supervised: Supervised) -
     agent.says("revived")
     agent.says("host-ready", times=2)
     assert name_of(supervised.child) != "fwd-spare"
+    assert os.getpgid(spare) == spare, "what a terminal says to all of a group it hears once"
     second = supervised.spare
     os.kill(second, signal.SIGKILL)
     agent.says("spare-lost")
