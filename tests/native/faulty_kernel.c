@@ -2,8 +2,6 @@
 #include "faulty_kernel.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <sys/epoll.h>
 
 #include "check.h"
 #include "decap_frame.h"
@@ -27,11 +25,21 @@ static const int errnos[N_CALLS][10] = {
 
 void kernel_reset(void)
 {
-	kernel = (struct kernel){ .vnet = true };
+	kernel = (struct kernel){ .vnet = true, .family = 4 };
 }
 
-/* Whether this call fails; errno then says how. */
-static bool fails(enum call call)
+static uint32_t ip_header(void)
+{
+	return kernel.family == 4 ? 20 : 40;
+}
+
+/* From a packet's start to a datagram's payload. */
+static uint32_t headers(void)
+{
+	return ip_header() + 8;
+}
+
+bool kernel_fails(enum call call)
 {
 	unsigned n = 0;
 
@@ -63,7 +71,7 @@ ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
 
 	(void)fd;
 	CHECK_EQ(n, kernel.vnet ? 2 : 1);
-	if (fails(READV))
+	if (kernel_fails(READV))
 		return -1;
 	if (kernel.to_read == 0) {
 		errno = EAGAIN;
@@ -73,7 +81,7 @@ ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
 	if (kernel.vnet && rnd_chance(40))
 		pieces = (unsigned)rnd_range(2, 60);
 	kernel.handed_out += pieces;
-	s = numbered(&kernel.books[OUT], flow, pieces, size);
+	s = numbered(&kernel.books[OUT], kernel.family, flow, pieces, size);
 	if (flow % 3)
 		s.dst[1] = (uint8_t)(flow % 3);
 	len = spec_build(&s, iov[n - 1].iov_base);
@@ -85,8 +93,9 @@ ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
 	if (pieces > 1)
 		v = (struct vnethdr){
 			.flags = VNET_NEEDS_CSUM, .gso_type = VNET_GSO_UDP,
-			.hdr_len = 28, .gso_size = (uint16_t)size,
-			.csum_start = 20, .csum_offset = 6,
+			.hdr_len = (uint16_t)headers(),
+			.gso_size = (uint16_t)size,
+			.csum_start = (uint16_t)ip_header(), .csum_offset = 6,
 		};
 	else if (rnd_chance(kernel.percent[READV] / 4)) {
 		kernel.halved++;
@@ -120,16 +129,18 @@ ssize_t __wrap_writev(int fd, const struct iovec *iov, int n)
 	uint32_t size;
 
 	(void)fd;
-	if (fails(WRITEV))
+	if (kernel_fails(WRITEV))
 		return -1;
 	if (kernel.vnet)
 		memcpy(&v, iov[0].iov_base, sizeof(v));
-	if (flat[9] == PROTO_ICMP4) {
+	CHECK_EQ(flat[0] >> 4, kernel.family);
+	if ((kernel.family == 4 && flat[9] == PROTO_ICMP4) ||
+	    (kernel.family == 6 && flat[6] == PROTO_ICMP6)) {
 		kernel.icmp++;
 		return len;
 	}
-	size = v.gso_type ? v.gso_size : len - 28;
-	for (at = 28; at < len; at += size)
+	size = v.gso_type ? v.gso_size : len - headers();
+	for (at = headers(); at < len; at += size)
 		take(IN, flat + at, len - at);
 	/* A TUN never does this; if it did, the packet is gone. */
 	if (rnd_chance(kernel.percent[WRITEV] / 4)) {
@@ -169,9 +180,9 @@ static void take_message(struct mmsghdr *msg)
 	if (!size)
 		size = len;
 	for (; at < len; at += size) {
-		CHECK_EQ(flat[at + OVERLAY] >> 4, 4);
-		take(OUT, flat + at + OVERLAY + 28,
-		     len - at - OVERLAY - 28);
+		CHECK_EQ(flat[at + OVERLAY] >> 4, kernel.family);
+		take(OUT, flat + at + OVERLAY + headers(),
+		     len - at - OVERLAY - headers());
 	}
 	msg->msg_len = len;
 }
@@ -187,7 +198,7 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 		errno = EIO;
 		return -1;
 	}
-	if (fails(SENDMMSG)) {
+	if (kernel_fails(SENDMMSG)) {
 		kernel.by_errno[errno] += datagrams_of(&msg->msg_hdr);
 		return -1;
 	}
@@ -208,15 +219,20 @@ static void receive_one(struct mmsghdr *msg)
 {
 	static const uint8_t mac_b[6] = { 2, 9, 9, 9, 9, 9 };
 	unsigned flow = (unsigned)rnd_below(NUMBERED_FLOWS);
-	struct spec s = numbered(&kernel.books[IN], flow, 1,
+	struct spec s = numbered(&kernel.books[IN], kernel.family, flow, 1,
 				 (uint32_t)rnd_range(NUMBER, 900));
-	struct sockaddr_in from = { .sin_family = AF_INET };
+	const char *who = rnd_chance(90) ? "\xc0\0\0\1" : "\1\2\3\4";
+	struct sockaddr_in from4 = { .sin_family = AF_INET };
+	struct sockaddr_in6 from6 = { .sin6_family = AF_INET6 };
 	struct iovec *iov = msg->msg_hdr.msg_iov;
 	uint8_t *at = iov->iov_base;
 	struct overlay o = { .vxlan = { .flags = VXLAN_I,
 					.vni = htonl(FRAME_VNI << 8) },
 			     .eth = { .dst = { 2, 1, 1, 1, 1, 1 },
-				      .type = htons(ETHERTYPE_IP4) } };
+				      .type = htons(kernel.family == 4
+							    ? ETHERTYPE_IP4
+							    : ETHERTYPE_IP6) }
+			   };
 
 	memcpy(o.eth.src, mac_b, 6);
 	memcpy(at, &o, OVERLAY);
@@ -226,8 +242,12 @@ static void receive_one(struct mmsghdr *msg)
 	/* Some are too long for the buffer, and some are from nobody. */
 	if (rnd_chance(5))
 		msg->msg_hdr.msg_flags = MSG_TRUNC;
-	memcpy(&from.sin_addr, rnd_chance(90) ? "\xc0\0\0\1" : "\1\2\3\4", 4);
-	memcpy(msg->msg_hdr.msg_name, &from, sizeof(from));
+	memcpy(&from4.sin_addr, who, 4);
+	memcpy(&from6.sin6_addr, who, 4);
+	if (kernel.family == 4)
+		memcpy(msg->msg_hdr.msg_name, &from4, sizeof(from4));
+	else
+		memcpy(msg->msg_hdr.msg_name, &from6, sizeof(from6));
 	kernel.handed_out++;
 }
 
@@ -240,7 +260,7 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
 
 	(void)fd;
 	CHECK(flags & MSG_DONTWAIT && !timeout);
-	if (fails(RECVMMSG))
+	if (kernel_fails(RECVMMSG))
 		return -1;
 	if (kernel.to_receive == 0) {
 		errno = EAGAIN;
@@ -253,28 +273,4 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
 	for (i = 0; i < n && kernel.to_receive; i++, kernel.to_receive--)
 		receive_one(&msg[i]);
 	return (int)i;
-}
-
-int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout);
-int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
-{
-	CHECK(n == 1 && fds->events == POLLOUT);
-	CHECK(timeout >= 0 && timeout < 100);
-	if (fails(POLL))
-		return -1;
-	return rnd_chance(50);
-}
-
-int __wrap_epoll_wait(int epoll, struct epoll_event *events, int n,
-		      int timeout);
-int __wrap_epoll_wait(int epoll, struct epoll_event *events, int n,
-		      int timeout)
-{
-	(void)epoll;
-	CHECK(n >= 3 && timeout > 0);
-	if (fails(EPOLL_WAIT))
-		return -1;
-	events[0] = (struct epoll_event){ .events = EPOLLIN, .data.fd = 1 };
-	events[1] = (struct epoll_event){ .events = EPOLLIN, .data.fd = 2 };
-	return (int)rnd_below(3);
 }

@@ -19,6 +19,8 @@ struct kernel {
 	uint32_t to_read;		/* packets left in the TUN, */
 	uint32_t to_receive;		/* and messages in the socket */
 	bool vnet;			/* the TUN has vnet headers */
+	uint8_t family;			/* of all packets: 4 or 6 */
+	bool broken;			/* epoll says that the TUN is gone */
 
 	/* What happened; packets as they are on the wire. */
 	uint64_t calls[N_CALLS], failed[N_CALLS];
@@ -27,10 +29,14 @@ struct kernel {
 	uint64_t icmp;			/* answers written to the TUN */
 	uint64_t halved;		/* calls that took a part */
 	uint64_t by_errno[134];		/* failed sends, of packets */
+	uint64_t unwatched;		/* times that a TUN was left alone */
 	struct books books[2];		/* out, in */
 };
 
 extern struct kernel kernel;
+
+/* Whether this call fails; errno then says how. */
+bool kernel_fails(enum call call);
 
 /* All counts at zero, nothing fails, nothing waits. */
 void kernel_reset(void);

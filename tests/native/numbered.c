@@ -14,13 +14,15 @@ static uint32_t get32(const uint8_t *p)
 	return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
 }
 
-struct spec numbered(struct books *books, unsigned flow, unsigned pieces,
-		     uint32_t size)
+struct spec numbered(struct books *books, uint8_t family, unsigned flow,
+		     unsigned pieces, uint32_t size)
 {
+	uint8_t net = family == 4 ? 10 : 0xfd;
 	static uint8_t payload[SPEC_MAX];
 	struct spec s = {
-		.family = 4, .proto = SPEC_UDP, .ttl = 64, .frag = SPEC_DF,
-		.src = { 10, 1, (uint8_t)flow }, .dst = { 10, 9 },
+		.family = family, .proto = SPEC_UDP, .ttl = 64,
+		.frag = family == 4 ? SPEC_DF : 0,
+		.src = { net, 1, (uint8_t)flow }, .dst = { net, 9 },
 		.sport = (uint16_t)(1000 + flow), .dport = 2000,
 		.payload = payload, .n_payload = pieces * size,
 		.unfinished = pieces > 1,

@@ -14,10 +14,11 @@ struct books {
 	uint32_t last[NUMBERED_FLOWS];	/* the last one taken, and one */
 };
 
-/* `pieces` datagrams of a flow as one packet from 10.1.flow.0 to 10.9.0.0,
- * each of `size` bytes of payload (at least NUMBER). */
-struct spec numbered(struct books *books, unsigned flow, unsigned pieces,
-		     uint32_t size);
+/* `pieces` datagrams of a flow as one packet, each of `size` bytes of payload
+ * (at least NUMBER), from 10.1.flow.0 to 10.9.0.0 or from fd01:flow00:: to
+ * fd09::. */
+struct spec numbered(struct books *books, uint8_t family, unsigned flow,
+		     unsigned pieces, uint32_t size);
 
 /* A datagram arrives: it must be new, and overtake none of its flow. */
 void numbered_take(struct books *books, const uint8_t *payload, uint32_t len);

@@ -5,6 +5,7 @@ How they are built and run is the Makefile's business; what they check is in tes
 other flavours (TSan, the optimized one) are `make tsan` and `make -C tests/native run-plain`.
 """
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -40,6 +41,47 @@ def make(*arguments: str, limit: int) -> None:
 @pytest.fixture(scope="module")
 def programs() -> None:
     make("-j2", "asan", limit=BUILD_LIMIT)
+
+
+SET_UP = {"plane", "worker", "udp_open", "rights", "callfilter", "trials"}
+"""Files of cext/ that no turn of a worker enters."""
+CALLS = re.compile(
+    r"p?(read|write)v?2?(64)?|p?poll|select|splice|tee|ioctl|fcntl|open(at)?|close|fsync"
+    r"|(recv|send)(m?msg|from|to|file)?|epoll_\w+|io_uring\w*|futex|syscall|nanosleep|mmap|munmap"
+    r"|madvise|[gs]etsockopt|sched_\w+|clock_\w+|getrandom"
+)
+UNFAILING = {
+    "clock_gettime": "of clocks that there are",
+    "sched_yield": "always succeeds on Linux",
+    "open": "set-up only (tun.c)",
+    "ioctl": "set-up only (tun.c)",
+    "close": "at the end only (tun.c)",
+    "mmap": "set-up only (peers.c)",
+    "munmap": "at the end only (peers.c)",
+}
+
+
+@pytest.mark.usefixtures("programs")
+def test_every_call_of_the_hot_loop_can_be_made_to_fail() -> None:
+    """A call that is new in a file of the hot loop has to be put behind the kernel that fails."""
+    wrapped = re.search(r"^WRAPPED := (.*)$", (HERE / "Makefile").read_text(), re.MULTILINE)
+    assert wrapped
+    objects = [
+        path
+        for path in (HERE.parents[1] / "build" / "native").glob("*-asan/cext/*.o")
+        if path.stem not in SET_UP
+    ]
+    assert len(objects) > 10
+    shown = subprocess.run(
+        ["nm", "-u", "-j", *objects],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+    calls = {line for line in shown.split() if CALLS.fullmatch(line)}
+    assert set(wrapped[1].split()) <= calls, "all are in use"
+    assert calls - set(wrapped[1].split()) <= UNFAILING.keys()
 
 
 @pytest.mark.usefixtures("programs")
