@@ -97,6 +97,16 @@ def test_every_thread_has_net_admin_and_nothing_else(pods: list[Pod]) -> None:
         assert fields["NoNewPrivs"] == "1"
 
 
+def test_it_has_given_up_what_the_runtime_gives_beyond_its_needs(pods: list[Pod]) -> None:
+    """The exit code is 0 if all that is tried fails as it must."""
+    said = pods[0].exec("fwd", "rights")
+    print(f"\n{said}")
+    assert "root file system: read-only\nsystem calls: limited\n" in said
+    workers = said.partition("workers (")[2]
+    assert "capabilities in effect:  none\n" in workers
+    assert "filters of system calls: 3\n" in workers, "the runtime's, the agent's and their own"
+
+
 def test_it_writes_what_the_node_needs_and_its_root_is_read_only(pods: list[Pod]) -> None:
     pod = pods[0]
     root = pod.machine.root
