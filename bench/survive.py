@@ -31,8 +31,6 @@ from fwd.lab.probes import Route
 from tests.netns.agent_support import Agent, Cluster
 from tests.netns.flows import Stream
 
-_PAUSE: Final = 6.0
-"""Seconds from one to the next: longer than what the supervisor takes for a loop."""
 _PROBE: Final = 0.002
 _NUMBER: Final = struct.Struct("!I")
 
@@ -160,7 +158,9 @@ class Blow(Protocol):
         """Once."""
 
 
-def measure(what: Callable[[Cluster], Blow], *, times: int, rate: int) -> tuple[str, ...]:
+def measure(
+    what: Callable[[Cluster], Blow], *, times: int, rate: int, every: float
+) -> tuple[str, ...]:
     """One row: what, times, sent, lost, reordered, sent again, outages."""
     with ExitStack() as stack:
         cluster = stack.enter_context(nodes())
@@ -176,17 +176,17 @@ def measure(what: Callable[[Cluster], Blow], *, times: int, rate: int) -> tuple[
         probe = Probe(path)
         stack.callback(probe.close)
         pool = stack.enter_context(ThreadPoolExecutor(1))
-        seconds = (times + 1) * _PAUSE
+        seconds = (times + 1) * every
         load = pool.submit(traffic.datagrams, path, size=64, seconds=seconds, rate=rate, flows=4)
-        time.sleep(_PAUSE / 2)
+        time.sleep(every / 2)
         both = {"n1": cluster.n1, "n2": cluster.n2}
         before = losses.counted(both) | losses.of_agent("n2", peer)
         outages = []
         for _ in range(times):
             begin = time.monotonic()
             doing.do()
-            time.sleep(max(0.0, begin + _PAUSE - time.monotonic()))
-            outages.append(1000 * probe.outage(begin, begin + _PAUSE))
+            time.sleep(max(0.0, begin + every - time.monotonic()))
+            outages.append(1000 * probe.outage(begin, begin + every))
             after = losses.counted(both) | losses.of_agent("n2", peer)
             print(f"{doing.name}: {outages[-1]:.1f} ms; lost at: {losses.told(before, after)}")
             before = after
@@ -214,6 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What upgrades and crashes cost under load.")
     parser.add_argument("--times", type=int, default=20, help="of each (default: 20)")
     parser.add_argument("--rate", type=int, default=50_000, help="datagrams a second")
+    parser.add_argument("--every", type=float, default=6.0, help="seconds from one to the next")
     parser.add_argument("--only", choices=["upgrade", "crash", "alone"], action="append")
     options = parser.parse_args()
     kinds: dict[str, Callable[[Cluster], Blow]] = {
@@ -228,7 +229,9 @@ def main() -> None:
     ):
         table.add_column(column, justify="left" if column == "what" else "right")
     for name in options.only or kinds:
-        table.add_row(*measure(kinds[name], times=options.times, rate=options.rate))
+        table.add_row(
+            *measure(kinds[name], times=options.times, rate=options.rate, every=options.every)
+        )
     Console(width=120 if not sys.stdout.isatty() else None).print(table)
 
 

@@ -24,7 +24,7 @@ from fwd.supervisor.words import EXIT_GIVEN
 
 STOP_SECONDS = 10.0
 STAND_BY_SECONDS = 5.0
-SPARE_SECONDS = 3.0
+SPARE_SECONDS = 1.0
 """From an agent's begin to the next spare's: that one must not take the processor from it."""
 SPARE_LOST_SECONDS = 60.0
 """From a spare's end to the next one, so that nothing goes round fast."""
@@ -110,14 +110,14 @@ class Supervisor:
 
     def _prepare(self) -> None:
         """A spare, once there has been an agent worth to be followed."""
-        self._spare_due = time.monotonic() + SPARE_LOST_SECONDS
+        self._spare_due = time.monotonic() + SPARE_SECONDS
         if self._stopping or not self._has_forwarded:
             return
         try:
             self._spare = Child.start(self._arguments, waits=True)
+            self._spare_due = 0.0
         except OSError:  # not now, then
-            return
-        self._spare_due = 0.0
+            self._spare_due = time.monotonic() + SPARE_LOST_SECONDS
 
     def _reap(self) -> tuple[int, float] | None:
         """Sees to whoever has ended; of the agent, how it has and how long it lived."""

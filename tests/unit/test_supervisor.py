@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from fwd.node.handover.spare import files_of
 from fwd.supervisor import supervisor
 from fwd.supervisor.child import Child
 from fwd.supervisor.kept import Kept, receive
-from fwd.supervisor.pauses import COLD_AFTER, LONGEST_PAUSE, Pauses
+from fwd.supervisor.pauses import COLD_AFTER_ANY, LONGEST_PAUSE, PATIENCE, Pauses
 from fwd.supervisor.supervisor import Supervisor
 from fwd.supervisor.words import GO, LOCK, MOST_DESCRIPTORS, MOST_ENTRIES, SPARE, STORE, TABLE
 
@@ -73,18 +74,29 @@ def test_what_is_kept_is_closed_once_it_is_not() -> None:
     assert descriptors() == before
 
 
-def test_pauses_grow_in_a_loop_and_only_there() -> None:
+def after(pauses: Pauses, lived: float) -> tuple[float, bool]:
+    return pauses.after(lived), pauses.is_time_for_cold
+
+
+def test_pauses_grow_in_a_loop() -> None:
     pauses = Pauses()
-    assert [pauses.after(9), pauses.after(9), pauses.after(1)] == [0, 0, 0.25]
-    cold: list[bool] = []
-    last = 0.0
-    for _ in range(20):
-        last = pauses.after(1)
-        cold.append(pauses.is_time_for_cold)
-    assert last == LONGEST_PAUSE
-    assert pauses.crashes == 22
-    assert cold == [True] + [False] * 19, f"at the crash number {COLD_AFTER} alone"
-    assert pauses.after(9) == 0
+    assert [after(pauses, lived) for lived in (9, 0.5, 0.5, 0.5)] == [
+        (0, False),
+        (0.25, False),
+        (0.5, True),
+        (1, False),
+    ]
+    assert [after(pauses, 0.5)[0] for _ in range(40)][-1] == LONGEST_PAUSE
+    assert pauses.crashes == 44
+    assert after(pauses, 9) == (0, False)
+
+
+def test_who_is_killed_again_and_again_comes_at_once() -> None:
+    pauses = Pauses()
+    many = [after(pauses, 2) for _ in range(PATIENCE + 3)]
+    assert [pause for pause, _ in many] == [0.0] * PATIENCE + [0.25, 0.5, 1]
+    assert [number for number, (_, cold) in enumerate(many, 1) if cold] == [COLD_AFTER_ANY, 22]
+    assert after(pauses, 9) == (0, False)
 
 
 @pytest.fixture
@@ -116,6 +128,21 @@ def test_without_a_process_to_be_had_it_tries_again(
     assert made._agent.pid == 12345
     assert capfd.readouterr().err.count("event=agent-not-started") == 2
     made._agent.hang_up()
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_spare_comes_soon_after_the_first_packets(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, now = Supervisor([], keeps_spare=True), time.monotonic()
+    made._prepare()
+    first = made._spare
+    assert first is None, "nothing has been forwarded"
+    assert made._spare_due < now + supervisor.SPARE_LOST_SECONDS, "it is looked at again soon"
+    made._has_forwarded = True
+    monkeypatch.setattr(os, "fork", lambda: 12345)
+    made._prepare()
+    assert made._spare is not None
+    assert made._spare_due == 0
+    made._spare.hang_up()
 
 
 def test_a_fork_that_fails_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
