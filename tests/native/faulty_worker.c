@@ -52,7 +52,8 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 	CHECK(memory);
 	w = (struct worker){
 		.settings = &frame.settings, .snapshot = &faulty_snapshot,
-		.reader = &faulty_snapshot.readers[0], .stopping = &faulty_stopping,
+		.reader = &faulty_snapshot.readers[0],
+		.stopping = &faulty_stopping,
 		.path_mtus = &path_mtus, .steering = &steering, .tuns = tuns,
 		.tun = TUN_FD, .listen = LISTEN_FD, .epoll = -1,
 		.vnet = vnet, .tso = vnet, .uso = vnet, .arena = memory,
