@@ -25,14 +25,14 @@ class Authority:
             *("-days", "1"),
         )
 
-    def sign(self, name: str) -> tuple[Path, Path, Path]:
-        """Certificate and key of this name, and the authority's certificate."""
+    def sign(self, name: str, *, ip: str = "127.0.0.1") -> tuple[Path, Path, Path]:
+        """Certificate and key of this name and address, and the authority's certificate."""
         certificate, key = self._root / f"{name}.crt", self._root / f"{name}.key"
         request = self._root / f"{name}.csr"
         _openssl(
             *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
             *("-keyout", str(key), "-out", str(request), "-subj", f"/CN={name}"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-addext", f"subjectAltName=IP:{ip}"),
         )
         _openssl(
             *("x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self._key)),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fwd.lab.flow import Flow
+from tests.certificates import Authority
 from tests.etcd_server import SUBNETS, EtcdServer
 from tests.netns.agent_support import Agent, Cluster, wait_for
 
@@ -23,16 +24,38 @@ THIRD = SUBNETS + "10.244.250.0-24"
 
 
 class EtcdCluster(Cluster):
-    """n1 and n2 with leases from etcd."""
+    """n1 and n2 with leases from etcd, by TLS with certificates and a user, if etcd wants one."""
 
     def build(self) -> None:
         super().build()
-        self.etcd = EtcdServer(self.directory / "etcd", namespace=self.n1.name, host="192.168.50.1")
+        authority, other = (Authority(self.directory, name) for name in ("authority", "stranger"))
+        host = "192.168.50.1"
+        self.etcd = EtcdServer(
+            self.directory / "etcd",
+            tls=authority.sign("root", ip=host),
+            namespace=self.n1.name,
+            host=host,
+        )
         self._removals.append(self.etcd.stop)
+        self._ca = authority.ca
+        self._certificates = authority.sign("fwd"), other.sign("fwd2")
+        self._own = self.directory / "own.crt", self.directory / "own.key"
+        self.certify(is_right=True)
+
+    def certify(self, *, is_right: bool) -> None:
+        """What agents have in their files is of the right authority from now on, or of another."""
+        right, wrong = self._certificates
+        for path, other in zip(self._own, right if is_right else wrong, strict=False):
+            path.write_bytes(other.read_bytes())
 
     def source_flags(self, name: str) -> list[str]:
-        endpoints = f"http://192.168.50.1:9,{self.etcd.url}"
-        return ["--etcd-endpoints", endpoints, "--iface", f"u{name[1:]}"]
+        certificate, private = map(str, self._own)
+        return [
+            *("--iface", f"u{name[1:]}"),
+            *("--etcd-endpoints", f"https://192.168.50.1:9,{self.etcd.url}"),
+            *("--etcd-cafile", str(self._ca), "--etcd-certfile", certificate),
+            *("--etcd-keyfile", private, "--etcd-username", "fwd", "--etcd-password", "secret"),
+        ]
 
     def flow(self, to: Agent) -> Flow:
         """TCP from n1 through the tunnel to n2; ends with the cluster at the latest."""

@@ -21,6 +21,7 @@ from tests.netns.etcd_cluster import CONF, EtcdCluster, address, peers, running,
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
+ADMIN = (("user", "add", "root:root"), ("user", "grant-role", "root", "root"))
 RETURN_SECONDS = 5.0
 STALL_SECONDS = 1.0
 """A TCP answer later than this was stopped; what is lost is sent again after 0.2 and 0.6 s."""
@@ -49,55 +50,101 @@ def test_forwarding_never_stops_whatever_becomes_of_etcd(
     nodes: tuple[EtcdCluster, Agent, Agent],
 ) -> None:
     cluster, first, second = nodes
-    etcd, agents = cluster.etcd, (first, second)
-    own = {str(subnet(agent)).replace("/", "-"): agent for agent in agents}
-    flow = cluster.flow(second)
-    expected = Said(agents)
-
-    etcd.stop()
-    time.sleep(AWAY_SECONDS)
-    etcd.start()
-    cluster.third(4)
-    cluster.know(agents, 4, limit=RETURN_SECONDS)
-    expected.now("outage")
-
-    etcd.stop()
-    etcd.start()
-    cluster.third(5)
-    etcd.ctl("compact", str(etcd.revision))
-    cluster.know(agents, 5, limit=RETURN_SECONDS)
-    expected.now("outage")
-
-    saved = etcd.snapshot()
-    for number in (6, 7):
-        cluster.third(number)
-    cluster.know(agents, 7, limit=RETURN_SECONDS)
-    etcd.stop()
-    etcd.restore(saved)
-    etcd.start()
-    cluster.know(agents, 5, limit=RETURN_SECONDS)
-    expected.now("outage", "etcd-went-back")
-
-    before = etcd.leases()
-    for name, agent in own.items():
-        etcd.ctl("del", SUBNETS + name)
-        agent.says("lease-put-back")
-    wait_for("put back", lambda: etcd.leases() == before, RETURN_SECONDS)
-    expected.now("lease-put-back")
-
-    etcd.stop()
-    etcd.start()
-    for name in own:  # as if their time had come meanwhile
-        etcd.ctl("lease", "revoke", f"{etcd.lease_id(name):x}")
-    wait_for("put back", lambda: etcd.leases() == before, RETURN_SECONDS)
-    cluster.third(8)
-    cluster.know(agents, 8, limit=RETURN_SECONDS)
-    expected.now("outage", "lease-put-back")
-
+    agents = first, second
+    own = {subnet(agent) for agent in agents}
+    flow, told = cluster.flow(second), Said(agents)
+    for trouble in (away, compacted, unwelcome, unknown, restored, deleted, expired):
+        trouble(cluster, agents, told)
     course = flow.end()
     assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
     assert course.answers > 100
-    assert {str(subnet(agent)).replace("/", "-") for agent in agents} == set(own)
+    assert {subnet(agent) for agent in agents} == own
+
+
+def away(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> None:
+    cluster.etcd.stop()
+    time.sleep(AWAY_SECONDS)
+    cluster.etcd.start()
+    cluster.third(4)
+    cluster.know(agents, 4, limit=RETURN_SECONDS)
+    told.outage()
+
+
+def compacted(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> None:
+    cluster.etcd.stop()
+    cluster.etcd.start()
+    cluster.third(5)
+    cluster.etcd.ctl("compact", str(cluster.etcd.revision))
+    cluster.know(agents, 5, limit=RETURN_SECONDS)
+    told.outage()
+
+
+def unwelcome(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> None:
+    """Their certificate is of another authority."""
+    cluster.certify(is_right=False)
+    cluster.etcd.stop()
+    cluster.etcd.start()
+    time.sleep(1.0)
+    assert all(agent.status()["source"]["standing"] == "away" for agent in agents)
+    cluster.certify(is_right=True)
+    cluster.third(10)
+    cluster.know(agents, 10, limit=RETURN_SECONDS)
+    told.outage()
+
+
+def unknown(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> None:
+    """Their password is another one, after an outage, which is one more event."""
+    etcd = cluster.etcd
+    for words in (*ADMIN, ("user", "add", "fwd:another"), ("auth", "enable")):
+        etcd.ctl(*words)
+    etcd.stop()
+    told.now("etcd")
+    etcd.start()
+    told.now("etcd")
+    assert all("authentication failed" in agent.lines("etcd")[-1] for agent in agents)
+    etcd.ctl("auth", "disable", user=("--user", "root:root"))
+    cluster.third(5)
+    cluster.know(agents, 5, limit=RETURN_SECONDS)
+    told.now("etcd-connected")
+
+
+def restored(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> None:
+    saved = cluster.etcd.snapshot()
+    for number in (6, 7):
+        cluster.third(number)
+    cluster.know(agents, 7, limit=RETURN_SECONDS)
+    cluster.etcd.stop()
+    cluster.etcd.restore(saved)
+    cluster.etcd.start()
+    cluster.know(agents, 5, limit=RETURN_SECONDS)
+    told.outage("etcd-went-back")
+
+
+def deleted(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> None:
+    before = cluster.etcd.leases()
+    for agent in agents:
+        cluster.etcd.ctl("del", SUBNETS + key(agent))
+        agent.says("lease-put-back")
+    told.now("lease-put-back")
+    assert cluster.etcd.leases() == before
+
+
+def expired(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> None:
+    """While nobody could renew them."""
+    etcd, before = cluster.etcd, cluster.etcd.leases()
+    etcd.stop()
+    etcd.start()
+    for agent in agents:
+        etcd.ctl("lease", "revoke", f"{etcd.lease_id(key(agent)):x}")
+    cluster.third(8)
+    cluster.know(agents, 8, limit=RETURN_SECONDS)
+    told.outage("lease-put-back")
+    now = etcd.leases()
+    assert [now[key(agent)] for agent in agents] == [before[key(agent)] for agent in agents]
+
+
+def key(agent: Agent) -> str:
+    return str(subnet(agent)).replace("/", "-")
 
 
 class Said:
@@ -106,11 +153,14 @@ class Said:
     def __init__(self, agents: Iterable[Agent]) -> None:
         self._expected = {agent: self._found(agent) for agent in agents}
 
+    def outage(self, *events: str) -> None:
+        """One was, it is over, and there is this to tell, too."""
+        self.now("etcd", "etcd-connected", *events)
+
     def now(self, *events: str) -> None:
         """These are the news."""
         for agent, expected in self._expected.items():
             expected.update(events)
-            expected["etcd-connected"] += "outage" in events
             wait_for(
                 f"{expected} in {agent.log}",
                 lambda a=agent, e=expected: self._found(a) == e,  # type: ignore[misc]
@@ -121,12 +171,10 @@ class Said:
     def _found(agent: Agent) -> Counter[str]:
         words = [line.partition(" event=")[2].partition(" ") for line in agent.log.splitlines()]
         found = Counter(
-            "outage" if event == "etcd" else event
-            for event, _, _ in words
-            if event.startswith(("etcd", "lease-", "own-"))
+            event for event, _, _ in words if event.startswith(("etcd", "lease-", "own-"))
         )
-        # One that the first retry has ended is told with the new connection.
-        found["outage"] += sum(
+        # An outage that the first retry has ended is told with the new connection.
+        found["etcd"] += sum(
             event == "etcd-connected" and " error=" in fields for event, _, fields in words
         )
         return found
@@ -202,11 +250,7 @@ def test_a_start_waits_for_the_configuration_and_names_one_that_is_wrong(
 
 
 def test_a_wrong_password_ends_the_first_start_with_one_line(cluster: EtcdCluster) -> None:
-    for words in (
-        ("user", "add", "root:root"),
-        ("user", "grant-role", "root", "root"),
-        ("auth", "enable"),
-    ):
+    for words in (*ADMIN, ("auth", "enable")):
         cluster.etcd.ctl(*words)
     agent = cluster.start("n1", "--etcd-username=root", "--etcd-password=wrong")
     assert agent.ended() == 1
