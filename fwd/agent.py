@@ -105,7 +105,7 @@ class Agent:
             links = stack.enter_context(closing(LinkWatch()))
             server = await ControlServer.open(self._run_dir.path, self._observer.serve)
             stack.enter_context(closing(server))
-            self._health.metrics.look = self._observer.status
+            self._health.metrics.look = self._observer.seen
             self._forwarding.tell_forwarding(leases_of="saved state" if begun else "source")
             self._source.announce(self._forwarding.leases)
             self._observer.tick()

@@ -2,7 +2,7 @@
 """Counters over all planes of a tunnel, so that totals never go back when a plane is made anew."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fwd.model import Address
 from fwd.plane import PeerTraffic, Plane
@@ -29,11 +29,13 @@ class Totals:
         now = plane.counters() if plane is not None else {}
         return {name: self._carried[name] + now.get(name, 0) for name in now or self._carried}
 
-    def peers(self, plane: Plane | None) -> dict[Address, PeerTraffic]:
-        """Traffic of the peers in the table, by underlay address."""
+    def peers(
+        self, plane: Plane | None, only: Iterable[Address] | None = None
+    ) -> dict[Address, PeerTraffic]:
+        """Traffic of the peers in the table, or only of these, by underlay address."""
         if plane is None:
             return self._peers
         return {
             peer: traffic.plus(self._peers[peer]) if peer in self._peers else traffic
-            for peer, traffic in plane.peer_traffic().items()
+            for peer, traffic in plane.peer_traffic(only).items()
         }

@@ -8,6 +8,7 @@ the one that the plane reads from, everything is made anew and the plan is commi
 
 import asyncio
 import errno
+from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum
 
@@ -160,9 +161,9 @@ class Tunnel:
         """Totals since this tunnel began, over all its planes."""
         return self._totals.counters(self.plane)
 
-    def peer_traffic(self) -> dict[Address, PeerTraffic]:
+    def peer_traffic(self, only: Iterable[Address] | None = None) -> dict[Address, PeerTraffic]:
         """Of each peer, by its underlay address: totals since it came into the table."""
-        return self._totals.peers(self.plane)
+        return self._totals.peers(self.plane, only)
 
     def close(self) -> None:
         """Stops forwarding.  The device stays, with address and route."""

@@ -2,11 +2,11 @@
 """Fills in the status document from a running agent's parts; `ops.status` says what it means."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from fwd.config import version
 from fwd.core.text import format_mac
-from fwd.model import Refusal, SourceState
+from fwd.model import Lease, Refusal, SourceState
 from fwd.node.forwarder import Forwarder
 from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import PartState
@@ -35,7 +35,7 @@ def gather(
     refused: Iterable[Refusal],
     ages: LeaseAges,
 ) -> Status:
-    """The document of this moment."""
+    """The document of this moment, but for the leases: those are most of the work."""
     tunnels = tuple(map(_tunnel, forwarding.forwarders))
     first = forwarding.stations[0]
     return Status(
@@ -65,12 +65,13 @@ def gather(
             for one in host
         ),
         refused=tuple(RefusalStatus(node=one.node, reason=one.reason) for one in refused),
-        leases=tuple(_leases(forwarding, ages)),
+        leases=(),
         tunnels=tunnels,
     )
 
 
-def _leases(forwarding: Forwarding, ages: LeaseAges) -> Iterator[LeaseStatus]:
+def leases_of(forwarding: Forwarding, ages: LeaseAges) -> Iterator[LeaseStatus]:
+    """Each lease in force, and what it carries."""
     traffic = {one.family: one.tunnel.peer_traffic() for one in forwarding.forwarders}
     now = time.monotonic()
     for lease in forwarding.book.leases:
@@ -103,6 +104,17 @@ def _batches(counters: dict[str, int]) -> BatchStatus:
 
 
 _NOTHING = PeerTraffic()
+
+
+def carried(forwarding: Forwarding, leases: Sequence[Lease]) -> list[PeerTraffic]:
+    """What went to and came from each of these."""
+    found = {
+        one.family: one.tunnel.peer_traffic(
+            lease.public_ip for lease in leases if lease.family == one.family
+        )
+        for one in forwarding.forwarders
+    }
+    return [found[lease.family].get(lease.public_ip, _NOTHING) for lease in leases]
 
 
 def _tunnel(forwarder: Forwarder) -> TunnelStatus:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from fwd.model import ConfigError
-from fwd.ops.metrics import CONTENT_TYPE, Metrics
+from fwd.ops.metrics import CONTENT_TYPE, Metrics, give_way
 
 HEAD_LIMIT = 8192
 """Bytes of a request's head."""
@@ -73,15 +73,18 @@ class Health:
         try:
             if self._connections <= MOST_CONNECTIONS:
                 async with asyncio.timeout(REQUEST_SECONDS):
-                    writer.write(await self._answer(reader))
-                    await writer.drain()
+                    for piece in await self._answer(reader):
+                        writer.write(piece)
+                        await writer.drain()
+                        await give_way()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             writer.transport.abort()  # gone, or asleep
         finally:
             self._connections -= 1
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+    async def _answer(self, reader: asyncio.StreamReader) -> list[bytes]:
+        """In pieces."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
@@ -92,8 +95,8 @@ class Health:
         method, target = request.groups()
         path, is_head = target.partition(b"?")[0], method == b"HEAD"
         if path == b"/metrics":
-            body = self.metrics.exposition()
-            return _response(HTTPStatus.OK, body, is_head=is_head, content=CONTENT_TYPE)
+            body = await self.metrics.exposition()
+            return _response(HTTPStatus.OK, *body, is_head=is_head, content=CONTENT_TYPE)
         status, text = self._state(path)
         return _response(status, text.encode(), is_head=is_head)
 
@@ -109,13 +112,13 @@ class Health:
 
 
 def _response(
-    status: HTTPStatus, body: bytes = b"", *, is_head: bool = False, content: str = _PLAIN_TEXT
-) -> bytes:
+    status: HTTPStatus, *body: bytes, is_head: bool = False, content: str = _PLAIN_TEXT
+) -> list[bytes]:
     """A whole answer, after which the connection is closed."""
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         f"Content-Type: {content}\r\n"
-        f"Content-Length: {len(body)}\r\n"
+        f"Content-Length: {sum(map(len, body))}\r\n"
         "Connection: close\r\n\r\n"
     )
-    return head.encode("ascii") + (b"" if is_head else body)
+    return [head.encode("ascii"), *(() if is_head else body)]

@@ -1,19 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/metrics: the status document of the moment in Prometheus' text format.
+"""/metrics: what there is to see at the moment in Prometheus' text format.
 
 prometheus-client makes the text, but for the series by peer: of those there are 25,000 in a cluster
 of 5,000 nodes, and it would take ten times as long as plain text does.  It is imported at the first
 scrape, because it takes 12 MB that an agent nobody scrapes has better uses for.
+
+The text is made in pieces of a tenth of a millisecond, and after each one the processor is offered
+to whoever waits for it: in one go it would take tens of milliseconds, and a worker that wakes up on
+this processor would wait for some of them, as the scheduler knows no difference between the two.
+So the numbers of two peers are not of one moment.
 """
 
+import asyncio
+import os
+import re
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+from msgspec import Struct
+
+from fwd.model import Lease
 from fwd.ops import metricnames as names
 from fwd.ops.metricnames import COUNTER, Metric
-from fwd.ops.status import LeaseStatus, Status, TunnelStatus
+from fwd.ops.status import Status, TunnelStatus
+from fwd.plane import PeerTraffic
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -21,7 +35,34 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_PEERS_AT_ONCE: Final = 25
+_METRICS_AT_ONCE: Final = 2
+_TEXTS_AT_ONCE: Final = 32
+
+_PLAIN: Final = re.compile(r"[\w.-]*", re.ASCII)
+
+T = TypeVar("T")
 _Rows = Iterable[tuple[tuple[str, ...], float]]
+
+
+class Seen(Struct, frozen=True):
+    """What a scrape looks at.
+
+    Attributes:
+        status: without leases.
+        leases: in force.
+        carried: what went to and came from each of some leases.
+    """
+
+    status: Status
+    leases: Sequence[Lease]
+    carried: Callable[[Sequence[Lease]], Sequence[PeerTraffic]]
+
+
+async def give_way() -> None:
+    """To other threads on this processor, and to other tasks of this one."""
+    os.sched_yield()
+    await asyncio.sleep(0)
 
 
 class Metrics:
@@ -30,31 +71,66 @@ class Metrics:
     def __init__(self, *, per_peer: bool) -> None:
         self._per_peer = per_peer
         self.is_ready: Callable[[], bool] = lambda: False
-        self.look: Callable[[], Status] | None = None
+        self.look: Callable[[], Seen] | None = None
         """Set once there is something to look at; until then there are the process's metrics."""
 
-    def exposition(self) -> bytes:
-        """The whole text."""
-        status = self.look() if self.look is not None else None
+    async def exposition(self) -> list[bytes]:
+        """The whole text, in pieces."""
+        found = []
+        async for piece in self._pieces():
+            found.append(piece)
+            await give_way()
+        return found
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        seen = self.look() if self.look is not None else None
+        yield _process_text()
         rows: list[tuple[Metric, _Rows]] = [(names.READY, [((), float(self.is_ready()))])]
-        if status is not None:
-            rows += _rows(status)
-        text = _formatted(rows)
-        if status is not None and self._per_peer:
-            text += "".join(_peer_lines(status.leases)).encode()
-        return text
+        if seen is not None:
+            rows += _rows(seen)
+        for some in _cut(rows, _METRICS_AT_ONCE):
+            yield _formatted(some)
+        if seen is None or not self._per_peer:
+            return
+        columns: list[list[bytes]] = [[] for _ in names.PEER_METRICS]
+        for leases in _cut(seen.leases, _PEERS_AT_ONCE):
+            lines = peer_lines(leases, seen.carried(leases), now=time.monotonic())
+            for column, text in zip(columns, lines, strict=True):
+                column.append(text.encode())
+            yield b""
+        for metric, column in zip(names.PEER_METRICS, columns, strict=True):
+            yield _head(metric).encode()
+            for texts in _cut(column, _TEXTS_AT_ONCE):
+                yield b"".join(texts)
 
 
-def _formatted(rows: list[tuple[Metric, _Rows]]) -> bytes:
-    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - see above
+def _cut(of: Iterable[T], size: int) -> Iterator[list[T]]:
+    """In pieces of so many."""
+    rest = iter(of)
+    while piece := list(islice(rest, size)):
+        yield piece
 
-    class Collector:
-        def collect(self) -> Iterator["Family"]:
-            return (_family(metric, found) for metric, found in rows)
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector())
-    return generate_latest(_process()) + generate_latest(registry)
+class _Families:
+    """What generate_latest() asks a registry for."""
+
+    def __init__(self, rows: Iterable[tuple[Metric, _Rows]]) -> None:
+        self._rows = rows
+
+    def collect(self) -> Iterator["Family"]:
+        return (_family(metric, found) for metric, found in self._rows)
+
+
+def _formatted(rows: Iterable[tuple[Metric, _Rows]]) -> bytes:
+    from prometheus_client import generate_latest  # noqa: PLC0415 - see above
+
+    return generate_latest(cast("CollectorRegistry", _Families(rows)))
+
+
+def _process_text() -> bytes:
+    from prometheus_client import generate_latest  # noqa: PLC0415 - see above
+
+    return generate_latest(_process())
 
 
 @cache
@@ -80,7 +156,8 @@ def _family(metric: Metric, rows: _Rows) -> "Family":
     return family
 
 
-def _rows(status: Status) -> list[tuple[Metric, _Rows]]:
+def _rows(seen: Seen) -> list[tuple[Metric, _Rows]]:
+    status = seen.status
     tunnels = [(str(tunnel.family), tunnel) for tunnel in status.tunnels]
     source = status.source
     return [
@@ -94,7 +171,7 @@ def _rows(status: Status) -> list[tuple[Metric, _Rows]]:
         (names.RETIRED, _each(tunnels, lambda one: one.retired_tables)),
         (names.DIRECT, _each(tunnels, lambda one: one.direct_routes)),
         (names.OFFLOAD, list(_offloads(tunnels))),
-        (names.LEASES, _leases(status)),
+        (names.LEASES, _leases(seen)),
         (names.REFUSED, [((), float(len(status.refused)))]),
         (names.CURRENT, [((), float(source.leases_of == "source"))]),
         (names.LEASES_AGE, [((), source.leases_age_seconds)]),
@@ -113,9 +190,12 @@ def _each(
     return [((family,), float(value(tunnel))) for family, tunnel in tunnels]
 
 
-def _leases(status: Status) -> _Rows:
-    found = Counter(lease.family for lease in status.leases)
-    return [((str(tunnel.family),), float(found[tunnel.family])) for tunnel in status.tunnels]
+def _leases(seen: Seen) -> _Rows:
+    families = [tunnel.family for tunnel in seen.status.tunnels]
+    if len(families) == 1:  # a count of thousands takes a millisecond
+        return [((str(families[0]),), float(len(seen.leases)))]
+    found = Counter(lease.family for lease in seen.leases)
+    return [((str(family),), float(found[family])) for family in families]
 
 
 def _offloads(
@@ -139,23 +219,33 @@ def _drops(tunnels: Iterable[tuple[str, TunnelStatus]]) -> Iterator[tuple[tuple[
                 yield (family, reason.partition("_")[0], reason), float(count)
 
 
-def _peer_lines(leases: Iterable[LeaseStatus]) -> Iterator[str]:
-    """In the form of prometheus-client, which a test compares."""
-    told = [(_labels(lease), lease) for lease in leases]
-    values: tuple[Callable[[LeaseStatus], float | None], ...] = (
-        lambda lease: lease.out_packets,
-        lambda lease: lease.out_bytes,
-        lambda lease: lease.in_packets,
-        lambda lease: lease.in_bytes,
-        lambda lease: lease.heard_seconds,
+def _head(metric: Metric) -> str:
+    return f"# HELP {metric.name} {metric.text}\n# TYPE {metric.name} {metric.kind}\n"
+
+
+def peer_lines(
+    leases: Sequence[Lease], carried: Sequence[PeerTraffic], *, now: float
+) -> Iterator[str]:
+    """Of each of PEER_METRICS the samples, in the form of prometheus-client, which a test compares.
+
+    now is the time of CLOCK_MONOTONIC, by which it is said when a peer was last heard.
+    """
+    labels = list(map(_labels, leases))
+    values: tuple[list[float | None], ...] = (
+        [one.out_packets for one in carried],
+        [one.out_bytes for one in carried],
+        [one.in_packets for one in carried],
+        [one.in_bytes for one in carried],
+        [max(0.0, now - one.heard_ms / 1000) if one.heard_ms else None for one in carried],
     )
-    for metric, value in zip(names.PEER_METRICS, values, strict=True):
-        yield f"# HELP {metric.name} {metric.text}\n# TYPE {metric.name} {metric.kind}\n"
-        for labels, lease in told:
-            if (number := value(lease)) is not None:
-                yield f"{metric.name}{labels} {float(number)!r}\n"
+    for metric, column in zip(names.PEER_METRICS, values, strict=True):
+        name, told = metric.name, zip(labels, column, strict=True)
+        # A list, for the sake of speed.
+        yield "".join([f"{name}{label} {value}\n" for label, value in told if value is not None])
 
 
-def _labels(lease: LeaseStatus) -> str:
-    node = lease.node.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _labels(lease: Lease) -> str:
+    node = lease.node
+    if not _PLAIN.fullmatch(node):
+        node = node.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'{{family="{lease.family}",node="{node}"}}'

@@ -7,6 +7,9 @@ The agent tells it what happens; whoever asks is answered from here, in the same
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
+
+from msgspec.structs import replace
 
 from fwd.config import version
 from fwd.core.capturefilter import PeerNets
@@ -25,8 +28,9 @@ from fwd.ops.control import (
     StatusRequest,
 )
 from fwd.ops.drops import DropLog, View
-from fwd.ops.gather import gather
+from fwd.ops.gather import carried, gather, leases_of
 from fwd.ops.leaseages import LeaseAges
+from fwd.ops.metrics import Seen
 from fwd.ops.refusals import RefusalLog
 from fwd.ops.report import Reporter
 from fwd.ops.status import Status
@@ -80,6 +84,10 @@ class Observer:
 
     def status(self) -> Status:
         """The document of the moment."""
+        leases = tuple(leases_of(self._forwarding, self._ages))
+        return replace(self._summary(), leases=leases)
+
+    def _summary(self) -> Status:
         return gather(
             self._forwarding,
             host=self._host.state(),
@@ -87,6 +95,14 @@ class Observer:
             source=self._source.state(),
             refused=self._refused,
             ages=self._ages,
+        )
+
+    def seen(self) -> Seen:
+        """For a scrape."""
+        return Seen(
+            status=self._summary(),
+            leases=self._forwarding.book.leases,
+            carried=partial(carried, self._forwarding),
         )
 
     def why_not_ready(self) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One data plane: its life, its table, its counters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from typing import Any, Self
 
@@ -126,11 +126,14 @@ class Plane:
         check(done, "read the counters", device=self.settings.device)
         return {one.name: value for one, value in zip(info, values, strict=True)}
 
-    def peer_traffic(self) -> dict[Address, PeerTraffic]:
-        """Of each peer in the table, by its underlay address, since it came there."""
+    def peer_traffic(self, peers: Iterable[Address] | None = None) -> dict[Address, PeerTraffic]:
+        """Of each peer in the table, or of these, by underlay address, since it came there."""
+        slots = self._slots.by_peer
+        if peers is not None:
+            slots = {peer: slots[peer] for peer in peers if peer in slots}
         return {
             peer: traffic.since(self._begun[peer]) if peer in self._begun else traffic
-            for peer, traffic in self._read_traffic(self._slots.by_peer).items()
+            for peer, traffic in self._read_traffic(slots).items()
         }
 
     def _read_traffic(self, slots: dict[Address, int]) -> dict[Address, PeerTraffic]:

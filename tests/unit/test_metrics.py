@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics from a status document: what a parser makes of it, and that peers' lines are its own."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address, ip_network
 
 import pytest
 from msgspec.structs import replace
@@ -10,18 +12,26 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
+from fwd.model import Lease
 from fwd.ops.metricnames import ALL_METRICS, PEER_METRICS
-from fwd.ops.metrics import Metrics, _peer_lines
-from fwd.ops.status import LeaseStatus
-from fwd.plane import counter_info
-from tests.unit.status_document import DOCUMENT, LEASE, TUNNEL
+from fwd.ops.metrics import Metrics, Seen, _head, peer_lines
+from fwd.plane import PeerTraffic, counter_info
+from tests.unit.status_document import DOCUMENT, TUNNEL
 
+LEASE = Lease(
+    node="n2",
+    subnet=ip_network("10.244.2.0/24"),
+    public_ip=ip_address("192.168.50.2"),
+    vtep_mac=b"\2\0\0\0\0\2",
+    vni=1,
+)
+CARRIED = PeerTraffic(3, 300, 2, 200, 7500)
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def scrape(metrics: Metrics) -> Samples:
     """All samples, which the parser has found to be well-formed."""
-    text = metrics.exposition().decode()
+    text = b"".join(asyncio.run(metrics.exposition())).decode()
     families = list(text_string_to_metric_families(text))
     names = [family.name for family in families]
     assert len(set(names)) == len(names), "each is told once"
@@ -34,11 +44,11 @@ def scrape(metrics: Metrics) -> Samples:
     return samples
 
 
-def metrics(*, per_peer: bool = True) -> Metrics:
+def metrics(leases: Sequence[Lease] = (LEASE,), *, per_peer: bool = True) -> Metrics:
     made = Metrics(per_peer=per_peer)
     counters = {info.name: index for index, info in enumerate(counter_info())}
-    tunnel = replace(TUNNEL, counters=counters)
-    made.look = lambda: replace(DOCUMENT, tunnels=(tunnel,))
+    status = replace(DOCUMENT, leases=(), tunnels=(replace(TUNNEL, counters=counters),))
+    made.look = lambda: Seen(status, leases, lambda some: [CARRIED] * len(some))
     made.is_ready = lambda: True
     return made
 
@@ -63,7 +73,7 @@ def test_values_are_the_documents() -> None:
     assert samples["fwd_outbound_bytes_total", (four,)] == numbers["out_bytes"]
     drop = (("direction", "in"), four, ("reason", "in_ecn"))
     assert samples["fwd_dropped_packets_total", drop] == numbers["in_ecn"]
-    assert samples["fwd_peer_transmit_bytes_total", (four, ("node", "n2"))] == LEASE.out_bytes
+    assert samples["fwd_peer_transmit_bytes_total", (four, ("node", "n2"))] == CARRIED.out_bytes
     assert samples["fwd_offload_in_force", (four, ("offload", "uso"))] == 0
     assert samples["fwd_offload_in_force", (four, ("offload", "tso"))] == 1
     assert samples["fwd_host_part_up", (("part", "conflist"),)] == 0
@@ -83,32 +93,53 @@ def test_before_there_is_anything_to_tell_the_process_is_told() -> None:
     assert ("process_resident_memory_bytes", ()) in samples
 
 
-ODD = replace(LEASE, node='a"b\\c\nd', family=6, heard_seconds=None, out_bytes=2**53)
+def test_in_pieces_each_peer_is_told_once() -> None:
+    leases = [replace(LEASE, node=f"n{number}") for number in range(1001)]
+    samples = scrape(metrics(leases))
+    told = [labels for name, labels in samples if name == "fwd_peer_receive_packets_total"]
+    assert len(told) == len(leases)
+    assert samples["fwd_leases", (("family", "4"),)] == len(leases)
+
+
+ODD = replace(
+    LEASE, node='a"b\\c\nd', subnet=ip_network("fd00::/64"), public_ip=ip_address("fd02::2")
+)
+NEVER = replace(CARRIED, heard_ms=0, out_bytes=2**53)
+NOW = 9.0
 
 
 class _Library:
     """The same series by prometheus-client."""
 
-    def __init__(self, leases: list[LeaseStatus]) -> None:
-        self._leases = leases
+    def __init__(self, peers: list[tuple[Lease, PeerTraffic]]) -> None:
+        self._peers = peers
 
     def collect(self) -> Iterator[Family]:
-        fields = ("out_packets", "out_bytes", "in_packets", "in_bytes", "heard_seconds")
+        fields = ("out_packets", "out_bytes", "in_packets", "in_bytes", "heard_ms")
         for metric, field in zip(PEER_METRICS, fields, strict=True):
             made = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
             family = made(metric.name, metric.text, labels=metric.labels)
-            for lease in self._leases:
-                value = getattr(lease, field)
-                if value is not None:
+            for lease, carried in self._peers:
+                value = getattr(carried, field)
+                if field == "heard_ms":
+                    value = value and NOW - value / 1000
+                if value or field != "heard_ms":
                     family.add_metric([str(lease.family), lease.node], value)
             yield family
 
 
-@pytest.mark.parametrize("leases", [[], [LEASE], [ODD], [LEASE, ODD]])
-def test_series_by_peer_are_as_the_library_makes_them(leases: list[LeaseStatus]) -> None:
+@pytest.mark.parametrize(
+    "peers", [[], [(LEASE, CARRIED)], [(ODD, NEVER)], [(LEASE, CARRIED), (ODD, NEVER)]]
+)
+def test_series_by_peer_are_as_the_library_makes_them(
+    peers: list[tuple[Lease, PeerTraffic]],
+) -> None:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Library(leases))
-    told = "".join(_peer_lines(leases))
+    registry.register(_Library(peers))
+    columns = peer_lines(*map(list, zip(*peers, strict=True)), now=NOW) if peers else [""] * 5
+    told = "".join(
+        _head(metric) + lines for metric, lines in zip(PEER_METRICS, columns, strict=True)
+    )
     assert numbers_parsed(told) == numbers_parsed(generate_latest(registry).decode())
 
 
