@@ -36,8 +36,9 @@ async def read_netconf(
         if await asyncio.to_thread(saved.is_file):
             first = asyncio.FIRST_COMPLETED
             await asyncio.wait({reading, failing}, timeout=SAVED_AFTER_SECONDS, return_when=first)
-            if not reading.done() or (reading.exception() is not None):
-                return _load(saved)
+            is_unread = not reading.done() or reading.exception() is not None
+            if is_unread and (remembered := _load(saved)) is not None:
+                return remembered
         conf, text = await reading
     finally:
         reading.cancel()
@@ -93,12 +94,15 @@ def parse_text(text: bytes, *, where: object) -> NetConf:
     return conf
 
 
-def _load(saved: Path) -> tuple[NetConf, bytes]:
+def _load(saved: Path) -> tuple[NetConf, bytes] | None:
+    """What was saved; None for what is of no use, which is never a reason not to start."""
     try:
         text = saved.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {saved}: {error.strerror}") from error
-    conf = parse_text(text, where=saved)
+        conf = parse_text(text, where=saved)
+    except (ConfigError, OSError) as error:
+        said = error if isinstance(error, ConfigError) else f"{saved}: {error.strerror}"
+        log.warning("net-conf-saved-unused", error=said)
+        return None
     log.warning("net-conf-saved", text="etcd does not answer; going by what it said last")
     return conf, text
 

@@ -9,22 +9,16 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
-from fwd.sources import etcdconf
-from fwd.sources.contact import Contact
 from fwd.sources.etcdaccess import make_access
-from fwd.sources.etcdapi import EtcdApi
-from tests.etcd_server import PREFIX, SUBNETS, EtcdServer, free_port
+from tests.etcd_server import SUBNETS, EtcdServer
 from tests.unit.etcd_member import (
-    PATIENCE,
     SMALL,
     Member,
     access,
     address,
-    close,
     member,
     relayed,
     until,
@@ -276,24 +270,3 @@ async def test_a_configuration_that_changes_is_said(
         await begun(one)
         etcd.configure(SMALL | {"SubnetLen": 27})
         await until("said", lambda: "net-conf-changed" in caplog.text)
-
-
-async def test_what_is_remembered_is_good_enough_at_once_if_etcd_is_out_of_reach(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(etcdconf, "SAVED_AFTER_SECONDS", 3600.0)
-    saved = tmp_path / "net-conf.saved"
-    saved.write_bytes(msgspec.json.encode(SMALL))
-    api = EtcdApi(make_access((f"http://127.0.0.1:{free_port()}",)), patience=PATIENCE)
-    contact = Contact("etcd", server=lambda: api.server)
-    try:
-        async with asyncio.timeout(30):
-            conf, text = await etcdconf.read_netconf(api, contact, PREFIX, saved=saved)
-    finally:
-        await close(api)
-    assert (str(conf.network), text) == ("10.5.0.0/24", saved.read_bytes())
-    assert contact.away is not None
-    assert [record.getMessage().partition(" ")[0] for record in caplog.records] == [
-        "event=etcd",
-        "event=net-conf-saved",
-    ]

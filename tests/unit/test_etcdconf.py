@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network's configuration: from etcd, else as it was remembered, else waited for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fwd.sources import etcdconf
+from fwd.sources.contact import Contact
+from fwd.sources.etcdaccess import make_access
+from fwd.sources.etcdapi import EtcdApi
+from tests.etcd_server import PREFIX, EtcdServer, free_port
+from tests.unit.etcd_member import PATIENCE, SMALL, close, until
+
+TEXT = msgspec.json.encode(SMALL)
+
+
+@asynccontextmanager
+async def asked(url: str) -> AsyncIterator[tuple[EtcdApi, Contact]]:
+    api = EtcdApi(make_access((url,)), patience=PATIENCE)
+    try:
+        async with asyncio.timeout(30):
+            yield api, Contact("etcd", server=lambda: api.server)
+    finally:
+        await close(api)
+
+
+def events(caplog: pytest.LogCaptureFixture) -> list[str]:
+    messages = [record.getMessage() for record in caplog.records]
+    return [message.removeprefix("event=").partition(" ")[0] for message in messages]
+
+
+async def test_what_is_remembered_is_good_enough_at_once_if_etcd_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(etcdconf, "SAVED_AFTER_SECONDS", 3600.0)
+    saved = tmp_path / "net-conf.saved"
+    saved.write_bytes(TEXT)
+    async with asked(f"http://127.0.0.1:{free_port()}") as (api, contact):
+        conf, text = await etcdconf.read_netconf(api, contact, PREFIX, saved=saved)
+    assert (str(conf.network), text) == ("10.5.0.0/24", TEXT)
+    assert contact.away is not None
+    assert events(caplog) == ["etcd", "net-conf-saved"]
+
+
+async def test_what_is_remembered_and_damaged_is_no_reason_not_to_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    etcd = EtcdServer(tmp_path / "etcd")
+    saved = tmp_path / "net-conf.saved"
+    saved.write_bytes(TEXT[:-1])
+    try:
+        async with asked(etcd.url) as (api, contact):
+            reading = asyncio.create_task(etcdconf.read_netconf(api, contact, PREFIX, saved=saved))
+            await until("it says so", lambda: "net-conf-saved-unused" in events(caplog))
+            etcd.start()
+            etcd.configure(SMALL)
+            conf, _ = await reading
+    finally:
+        etcd.stop()
+    assert str(conf.network) == "10.5.0.0/24"
+    assert saved.read_bytes() == TEXT
