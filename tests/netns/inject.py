@@ -3,6 +3,8 @@
 
 import socket
 import struct
+import time
+from collections.abc import Sequence
 from typing import Final, Self
 
 from tests.netns import frames
@@ -113,3 +115,13 @@ class Injector:
         control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagram)))]
         batch = datagram * _SEGMENTS + then
         paced(lambda data: self._sock.sendmsg([data], control), [batch] * (count // _SEGMENTS))
+
+    def flood(self, datagrams: Sequence[bytes], seconds: float) -> int:
+        """Each in turn, many in a message, as fast as it goes; how many datagrams in all."""
+        sent, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            for datagram in datagrams:
+                control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagram)))]
+                self._sock.sendmsg([datagram * _SEGMENTS], control)
+                sent += _SEGMENTS
+        return sent

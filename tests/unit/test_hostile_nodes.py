@@ -140,7 +140,9 @@ def test_a_hundred_thousand_nodes(caplog: pytest.LogCaptureFixture) -> None:
     crowd = [
         replace(
             sample,
-            node=replace(sample.node, name=f"evil{i}", pod_cidrs=(f"10.244.9.{i & 255}/32",)),
+            node=replace(
+                sample.node, name=f"evil{i}", pod_cidrs=(f"10.244.{i >> 8 & 255}.{i & 255}/32",)
+            ),
         )
         for i in range(100_000)
     ]
