@@ -36,8 +36,10 @@ help: ## this list
 demo: setup ## three nodes on this machine, all Pods reaching each other; a fourth comes and goes (root)
 	$(VENV)/fwd lab demo --family $(FAMILY) $(addprefix --source ,$(SOURCE))
 
+# In the order in which they are found: the slow files, of tests/netns, come before the many quick
+# ones of tests/unit, so that at the end nobody waits for a slow one.
 test: setup ## all tests; those with real devices need root
-	$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## formatting, lint, types, imports; C without a warning from gcc and clang
 	$(VENV)/ruff check
@@ -46,6 +48,7 @@ check: setup ## formatting, lint, types, imports; C without a warning from gcc a
 	$(VENV)/lint-imports --no-cache
 	CC=gcc $(VENV)/python cext/build.py --into build/check-gcc
 	CC=clang $(VENV)/python cext/build.py --into build/check-clang
+	$(MAKE) -C tests/fuzz check
 
 asan: packages ## the C tests with AddressSanitizer and UBSan
 	$(MAKE) -C tests/native asan
