@@ -228,11 +228,13 @@ def main() -> None:
         *("outage p50", "p95", "max"),
     ):
         table.add_column(column, justify="left" if column == "what" else "right")
-    for name in options.only or kinds:
-        table.add_row(
-            *measure(kinds[name], times=options.times, rate=options.rate, every=options.every)
-        )
-    Console(width=120 if not sys.stdout.isatty() else None).print(table)
+    try:
+        for name in options.only or kinds:
+            table.add_row(
+                *measure(kinds[name], times=options.times, rate=options.rate, every=options.every)
+            )
+    finally:  # what has been measured is told, whatever ends the rest
+        Console(width=120 if not sys.stdout.isatty() else None).print(table)
 
 
 if __name__ == "__main__":
