@@ -5,31 +5,39 @@ It speaks the same words (fwd.core.handovertalk), and may misbehave.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from fwd.core import handovertalk as talk
 from fwd.lab.probes import Route
 from fwd.node.handover.channel import Channel
-from tests.netns.agent_support import Agent, Cluster, wait_for
+from tests.netns.agent_support import FACTS, Agent, Cluster, wait_for
 from tests.netns.flows import flowing
 
 LIMIT = 5.0
 
 
-def path_of(cluster: Cluster) -> Route:
-    return Route(
-        source=cluster.n1.name, target=cluster.n2.name, address="10.244.2.0", family=4, mtu=1450
-    )
+def paths_of(cluster: Cluster) -> list[Route]:
+    """From the first node to the second, one a family."""
+    return [
+        Route(cluster.n1.name, cluster.n2.name, one.tunnel_ip("n2"), one.family, one.mtu)
+        for one in (FACTS[family] for family in cluster.families)
+    ]
 
 
 @contextmanager
 def nothing_is_lost(cluster: Cluster, *, seconds: float) -> Iterator[None]:
-    with flowing(path_of(cluster), rate=2000, seconds=seconds) as (datagrams, stream):
+    paths = paths_of(cluster)
+    with ExitStack() as stack:
+        flows = [
+            stack.enter_context(flowing(path, rate=2000 // len(paths), seconds=seconds))
+            for path in paths
+        ]
         yield
-        got = datagrams.result()
-        assert (got.received, got.reordered, got.duplicate) == (got.sent, 0, 0)
-        assert got.sent > 0
-        stream.end()
+        for datagrams, stream in flows:
+            got = datagrams.result()
+            assert (got.received, got.reordered, got.duplicate) == (got.sent, 0, 0)
+            assert got.sent > 0
+            stream.end()
 
 
 class Greeting:

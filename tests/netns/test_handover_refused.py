@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from fwd.core import handovertalk as talk
-from tests.netns.agent_support import Agent, Cluster, wait_for
+from tests.netns.agent_support import FACTS, Agent, Cluster, wait_for
 from tests.netns.handover_support import Greeting, nothing_is_lost
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.root]
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Agent]]:
     """Two nodes, and the agent of the first: for tests after which it goes on."""
-    made = Cluster(tmp_path_factory.mktemp("handover"))
+    made = Cluster(tmp_path_factory.mktemp("handover"), families=(4, 6))
     try:
         made.build()
         agents = [made.start(name) for name in ("n1", "n2")]
@@ -43,13 +43,15 @@ def test_who_breaks_off_has_taken_nothing(pair: tuple[Cluster, Agent], how: str)
         for _ in range(3):
             other = Greeting(agent)
             assert isinstance(other.answer, talk.Welcome)
-            assert other.show() == talk.Shown(kits=1)
-            assert isinstance(other.ask(talk.Stop(device="flannel.1")), talk.Stopped)
+            assert other.show() == talk.Shown(kits=len(cluster.families))
+            for family in cluster.families:
+                stop = talk.Stop(device=FACTS[family].device)
+                assert isinstance(other.ask(stop), talk.Stopped)
             time.sleep(0.01)
             if how == "it ends":
                 other.channel.close()
             else:
                 other.channel.send(talk.Bye())
-            wait_for("the agent goes on", lambda: cluster.n1.pings("10.244.2.0"))
+            wait_for("the agent goes on", lambda: cluster.reaches(cluster.n1, "n2"))
             other.channel.close()
     agent.says("hand-over-failed", times=before + 3)
