@@ -2,8 +2,11 @@
 #include "loadnet.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +16,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "pkt.h"
 #include "wire.h"
 
 enum {
@@ -30,74 +34,166 @@ struct payload {
 	uint64_t seq;
 } PACKED;
 
-struct frame {
-	struct overlay overlay;
-	struct ip4hdr ip;
-	struct udphdr udp;
-	struct payload payload;
-} PACKED;
+/* What belongs to a family. */
+struct kind {
+	int af;
+	uint8_t wide, narrow;	/* prefix lengths of all and of one subnet */
+	uint8_t own[16];	/* of the device */
+	uint8_t local[16];	/* where the plane listens */
+	uint8_t subnet[16];	/* of node k, at .. */
+	uint8_t pod[16];	/* .. in it .. */
+	uint8_t outer[16];
+	uint8_t at;		/* .. k stands here in subnet and pod .. */
+	uint8_t outer_at;	/* .. and here in outer */
+	uint8_t src, dst;	/* of addresses in an IP header */
+};
 
-static struct sockaddr_in ip4(uint32_t addr, uint16_t port)
+static const struct kind ip4 = {
+	.af = AF_INET, .wide = 8, .narrow = 24,
+	.own = { 10, 0, 0, 1 }, .local = { 127, 0, 0, 1 },
+	.subnet = { 10, 200 }, .pod = { 10, 200, 0, 5 }, .at = 2,
+	.outer = { 127, 1 }, .outer_at = 3,
+	.src = offsetof(struct ip4hdr, src), .dst = offsetof(struct ip4hdr, dst),
+};
+
+static const struct kind ip6 = {
+	.af = AF_INET6, .wide = 16, .narrow = 64,
+	.own = { 0xfd, 10, [15] = 1 }, .local = { [15] = 1 },
+	.subnet = { 0xfd, 10, 200 }, .pod = { 0xfd, 10, 200, [15] = 5 },
+	.at = 7, .outer = { 0xfd, 127 }, .outer_at = 15,
+	.src = offsetof(struct ip6hdr, src), .dst = offsetof(struct ip6hdr, dst),
+};
+
+static const struct kind *all = &ip4;
+
+static uint8_t version(void)
 {
-	return (struct sockaddr_in){
-		.sin_family = AF_INET,
-		.sin_port = htons(port),
-		.sin_addr.s_addr = htonl(addr),
-	};
+	return all->af == AF_INET ? IPV4 : IPV6;
 }
 
-static void device_up(const char *name, uint32_t addr, uint32_t mask)
+static size_t address_length(void)
+{
+	return all->af == AF_INET ? 4 : 16;
+}
+
+/* A copy of an address in which k stands at a place. */
+static void address_of(uint8_t out[16], const uint8_t form[16], uint8_t at,
+		       uint8_t k)
+{
+	memcpy(out, form, 16);
+	out[at] = k;
+}
+
+struct socket_address {
+	union {
+		struct sockaddr any;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	};
+	socklen_t length;
+};
+
+static struct socket_address place(const uint8_t address[16], uint16_t port)
+{
+	struct socket_address a = { .any.sa_family = all->af };
+
+	if (all->af == AF_INET) {
+		a.in.sin_port = htons(port);
+		memcpy(&a.in.sin_addr, address, 4);
+		a.length = sizeof(a.in);
+	} else {
+		a.in6.sin6_port = htons(port);
+		memcpy(&a.in6.sin6_addr, address, 16);
+		a.length = sizeof(a.in6);
+	}
+	return a;
+}
+
+static void give_ip4(int fd, struct ifreq *ifr, const uint8_t address[16],
+		     uint8_t length)
+{
+	struct sockaddr_in sa = place(address, 0).in;
+
+	memcpy(&ifr->ifr_addr, &sa, sizeof(sa));
+	CHECK(ioctl(fd, SIOCSIFADDR, ifr) == 0);
+	sa.sin_addr.s_addr = htonl(~0u << (32 - length));
+	memcpy(&ifr->ifr_netmask, &sa, sizeof(sa));
+	CHECK(ioctl(fd, SIOCSIFNETMASK, ifr) == 0);
+}
+
+/* Neither device asks whether somebody else has the address. */
+static void give_ip6(int fd, const char *name, const uint8_t address[16],
+		     uint8_t length)
+{
+	struct {	/* linux/ipv6.h, which cannot be had beside netinet/in.h */
+		struct in6_addr address;
+		uint32_t length;
+		int index;
+	} given = { .length = length, .index = (int)if_nametoindex(name) };
+
+	memcpy(&given.address, address, 16);
+	CHECK(ioctl(fd, SIOCSIFADDR, &given) == 0);
+}
+
+static void device_up(const char *name, const uint8_t address[16],
+		      uint8_t length)
 {
 	struct ifreq ifr = { 0 };
-	struct sockaddr_in sa = ip4(addr, 0);
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	int fd = socket(all->af, SOCK_DGRAM, 0);
 
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	memcpy(&ifr.ifr_addr, &sa, sizeof(sa));
-	CHECK(ioctl(fd, SIOCSIFADDR, &ifr) == 0);
-	sa = ip4(mask, 0);
-	memcpy(&ifr.ifr_netmask, &sa, sizeof(sa));
-	CHECK(ioctl(fd, SIOCSIFNETMASK, &ifr) == 0);
+	if (all->af == AF_INET)
+		give_ip4(fd, &ifr, address, length);
 	ifr.ifr_mtu = MTU;
 	CHECK(ioctl(fd, SIOCSIFMTU, &ifr) == 0 || !strcmp(name, "lo"));
 	ifr.ifr_flags = IFF_UP;
 	CHECK(ioctl(fd, SIOCSIFFLAGS, &ifr) == 0);
+	/* ::1 comes by itself. */
+	if (all->af == AF_INET6 && strcmp(name, "lo") != 0)
+		give_ip6(fd, name, address, length);
+	for (uint8_t k = 1; all->af == AF_INET6 && k <= NODES; k++) {
+		uint8_t outer[16];
+
+		address_of(outer, all->outer, all->outer_at, k);
+		if (!strcmp(name, "lo"))
+			give_ip6(fd, name, outer, 128);
+	}
 	close(fd);
 }
 
-bool loadnet_enter(void)
+bool loadnet_enter(uint8_t family)
 {
+	all = family == IPV4 ? &ip4 : &ip6;
 	if (unshare(CLONE_NEWNET) < 0) {
 		CHECK(!getenv("CI"));
 		printf("not run: needs root\n");
 		return false;
 	}
-	device_up("lo", 0x7f000001, 0xff000000);
+	device_up("lo", all->local, 8);
 	return true;
 }
 
 struct kit loadnet_kit(uint32_t offloads, uint32_t workers)
 {
-	const uint8_t local[16] = { 127, 0, 0, 1 };
 	struct kit k = { .settings = {
-		.family = IPV4, .source_check = VX_SOURCE_STRICT,
+		.family = version(), .source_check = VX_SOURCE_STRICT,
 		.vni = VNI, .mtu = MTU, .icmp_rate = 100,
 		.sources = SOURCES, .port = VXLAN_PORT,
 	} };
-	uint32_t got, all;
-	int n = vx_tun_open("flannel.1", offloads, workers, k.tun, &all);
+	uint32_t got, granted;
+	int n = vx_tun_open("flannel.1", offloads, workers, k.tun, &granted);
 
 	CHECK(n > 0);
 	k.settings.workers = n;
-	device_up("flannel.1", 0x0a000001, 0xff000000);
-	for (int i = 0; i < n; i++, all |= got)
-		CHECK((k.listen[i] = vx_udp_listen(IPV4, local, 0,
+	device_up("flannel.1", all->own, all->wide);
+	for (int i = 0; i < n; i++, granted |= got)
+		CHECK((k.listen[i] = vx_udp_listen(version(), all->local, 0,
 						   VXLAN_PORT, i > 0,
 						   offloads, &got)) >= 0);
 	for (uint32_t i = 0; i < SOURCES; i++)
-		CHECK((k.source[i] = vx_udp_source(IPV4, local, 0, offloads,
-						   &got)) >= 0);
-	k.settings.offloads = all | got;
+		CHECK((k.source[i] = vx_udp_source(version(), all->local, 0,
+						   offloads, &got)) >= 0);
+	k.settings.offloads = granted | got;
 	memcpy(k.settings.mac, own_mac, 6);
 	return k;
 }
@@ -143,12 +239,25 @@ struct vx_plane *loadnet_plane(uint32_t offloads, uint32_t workers)
 	return plane;
 }
 
-void loadnet_node(uint32_t k, struct vx_peer *peer, struct vx_route *route)
+void loadnet_node(uint8_t k, struct vx_peer *peer, struct vx_route *route)
 {
-	*peer = (struct vx_peer){ .outer = { 127, 1, 0, k },
-				  .mac = { 2, 0, 0, 0, 1, k } };
-	*route = (struct vx_route){ .prefix = { 10, 200, k, 0 },
-				    .length = 24 };
+	*peer = (struct vx_peer){ .mac = { 2, 0, 0, 0, 1, k } };
+	*route = (struct vx_route){ .length = all->narrow };
+	address_of(peer->outer, all->outer, all->outer_at, k);
+	address_of(route->prefix, all->subnet, all->at, k);
+}
+
+void loadnet_lease(uint32_t i, uint32_t r, struct vx_peer *peer,
+		   struct vx_route *route)
+{
+	loadnet_node(0, peer, route);
+	memcpy(peer->mac, (uint8_t[]){ 2, 1, r >> 8, r, i >> 8, i }, 6);
+	peer->outer[1] = 2;
+	peer->outer[all->outer_at - 1] = r >> 8;
+	peer->outer[all->outer_at] = r;
+	route->prefix[all->at - 1] = 100 + (i >> 8);
+	route->prefix[all->at] = i;
+	route->peer = i;
 }
 
 /* Takes echoes until `until` are there or nothing came for a while. */
@@ -173,13 +282,16 @@ static void take_echoes(struct node *n, uint64_t until)
 static void *send_flow(void *node)
 {
 	struct node *n = node;
-	struct sockaddr_in to = ip4(0x0ac80005 | n->k << 8, 7);
+	struct socket_address to;
+	uint8_t pod[16];
 
+	address_of(pod, all->pod, all->at, n->k);
+	to = place(pod, 7);
 	while (!*n->stop) {
 		struct payload p = { n->k, n->sent };
 
-		CHECK(sendto(n->app, &p, sizeof(p), 0, (void *)&to,
-			     sizeof(to)) == sizeof(p));
+		CHECK(sendto(n->app, &p, sizeof(p), 0, &to.any, to.length) ==
+		      sizeof(p));
 		n->sent++;
 		if (n->sent - n->echoed >= WINDOW)
 			take_echoes(n, n->sent - WINDOW / 2);
@@ -202,48 +314,58 @@ static void swap_bytes(void *a, void *b, size_t len)
 static void *echo_flow(void *node)
 {
 	struct node *n = node;
-	struct sockaddr_in plane = ip4(0x7f000001, VXLAN_PORT);
+	struct socket_address plane = place(all->local, VXLAN_PORT);
 	const uint8_t mac[6] = { 2, 0, 0, 0, 1, n->k };
-	struct frame f;
+	const ssize_t whole = sizeof(struct overlay) + ip_header_min(version()) +
+			      sizeof(struct udphdr) + sizeof(struct payload);
+	uint8_t frame[256], pod[16], *ip = frame + sizeof(struct overlay);
+	struct overlay *overlay = (void *)frame;
+	struct udphdr *udp = (void *)(ip + ip_header_min(version()));
 
+	address_of(pod, all->pod, all->at, n->k);
 	for (;;) {
-		ssize_t len = recv(n->underlay, &f, sizeof(f), 0);
+		ssize_t len = recv(n->underlay, frame, sizeof(frame), 0);
 
 		/* Ends some time after the last packet: recv has a limit. */
 		if (len < 0 && *n->stop)
 			break;
 		if (len < 0)
 			continue;
-		if (len != sizeof(f) ||
-		    f.ip.dst[1] != 200 || f.ip.dst[2] != n->k ||
-		    memcmp(f.overlay.eth.dst, mac, 6))
+		if (len != whole || memcmp(overlay->eth.dst, mac, 6) ||
+		    memcmp(ip + all->dst, pod, address_length()))
 			n->misdirected++;
-		swap_bytes(f.overlay.eth.dst, f.overlay.eth.src, 6);
-		swap_bytes(f.ip.src, f.ip.dst, 4);
-		swap_bytes(&f.udp.sport, &f.udp.dport, 2);
-		sendto(n->underlay, &f, sizeof(f), 0, (void *)&plane,
-		       sizeof(plane));
+		swap_bytes(overlay->eth.dst, overlay->eth.src, 6);
+		swap_bytes(ip + all->src, ip + all->dst, address_length());
+		swap_bytes(&udp->sport, &udp->dport, 2);
+		sendto(n->underlay, frame, len, 0, &plane.any, plane.length);
 	}
 	return NULL;
 }
 
-static int bound(uint32_t addr, uint16_t port, uint32_t limit_ms)
+static int bound(const uint8_t address[16], uint16_t port, uint32_t limit_ms)
 {
-	struct sockaddr_in sa = ip4(addr, port);
+	struct socket_address here = place(address, port);
 	struct timeval limit = { .tv_sec = limit_ms / 1000,
 				 .tv_usec = limit_ms % 1000 * 1000 };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	int fd = socket(all->af, SOCK_DGRAM, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	CHECK(bind(fd, (void *)&sa, sizeof(sa)) == 0);
+	/* An IPv6 address cannot be used before the link is seen to be up. */
+	for (int i = 0; i < LOST_MS && bind(fd, &here.any, here.length) < 0; i++) {
+		CHECK_EQ(errno, EADDRNOTAVAIL);
+		usleep(1000);
+	}
 	return fd;
 }
 
-void loadnet_start(struct node *n, uint32_t k, const _Atomic bool *stop)
+void loadnet_start(struct node *n, uint8_t k, const _Atomic bool *stop)
 {
+	uint8_t outer[16];
+
 	*n = (struct node){ .k = k, .stop = stop };
-	n->app = bound(0x0a000001, APP_PORT + k, LOST_MS);
-	n->underlay = bound(0x7f010000 | k, VXLAN_PORT, QUIET_MS);
+	address_of(outer, all->outer, all->outer_at, k);
+	n->app = bound(all->own, APP_PORT + k, LOST_MS);
+	n->underlay = bound(outer, VXLAN_PORT, QUIET_MS);
 	CHECK(!pthread_create(&n->echo, NULL, echo_flow, n));
 	CHECK(!pthread_create(&n->sender, NULL, send_flow, n));
 }

@@ -14,6 +14,7 @@
 #include "check.h"
 #include "counters.h"
 #include "loadnet.h"
+#include "wire.h"
 
 #ifdef __SANITIZE_THREAD__
 enum { COMMITS = 1000 };	/* 25 ms each */
@@ -28,19 +29,8 @@ static struct vx_route routes[LEASES];
 /* The leases that come and go: other MACs and addresses each time. */
 static void change(uint32_t round)
 {
-	for (uint32_t i = NODES; i < LEASES; i++) {
-		uint32_t r = i + round;
-
-		peers[i] = (struct vx_peer){
-			.outer = { 127, 2, r >> 8, r },
-			.mac = { 2, 1, round >> 8, round, i >> 8, i },
-		};
-		routes[i] = (struct vx_route){
-			.prefix = { 10, 100 + (i >> 8), i, 0 },
-			.length = 24,
-			.peer = i,
-		};
-	}
+	for (uint32_t i = NODES; i < LEASES; i++)
+		loadnet_lease(i, i + round, &peers[i], &routes[i]);
 }
 
 static uint64_t sum_drops(const uint64_t *v, int kind)
@@ -75,16 +65,14 @@ static void commit(struct vx_plane *plane, uint32_t round)
 				 LEASES - round % 64), 0);
 }
 
-TEST(commits_under_load)
+static void commits_under_load(uint8_t family, uint32_t commits)
 {
-	const char *env = getenv("FWD_TEST_COMMITS");
-	uint32_t commits = env ? strtoul(env, NULL, 10) : COMMITS;
 	_Atomic bool stop = false;
 	struct node nodes[NODES];
 	uint64_t echoed = 0, reordered = 0;
 	struct vx_plane *plane;
 
-	if (!loadnet_enter())
+	if (!loadnet_enter(family))
 		return;
 	plane = loadnet_plane(ALL_OFFLOADS, 2);
 	for (uint32_t i = 0; i < NODES; i++) {
@@ -113,7 +101,16 @@ TEST(commits_under_load)
 	vx_plane_free(plane);
 	/* Order is not asserted: a thread that the scheduler moves leaves
 	 * packets in the loopback's queue of the other CPU. */
-	printf("%u commits of %u leases, %llu packets there and back, "
-	       "%llu out of order\n", commits, LEASES,
+	printf("IPv%u: %u commits of %u leases, %llu packets there and back, "
+	       "%llu out of order\n", family, commits, LEASES,
 	       (unsigned long long)echoed, (unsigned long long)reordered);
+}
+
+TEST(no_packet_is_lost_whatever_is_committed)
+{
+	const char *env = getenv("FWD_TEST_COMMITS");
+	uint32_t commits = env ? strtoul(env, NULL, 10) : COMMITS;
+
+	commits_under_load(IPV4, commits);
+	commits_under_load(IPV6, env ? commits : commits / 5);
 }

@@ -75,7 +75,7 @@ static uint64_t end_load(void)
 	return echoed;
 }
 
-TEST(planes_take_over_from_each_other)
+static void planes_take_over_from_each_other(uint8_t family)
 {
 	const char *env = getenv("FWD_TEST_HANDOVERS");
 	uint32_t n = env ? strtoul(env, NULL, 10) : HANDOVERS;
@@ -84,7 +84,7 @@ TEST(planes_take_over_from_each_other)
 	struct vx_plane *plane;
 	struct kit kit;
 
-	if (!loadnet_enter())
+	if (!loadnet_enter(family))
 		return;
 	kit = loadnet_kit(ALL_OFFLOADS, 2);
 	begin_load(&stop);
@@ -111,13 +111,13 @@ TEST(planes_take_over_from_each_other)
 }
 
 /* What an old process does when the new one does not come up. */
-TEST(a_stopped_plane_goes_on)
+static void a_stopped_plane_goes_on(uint8_t family)
 {
 	_Atomic bool stop = false;
 	struct vx_plane *plane;
 	struct kit kit;
 
-	if (!loadnet_enter())
+	if (!loadnet_enter(family))
 		return;
 	kit = loadnet_kit(ALL_OFFLOADS, 2);
 	begin_load(&stop);
@@ -135,6 +135,15 @@ TEST(a_stopped_plane_goes_on)
 	CHECK_EQ(vx_plane_turns(plane, 2), 0);
 	vx_plane_free(plane);
 	loadnet_close(&kit);
+}
+
+TEST(of_each_family)
+{
+	for (uint8_t family = IPV4; family <= IPV6; family += 2) {
+		check_context("IPv%u", family);
+		planes_take_over_from_each_other(family);
+		a_stopped_plane_goes_on(family);
+	}
 }
 
 /* Whatever another process says has been learned, a worker survives it. */
