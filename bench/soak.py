@@ -2,9 +2,10 @@
 """Everything at once for minutes: python -m bench.soak --minutes N [--seed S] (root).
 
 Two nodes with leases from a stand-in of the API server, supervised agents, datagrams both ways and
-a TCP connection.  Every few seconds something befalls them.  Node n1 is upgraded and killed; n2
-lives through all else in one process, whose memory and descriptors must stay flat.  At the end the
-counters of both balance, the connection has lived, and nobody has filled a disk with log lines.
+a TCP connection over each family.  Every few seconds something befalls them.  Node n1 is upgraded
+and killed; n2 lives through all else in one process, whose memory and descriptors must stay flat.
+At the end the counters of both balance, the connections have lived, and nobody has filled a disk
+with log lines.
 """
 
 import argparse
@@ -25,12 +26,14 @@ from typing import Final
 from bench.survive import child_of
 from fwd.bench import traffic
 from fwd.lab.apiserver.access import TOKEN
+from fwd.lab.apiserver.faults import Answer
 from fwd.lab.probes import Route
 from tests.netns import topo
-from tests.netns.agent_support import wait_for
+from tests.netns.agent_support import FACTS, wait_for
 from tests.netns.flows import Stream
 from tests.netns.kube_cluster import KubeCluster
 
+_FACTS: Final = tuple(FACTS.values())
 _EVERY: Final = (3.0, 7.0)
 """Seconds from one to the next."""
 _CROWD: Final = range(20, 60)
@@ -57,12 +60,15 @@ class Soak:
             ("crash", self._crash),
             ("nodes come and go", self._churn),
             ("API server hangs", self._freeze),
+            ("API server gone", self._stop_api),
+            ("API server answers 503", self._refuse),
+            ("API server has an older state", self._restore),
             ("watches break", lambda: cluster.api.do(lambda server: server.break_watches())),
             ("underlay link down", self._flap),
             ("TUN deleted", self._delete_tun),
             ("route deleted", self._delete_route),
             ("rules flushed", self._flush),
-            ("TUN down", lambda: self._n2_ip("link", "set", "flannel.1", "down")),
+            ("TUN down", lambda: self._n2_ip("link", "set", self._device(), "down")),
         ]
 
     def go_on(self, end: float) -> None:
@@ -76,19 +82,19 @@ class Soak:
 
     def settle(self) -> None:
         """Waits until both reach each other."""
-        wait_for("peace", lambda: self._cluster.n1.pings("10.244.2.0"), _LIMIT)
-        wait_for("peace", lambda: self._cluster.n2.pings("10.244.1.0"), _LIMIT)
+        wait_for("peace", lambda: self._cluster.reaches(self._cluster.n1, "n2"), _LIMIT)
+        wait_for("peace", lambda: self._cluster.reaches(self._cluster.n2, "n1"), _LIMIT)
 
     def check(self, minutes: float) -> list[str]:
         """What is not as it must be."""
         faults = []
         time.sleep(1)
         for agent in (self._n1, self._n2):
-            (tunnel,) = agent.status()["tunnels"]
-            try:
-                topo.assert_balanced(tunnel["counters"])
-            except AssertionError as error:
-                faults.append(f"counters do not balance: {error}")
+            for tunnel in agent.status()["tunnels"]:
+                try:
+                    topo.assert_balanced(tunnel["counters"])
+                except AssertionError as error:
+                    faults.append(f"counters do not balance: {error}")
         quarter = max(1, len(self.samples) // 4)
         for what, slack, column in (("RssAnon", _MEMORY_SLACK, 0), ("descriptors", 1, 1)):
             first = statistics.median(one[column] for one in self.samples[quarter : 2 * quarter])
@@ -133,6 +139,21 @@ class Soak:
         time.sleep(self._random.uniform(1, 6))
         self._cluster.api.do(lambda server: server.thaw())
 
+    def _stop_api(self) -> None:
+        self._cluster.api.wait(self._cluster.server.stop())
+        time.sleep(self._random.uniform(1, 6))
+        self._cluster.api.wait(self._cluster.server.start())
+
+    def _refuse(self) -> None:
+        for verb in ("list", "watch"):
+            self._cluster.api.do(lambda server, v=verb: server.fault(Answer(503), verb=v))  # type: ignore[misc]
+        self._cluster.api.do(lambda server: server.cut())
+
+    def _restore(self) -> None:
+        saved = self._cluster.api.do(lambda server: server.nodes.save())
+        self._churn()
+        self._cluster.api.do(lambda server: server.restore(saved))
+
     def _flap(self) -> None:
         self._n2_ip("link", "set", "u2", "down")
         time.sleep(self._random.uniform(0.2, 5))
@@ -140,11 +161,15 @@ class Soak:
 
     def _delete_tun(self) -> None:
         with suppress(AssertionError):  # it is just being made anew
-            self._n2_ip("link", "del", "flannel.1")
+            self._n2_ip("link", "del", self._device())
 
     def _delete_route(self) -> None:
         with suppress(AssertionError):
-            self._n2_ip("route", "del", "10.244.0.0/16")
+            facts = self._random.choice(_FACTS)
+            self._n2_ip(f"-{facts.family}", "route", "del", facts.network)
+
+    def _device(self) -> str:
+        return self._random.choice(_FACTS).device
 
     def _flush(self) -> None:
         self._cluster.n2.run("nft", "flush", "ruleset")
@@ -164,10 +189,13 @@ def _weight(pid: int) -> tuple[int, int]:
 def nodes() -> Iterator[KubeCluster]:
     """Built, and removed with all that runs there."""
     with tempfile.TemporaryDirectory(prefix="fwd-soak-") as directory:
-        cluster = KubeCluster(Path(directory))
+        cluster = KubeCluster(Path(directory), families=tuple(FACTS))
+        cluster.python = ("-W", "error")  # -X dev says what takes long on a busy machine
         cluster.set_token(TOKEN)
         try:
             cluster.build()
+            for node in (cluster.n1, cluster.n2):  # addresses outlive a link that goes down
+                node.run("sysctl", "-w", "net.ipv6.conf.all.keep_addr_on_down=1")
             yield cluster
         finally:
             for node in (cluster.n1, cluster.n2):
@@ -201,24 +229,30 @@ def soak(minutes: float, seed: int, rate: int) -> list[str]:
         cluster = stack.enter_context(nodes())
         made = Soak(cluster, seed)
         made.settle()
-        out = Route(
-            source=cluster.n1.name, target=cluster.n2.name, address="10.244.2.0", family=4, mtu=1450
-        )
-        back = Route(
-            source=cluster.n2.name, target=cluster.n1.name, address="10.244.1.0", family=4, mtu=1450
-        )
-        stream = Stream(out)
-        stack.callback(stream.close)
-        pool = stack.enter_context(ThreadPoolExecutor(2))
-        loads = [
-            pool.submit(load, path, time.monotonic() + 60 * minutes, rate) for path in (out, back)
+        routes = [
+            Route(
+                source=getattr(cluster, source).name,
+                target=getattr(cluster, target).name,
+                address=facts.tunnel_ip(target),
+                family=facts.family,
+                mtu=facts.mtu,
+            )
+            for source, target in (("n1", "n2"), ("n2", "n1"))
+            for facts in _FACTS
         ]
-        made.go_on(time.monotonic() + 60 * minutes)
-        for name, one in zip(("n1 to n2", "n2 to n1"), loads, strict=True):
-            got = one.result()
-            sys.stdout.write(f"{name}: {', '.join(f'{got[key]:,} {key}' for key in _SUMMED)}\n")
+        streams = [Stream(route) for route in routes[: len(_FACTS)]]
+        for stream in streams:
+            stack.callback(stream.close)
+        pool = stack.enter_context(ThreadPoolExecutor(len(routes)))
+        end = time.monotonic() + 60 * minutes
+        loads = [pool.submit(load, route, end, rate // len(_FACTS)) for route in routes]
+        made.go_on(end)
+        for route, one in zip(routes, loads, strict=True):
+            got, to = one.result(), f"to {route.address}"
+            sys.stdout.write(f"{to}: {', '.join(f'{got[key]:,} {key}' for key in _SUMMED)}\n")
         made.settle()
-        sys.stdout.write(f"TCP: lived, {stream.end()} segments sent again\n")
+        for facts, stream in zip(_FACTS, streams, strict=True):
+            sys.stdout.write(f"TCP, IPv{facts.family}: lived, {stream.end()} sent again\n")
         for name, times in sorted(made.happened.items()):
             sys.stdout.write(f"{times:>5}  {name}\n")
         return made.check(minutes)

@@ -230,8 +230,7 @@ def apply(layout: Layout) -> int:
 
 def lacking(layout: Layout, index: int) -> tuple[str, ...]:
     """What apply() would mend, of device number `index`: some of up, mtu, address, route."""
-    net, host = layout.network, layout.address
-    family = _AF[net.version]
+    net, host, family = layout.network, layout.address, _AF[layout.network.version]
     with _netlink(f"look at {layout.device}") as ipr:
         link = _link(ipr, layout.device) or {"flags": 0}
         addresses = [_text_address(one) for one in ipr.get_addr(family=family, index=index)]
@@ -240,7 +239,8 @@ def lacking(layout: Layout, index: int) -> tuple[str, ...]:
         found = {
             "up": link["flags"] & _IFF_UP,
             "mtu": link.get("mtu") == layout.mtu,
-            "address": host in addresses and not _anycasts(ipr, host),
+            # There is no way to an address that was kept while the device is down.
+            "address": host in addresses and not (link["flags"] & _IFF_UP and _anycasts(ipr, host)),
             "route": str(net) in prefixes,
         }
     return tuple(name for name, there in found.items() if not there)

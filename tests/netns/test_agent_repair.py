@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.netns.agent_support import EACH_FAMILY, Agent, Cluster, key
+from tests.netns.agent_support import EACH_FAMILY, Agent, Cluster, key, wait_for
 from tests.netns.test_agent import own_addresses, routes
 
 pytestmark = [pytest.mark.netns, pytest.mark.root, EACH_FAMILY]
@@ -33,6 +33,18 @@ def test_a_lost_address_or_route_is_put_back(
     assert routes(cluster) == [facts.network]
     assert own_addresses(cluster) == [facts.own_address("n1")]
     assert cluster.n1.pings(facts.tunnel_ip("n2"))
+
+
+def test_a_device_that_is_down_is_set_up_where_addresses_are_kept(
+    pair: tuple[Cluster, Agent, Agent],
+) -> None:
+    """As an administrator may want it for IPv6; IPv4's always are."""
+    cluster, first, _ = pair
+    kept = f"net.ipv6.conf.{cluster.facts.device.replace('.', '/')}.keep_addr_on_down=1"
+    assert cluster.n1.run("sysctl", "-w", kept).returncode == 0
+    cluster.n1.ip("link", "set", cluster.facts.device, "down")
+    assert "lacked=" in first.says("device-repaired")
+    wait_for("packets", lambda: cluster.n1.pings(cluster.facts.tunnel_ip("n2")))
 
 
 def test_a_start_that_fails_loses_no_mac(cluster: Cluster) -> None:
