@@ -4,5 +4,5 @@
 Reading order: `core.handovertalk` is what is said, `channel` how, `kits` what is handed over,
 `giver` the side that runs, `finding` whether there is one, and `taker` the side that starts.
 `store` is what a supervisor keeps for the start after a crash, `keeping` what goes there and comes
-back, and `legacy` what a start has of either.
+back, `spare` who waits for it, and `legacy` what a start has of either.
 """
