@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loadnet.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <sched.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "loadaddress.h"
 #include "pkt.h"
 #include "wire.h"
 
@@ -34,142 +30,15 @@ struct payload {
 	uint64_t seq;
 } PACKED;
 
-/* What belongs to a family. */
-struct kind {
-	int af;
-	uint8_t wide, narrow;	/* prefix lengths of all and of one subnet */
-	uint8_t own[16];	/* of the device */
-	uint8_t local[16];	/* where the plane listens */
-	uint8_t subnet[16];	/* of node k, at .. */
-	uint8_t pod[16];	/* .. in it .. */
-	uint8_t outer[16];
-	uint8_t at;		/* .. k stands here in subnet and pod .. */
-	uint8_t outer_at;	/* .. and here in outer */
-	uint8_t src, dst;	/* of addresses in an IP header */
-};
-
-static const struct kind ip4 = {
-	.af = AF_INET, .wide = 8, .narrow = 24,
-	.own = { 10, 0, 0, 1 }, .local = { 127, 0, 0, 1 },
-	.subnet = { 10, 200 }, .pod = { 10, 200, 0, 5 }, .at = 2,
-	.outer = { 127, 1 }, .outer_at = 3,
-	.src = offsetof(struct ip4hdr, src), .dst = offsetof(struct ip4hdr, dst),
-};
-
-static const struct kind ip6 = {
-	.af = AF_INET6, .wide = 16, .narrow = 64,
-	.own = { 0xfd, 10, [15] = 1 }, .local = { [15] = 1 },
-	.subnet = { 0xfd, 10, 200 }, .pod = { 0xfd, 10, 200, [15] = 5 },
-	.at = 7, .outer = { 0xfd, 127 }, .outer_at = 15,
-	.src = offsetof(struct ip6hdr, src), .dst = offsetof(struct ip6hdr, dst),
-};
-
-static const struct kind *all = &ip4;
-
-static uint8_t version(void)
-{
-	return all->af == AF_INET ? IPV4 : IPV6;
-}
-
-static size_t address_length(void)
-{
-	return all->af == AF_INET ? 4 : 16;
-}
-
-/* A copy of an address in which k stands at a place. */
-static void address_of(uint8_t out[16], const uint8_t form[16], uint8_t at,
-		       uint8_t k)
-{
-	memcpy(out, form, 16);
-	out[at] = k;
-}
-
-struct socket_address {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	};
-	socklen_t length;
-};
-
-static struct socket_address place(const uint8_t address[16], uint16_t port)
-{
-	struct socket_address a = { .any.sa_family = all->af };
-
-	if (all->af == AF_INET) {
-		a.in.sin_port = htons(port);
-		memcpy(&a.in.sin_addr, address, 4);
-		a.length = sizeof(a.in);
-	} else {
-		a.in6.sin6_port = htons(port);
-		memcpy(&a.in6.sin6_addr, address, 16);
-		a.length = sizeof(a.in6);
-	}
-	return a;
-}
-
-static void give_ip4(int fd, struct ifreq *ifr, const uint8_t address[16],
-		     uint8_t length)
-{
-	struct sockaddr_in sa = place(address, 0).in;
-
-	memcpy(&ifr->ifr_addr, &sa, sizeof(sa));
-	CHECK(ioctl(fd, SIOCSIFADDR, ifr) == 0);
-	sa.sin_addr.s_addr = htonl(~0u << (32 - length));
-	memcpy(&ifr->ifr_netmask, &sa, sizeof(sa));
-	CHECK(ioctl(fd, SIOCSIFNETMASK, ifr) == 0);
-}
-
-/* Neither device asks whether somebody else has the address. */
-static void give_ip6(int fd, const char *name, const uint8_t address[16],
-		     uint8_t length)
-{
-	struct {	/* linux/ipv6.h, which cannot be had beside netinet/in.h */
-		struct in6_addr address;
-		uint32_t length;
-		int index;
-	} given = { .length = length, .index = (int)if_nametoindex(name) };
-
-	memcpy(&given.address, address, 16);
-	CHECK(ioctl(fd, SIOCSIFADDR, &given) == 0);
-}
-
-static void device_up(const char *name, const uint8_t address[16],
-		      uint8_t length)
-{
-	struct ifreq ifr = { 0 };
-	int fd = socket(all->af, SOCK_DGRAM, 0);
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	if (all->af == AF_INET)
-		give_ip4(fd, &ifr, address, length);
-	ifr.ifr_mtu = MTU;
-	CHECK(ioctl(fd, SIOCSIFMTU, &ifr) == 0 || !strcmp(name, "lo"));
-	ifr.ifr_flags = IFF_UP;
-	CHECK(ioctl(fd, SIOCSIFFLAGS, &ifr) == 0);
-	/* ::1 comes by itself. */
-	if (all->af == AF_INET6 && strcmp(name, "lo") != 0)
-		give_ip6(fd, name, address, length);
-	for (uint8_t k = 1; all->af == AF_INET6 && k <= NODES; k++) {
-		uint8_t outer[16];
-
-		address_of(outer, all->outer, all->outer_at, k);
-		if (!strcmp(name, "lo"))
-			give_ip6(fd, name, outer, 128);
-	}
-	close(fd);
-}
-
 bool loadnet_enter(uint8_t family)
 {
-	all = family == IPV4 ? &ip4 : &ip6;
+	loadaddress_use(family);
 	if (unshare(CLONE_NEWNET) < 0) {
 		CHECK(!getenv("CI"));
 		printf("not run: needs root\n");
 		return false;
 	}
-	device_up("lo", all->local, 8);
+	device_up("lo", all->local, 8, MTU, NODES);
 	return true;
 }
 
@@ -185,7 +54,7 @@ struct kit loadnet_kit(uint32_t offloads, uint32_t workers)
 
 	CHECK(n > 0);
 	k.settings.workers = n;
-	device_up("flannel.1", all->own, all->wide);
+	device_up("flannel.1", all->own, all->wide, MTU, 0);
 	for (int i = 0; i < n; i++, granted |= got)
 		CHECK((k.listen[i] = vx_udp_listen(version(), all->local, 0,
 						   VXLAN_PORT, i > 0,
@@ -316,11 +185,12 @@ static void *echo_flow(void *node)
 	struct node *n = node;
 	struct socket_address plane = place(all->local, VXLAN_PORT);
 	const uint8_t mac[6] = { 2, 0, 0, 0, 1, n->k };
-	const ssize_t whole = sizeof(struct overlay) + ip_header_min(version()) +
+	const unsigned header = ip_header_min(version());
+	const ssize_t whole = sizeof(struct overlay) + header +
 			      sizeof(struct udphdr) + sizeof(struct payload);
 	uint8_t frame[256], pod[16], *ip = frame + sizeof(struct overlay);
 	struct overlay *overlay = (void *)frame;
-	struct udphdr *udp = (void *)(ip + ip_header_min(version()));
+	struct udphdr *udp = (void *)(ip + header);
 
 	address_of(pod, all->pod, all->at, n->k);
 	for (;;) {
@@ -351,8 +221,8 @@ static int bound(const uint8_t address[16], uint16_t port, uint32_t limit_ms)
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	/* An IPv6 address cannot be used before the link is seen to be up. */
-	for (int i = 0; i < LOST_MS && bind(fd, &here.any, here.length) < 0; i++) {
-		CHECK_EQ(errno, EADDRNOTAVAIL);
+	for (int i = 0; bind(fd, &here.any, here.length) < 0; i++) {
+		CHECK(errno == EADDRNOTAVAIL && i < LOST_MS);
 		usleep(1000);
 	}
 	return fd;
