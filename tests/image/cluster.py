@@ -35,14 +35,14 @@ class ImageLab(Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def built(directory: Path) -> Iterator[ImageLab]:
+def built(directory: Path, *, families: tuple[int, ...] = (4,)) -> Iterator[ImageLab]:
     """Removed in any case, and what an earlier run left behind goes first."""
     require(fwd=True)
     require_podman()
     if not ARCHIVE.exists():
         pytest.fail(f"there is no {ARCHIVE}: run make image")
     nodes = topology.node_specs(fwd=2, kernel=1)
-    plan = topology.plan(Spec(prefix=PREFIX, nodes=nodes, source=Source.KUBE))
+    plan = topology.plan(Spec(prefix=PREFIX, nodes=nodes, families=families, source=Source.KUBE))
     state_dir = state.default(PREFIX)
     with state_dir.locked(), contextlib.ExitStack() as stack:
         lab.remove(PREFIX, state_dir)
@@ -63,11 +63,11 @@ def _build(plan: Topology, state_dir: StateDir) -> None:
     netns.create(plan.namespaces)
     building.switch(plan)
     there = building.control_plane(plan, state=there, state_dir=state_dir)
-    router = plan.control_address
+    # By which an agent finds the underlay that is not told it.
+    defaults = [steps.ip(f"route add default via {one.control.ip}") for one in plan.plans]
     for node in plan.nodes:
         building.wire(plan, node, state_dir=state_dir)
-        # By which an agent finds the underlay that is not told it.
-        netns.apply(node.namespace, [steps.ip(f"route add default via {router}")])
+        netns.apply(node.namespace, defaults)
     # By a plan of its own: in the whole one it would wait for agents that nobody has started.
     kernel = tuple(node for node in plan.spec.nodes if node.kind is NodeKind.KERNEL)
     alone = topology.plan(replace(plan.spec, nodes=kernel))

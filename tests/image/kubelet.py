@@ -17,14 +17,14 @@ from msgspec import Struct
 from fwd.lab import netns
 from fwd.lab.apiserver import commands as cmd
 from fwd.lab.apiserver.client import ask
-from tests.deploy.rendering import Object, only
+from tests.deploy.rendering import Object, of_kind, only
 from tests.netns.podman_support import Podman
 
 IMAGE: Final = "localhost/fwd:latest"
 ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _KNOWN_OF_CONTAINER: Final = {
-    *("name", "image", "command", "args", "env", "resources", "securityContext", "volumeMounts"),
-    *("livenessProbe", "readinessProbe"),
+    *("name", "image", "command", "args", "env", "envFrom", "resources", "securityContext"),
+    *("volumeMounts", "livenessProbe", "readinessProbe"),
 }
 _KNOWN_OF_SECURITY: Final = {
     *("privileged", "allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities"),
@@ -92,7 +92,12 @@ class Pod(Struct, frozen=True):
 
 
 def start(
-    machine: Machine, found: Sequence[Object], *, device: bool = True, generation: str = "a"
+    machine: Machine,
+    found: Sequence[Object],
+    *,
+    device: bool = True,
+    generation: str = "a",
+    secrets: Path | None = None,
 ) -> Pod:
     """The DaemonSet's Pod on this node: init containers to their end, then the container.
 
@@ -100,6 +105,7 @@ def start(
         device: a CharDevice is given as a device, with a rule in the device cgroup; else it is
             only mounted, as kubelet does it, and the runtime's own rules must allow it.
         generation: tells Pods of one DaemonSet on one node apart.
+        secrets: a directory for each Secret that is mounted, with its keys as files.
     """
     daemonset = only(found, "DaemonSet")
     spec = daemonset["spec"]["template"]["spec"]
@@ -107,7 +113,8 @@ def start(
     name = f"{daemonset['metadata']['name']}-{machine.name}-{generation}"
     namespace = daemonset["metadata"]["namespace"]
     ask(machine.control, cmd.PutPod(namespace=namespace, name=name, node=machine.name))
-    given = _Given(machine, spec, only(found, "ConfigMap"), name, namespace, device)
+    configs = {one["metadata"]["name"]: one for one in of_kind(found, "ConfigMap")}
+    given = _Given(machine, spec, configs, secrets, name, namespace, device)
     for container in spec.get("initContainers", ()):
         if container["image"] == IMAGE:  # others come from elsewhere
             argv = given.argv(container, name=f"{name}-{container['name']}")
@@ -122,7 +129,9 @@ class _Given(Struct, frozen=True):
 
     machine: Machine
     spec: Object
-    config: Object
+    configs: dict[str, Object]
+    """By name."""
+    secrets: Path | None
     name: str
     namespace: str
     device: bool
@@ -139,6 +148,7 @@ class _Given(Struct, frozen=True):
             *_resources(container.get("resources", {})),
             *("--env", f"KUBERNETES_SERVICE_HOST={host}"),
             *("--env", f"KUBERNETES_SERVICE_PORT={port}"),
+            *(word for one in container.get("envFrom", ()) for word in self._env_from(one)),
             *(word for one in container.get("env", ()) for word in self._env(one)),
             *("--volume", f"{self.machine.account}:{ACCOUNT}:ro"),
             *(word for one in container.get("volumeMounts", ()) for word in self._mount(one)),
@@ -146,6 +156,10 @@ class _Given(Struct, frozen=True):
             container["image"],
             *args,
         ]
+
+    def _env_from(self, one: Object) -> Iterator[str]:
+        for name, value in self.configs[one["configMapRef"]["name"]]["data"].items():
+            yield from ("--env", f"{name}={value}")
 
     def _env(self, one: Object) -> Iterator[str]:
         yield "--env"
@@ -160,8 +174,11 @@ class _Given(Struct, frozen=True):
         mode = ":ro" if mount.get("readOnly") else ""
         target = mount["mountPath"].rstrip("/")
         if "configMap" in volume:
-            assert volume["configMap"]["name"] == self.config["metadata"]["name"]
-            yield from ("--volume", f"{self._config()}:{target}:ro")
+            yield from ("--volume", f"{self._config(volume['configMap']['name'])}:{target}:ro")
+        elif "secret" in volume:
+            assert self.secrets is not None
+            directory = self.secrets / volume["secret"]["secretName"]
+            yield from ("--volume", f"{directory}:{target}:ro")
         elif volume["hostPath"].get("type") == "CharDevice":
             source = volume["hostPath"]["path"]
             assert Path(source).is_char_device()
@@ -169,10 +186,10 @@ class _Given(Struct, frozen=True):
         else:
             yield from ("--volume", f"{self._host(volume['hostPath'])}:{target}{mode}")
 
-    def _config(self) -> Path:
-        directory = Path(self.machine.root, "configmap", self.config["metadata"]["name"])
+    def _config(self, name: str) -> Path:
+        directory = Path(self.machine.root, "configmap", name)
         directory.mkdir(parents=True, exist_ok=True)
-        for key, text in self.config["data"].items():
+        for key, text in self.configs[name]["data"].items():
             (directory / key).write_text(text)
         return directory
 

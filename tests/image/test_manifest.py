@@ -3,22 +3,17 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator
 
 import pytest
 
 from fwd.lab import netns, probes
 from fwd.lab.probes import Direction, Route
-from tests.deploy.rendering import BASE, rendered, run
+from tests.deploy.rendering import BASE, rendered
 from tests.image.cluster import ImageLab, built
 from tests.image.kubelet import Pod, start
+from tests.image.rights import assert_net_admin_and_nothing_else, shown, threads_of
 from tests.netns.lab_support import wait_for
-
-NET_ADMIN: Final = 1 << 12
-SETS: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-FILTER: Final = "2"
-"""Of seccomp's modes: none, strict, filter."""
 
 
 @pytest.fixture(scope="module")
@@ -35,32 +30,8 @@ def pods(lab: ImageLab) -> list[Pod]:
     return found
 
 
-def status_of_threads(pod: Pod) -> dict[str, dict[str, str]]:
-    """Of all threads of all the container's processes, by their path in /proc."""
-    found = {}
-    for path, text in pod.files("root/proc/[0-9]*/task/*/status").items():
-        fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-        found[path] = fields
-    return found
-
-
 def links(pod: Pod) -> set[str]:
     return {link["ifname"] for link in netns.links(pod.machine.namespace)}
-
-
-def decoded(mask: str) -> str:
-    return run("capsh", f"--decode={mask}").strip().partition("=")[2]
-
-
-def shown(threads: Mapping[str, Mapping[str, str]]) -> str:
-    lines = []
-    for path, fields in threads.items():
-        sets = " ".join(f"{name}={decoded(fields[name])}" for name in SETS)
-        lines.append(
-            f"{path.split('/')[-2]:>4} {fields['Name']:<16} {sets} "
-            f"NoNewPrivs={fields['NoNewPrivs']} Seccomp={fields['Seccomp']}"
-        )
-    return "\n".join(lines)
 
 
 def test_tcp_goes_between_two_containers_and_to_a_kernel_peer(
@@ -85,16 +56,10 @@ def test_tcp_goes_between_two_containers_and_to_a_kernel_peer(
 
 
 def test_every_thread_has_net_admin_and_nothing_else(pods: list[Pod]) -> None:
-    threads = status_of_threads(pods[0])
+    threads = threads_of(pods[0])
     print(f"\n{shown(threads)}")
-    names = {fields["Name"] for fields in threads.values()}
-    assert "tini" in names
-    assert len(threads) > 2, "the agent's control thread and its workers"
-    for fields in threads.values():
-        for name in SETS:
-            assert int(fields[name], 16) & ~NET_ADMIN == 0, f"{name}: {decoded(fields[name])}"
-        assert fields["Seccomp"] == FILTER
-        assert fields["NoNewPrivs"] == "1"
+    assert "tini" in {fields["Name"] for fields in threads.values()}
+    assert_net_admin_and_nothing_else(threads)
 
 
 def test_it_has_given_up_what_the_runtime_gives_beyond_its_needs(pods: list[Pod]) -> None:
