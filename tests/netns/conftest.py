@@ -66,7 +66,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    cluster = Cluster(tmp_path_factory.mktemp("watched"))
+    cluster = Cluster(tmp_path_factory.mktemp("watched"), families=(4, 6))
     try:
         cluster.build()
         yield Watched(cluster)

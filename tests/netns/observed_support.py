@@ -8,12 +8,12 @@ from typing import Any
 from tests.netns.agent_support import Cluster
 
 PORT = 9199
-FOREIGN = "10.244.77.7"
+FOREIGN = {4: "10.244.77.7", 6: "fd00:244:0:77::7"}
 """In the network, but no node's."""
 
 
 class Watched:
-    """A cluster of two and what is asked of its first agent."""
+    """A cluster of two, with both families, and what is asked of its first agent."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -30,9 +30,10 @@ class Watched:
             sys.executable, "-m", "fwd", command, "--run-dir", str(self.agent.run_dir), *rest
         )
 
-    def peer(self) -> dict[str, Any]:
+    def peer(self, family: int) -> dict[str, Any]:
         """What the status says of n2."""
-        (lease,) = (one for one in self.agent.status()["leases"] if one["node"] == "n2")
+        leases = self.agent.status()["leases"]
+        (lease,) = (one for one in leases if (one["node"], one["family"]) == ("n2", family))
         found: dict[str, Any] = lease
         return found
 

@@ -13,54 +13,63 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fwd.ops.report import drop_reasons
-from tests.netns.agent_support import entry, wait_for
+from tests.netns.agent_support import EACH_FAMILY, FACTS, entry, wait_for
+from tests.netns.frames import HEADER
 from tests.netns.observed_support import FOREIGN, Watched
+from tests.netns.sockets import af_of
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
+PROTOCOL = {4: "icmp", 6: "icmp6"}
 
-def test_a_peers_traffic_is_counted_across_commits(watched: Watched) -> None:
-    before = watched.peer()
-    assert watched.n1.run("ping", "-c", "5", "-i", "0.02", "10.244.2.0").returncode == 0
+
+@EACH_FAMILY
+def test_a_peers_traffic_is_counted_across_commits(watched: Watched, family: int) -> None:
+    ping = ("ping", "-c", "5", "-i", "0.02", FACTS[family].tunnel_ip("n2"))
+    before = watched.peer(family)
+    assert watched.n1.run(*ping).returncode == 0
     entries = dict(watched.cluster.entries)
-    watched.cluster.entries = {**entries, "n5": entry("n5")}
+    watched.cluster.entries = {**entries, "n5": entry("n5", family)}
     watched.cluster.write()
-    wait_for("the new lease", lambda: len(watched.agent.status()["leases"]) == 2)
-    assert watched.n1.run("ping", "-c", "5", "-i", "0.02", "10.244.2.0").returncode == 0
-    now = watched.peer()
+    wait_for("the new lease", lambda: len(watched.agent.status()["leases"]) == 3)
+    assert watched.n1.run(*ping).returncode == 0
+    now = watched.peer(family)
     for way in ("out", "in"):
         assert now[f"{way}-packets"] - before[f"{way}-packets"] == 10
-        assert now[f"{way}-bytes"] - before[f"{way}-bytes"] == 10 * 84
+        assert now[f"{way}-bytes"] - before[f"{way}-bytes"] == 10 * (64 + HEADER[family])
     assert now["heard-seconds"] < 5
     assert now["age-seconds"] >= before["age-seconds"]
     (other,) = (one for one in watched.agent.status()["leases"] if one["node"] == "n5")
     assert other["heard-seconds"] is None
     watched.cluster.entries = entries
     watched.cluster.write()
-    wait_for("the lease to go", lambda: len(watched.agent.status()["leases"]) == 1)
+    wait_for("the lease to go", lambda: len(watched.agent.status()["leases"]) == 2)
 
 
-def test_drops_are_shown_with_what_was_in_them(watched: Watched) -> None:
-    watched.n1.run("ping", "-c", "1", "-W", "0.2", FOREIGN)
+@EACH_FAMILY
+def test_drops_are_shown_with_what_was_in_them(watched: Watched, family: int) -> None:
+    facts, foreign = FACTS[family], FOREIGN[family]
+    here, there = facts.underlay("n2"), facts.underlay("n1")
+    watched.n1.run("ping", "-c", "1", "-W", "0.2", foreign)
     watched.n2.run(
         sys.executable,
         "-c",
-        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
-        "s.bind(('192.168.50.2', 50000));"
-        "s.sendto(bytes([8, 0, 0, 0, 0, 0, 7, 0]) + bytes(60), ('192.168.50.1', 8472))",
+        f"import socket; s = socket.socket({af_of(here):d}, socket.SOCK_DGRAM);"
+        f"s.bind(('{here}', 50000));"
+        f"s.sendto(bytes([8, 0, 0, 0, 0, 0, 7, 0]) + bytes(60), ('{there}', 8472))",
     )
     done = watched.fwd("drops", "--json")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     found = {line["reason"]: line for line in lines}
-    assert found["out_no_route"]["dst"] == FOREIGN
-    assert found["out_no_route"]["protocol"] == "icmp"
+    assert found["out_no_route"]["dst"] == foreign
+    assert found["out_no_route"]["protocol"] == PROTOCOL[family]
     assert found["out_no_route"]["direction"] == "out"
-    assert found["out_no_route"]["head"].startswith("45")
+    assert found["out_no_route"]["head"].startswith({4: "45", 6: "6"}[family])
     assert found["in_other_vni"]["node"] == "n2"
-    assert found["in_other_vni"]["outer"] == "192.168.50.2"
+    assert found["in_other_vni"]["outer"] == here
     people = watched.fwd("drops", "--reason", "out_no_route").stdout
-    assert f"> {FOREIGN} icmp" in people
+    assert f"> {foreign} {PROTOCOL[family]}" in people
     assert "in_other_vni" not in people
 
 
@@ -70,11 +79,11 @@ def test_who_follows_sees_each_drop_once(watched: Watched) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None
         try:
-            watched.n1.run("ping", "-c", "1", "-W", "0.2", "-p", "c0ffee", FOREIGN)
+            watched.n1.run("ping", "-c", "1", "-W", "0.2", "-p", "c0ffee", FOREIGN[4])
             for line in following.stdout:
                 if "c0ffee" in line:
                     break
-            watched.n1.run("ping", "-c", "1", "-W", "0.2", "-p", "decade", FOREIGN)
+            watched.n1.run("ping", "-c", "1", "-W", "0.2", "-p", "decade", FOREIGN[4])
             rest = next(iter(following.stdout))
         finally:
             following.terminate()
@@ -111,7 +120,7 @@ def test_metrics_can_be_parsed_and_agree_with_the_status(watched: Watched) -> No
         for sample in family.samples
     }
     peer = (("family", "4"), ("node", "n2"))
-    lease = watched.peer()
+    lease = watched.peer(4)
     assert 0 < samples["fwd_peer_transmit_packets_total", peer] <= lease["out-packets"]
     assert samples["fwd_leases", (("family", "4"),)] == 1
     assert samples["fwd_ready", ()] == 1
