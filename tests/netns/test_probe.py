@@ -22,6 +22,7 @@ pytestmark = pytest.mark.netns
 T = TypeVar("T")
 NARROW = 1400
 FAR = {IPV4: ip_address("10.9.2.2"), IPV6: ip_address("fd09:2::2")}
+NEAR = {IPV4: ip_address("10.9.1.9"), IPV6: ip_address("fd09:1::9")}
 ROUTER = {IPV4: ip_address("10.9.1.1"), IPV6: ip_address("fd09:1::1")}
 NOWHERE = {IPV4: ip_address("10.9.3.1"), IPV6: ip_address("fd09:3::1")}
 NOBODY = {IPV4: ip_address("10.9.1.77"), IPV6: ip_address("fd09:1::77")}
@@ -145,12 +146,14 @@ def test_the_largest_that_passes(path: Path, kind: str, family: int) -> None:
     assert within(path, work) == NARROW
 
 
-def test_nobody_is_waited_for_longer_than_said(path: Path, kind: str) -> None:
+@pytest.mark.parametrize("family", [IPV4, IPV6])
+def test_nobody_is_waited_for_longer_than_said(path: Path, kind: str, family: int) -> None:
     async def work() -> None:
-        async with Prober(IPV4, source=ip_address("10.9.1.9")) as prober:
+        async with Prober(family, source=NEAR[family]) as prober:
             assert prober.kind == kind
             seen = [
-                one async for one in series(prober, NOBODY[IPV4], count=2, interval=0, timeout=0.05)
+                one
+                async for one in series(prober, NOBODY[family], count=2, interval=0, timeout=0.05)
             ]
             found = round_trips(seen)
             assert (found.received, found.loss, found.said) == (0, 1.0, "no answer")
