@@ -146,9 +146,12 @@ def test_who_waits_is_the_next_agent(cluster: Cluster, supervised: Supervised) -
     agent.says("revived", times=2)
     agent.says("host-ready", times=3)
     assert cluster.reaches(cluster.n1, "n2")
-    third = supervised.spare
+    child, third = supervised.child, supervised.spare
     agent.remove()
-    wait_for("its end", lambda: name_of(third) != "fwd-spare")
+    try:
+        wait_for("its end", lambda: name_of(third) != "fwd-spare")
+    finally:
+        os.kill(child, signal.SIGKILL)  # it goes on without its supervisor
 
 
 def test_a_worker_that_is_stuck_is_a_crash(cluster: Cluster, supervised: Supervised) -> None:
