@@ -7,7 +7,8 @@ programs have mistakes of their own.  Python is not instrumented, what it hands 
 the same.  A finding ends its process (address, undefined) or is noted (thread), is kept as a file
 and makes the run fail, whatever the tests say.  Root; needs gcc's runtimes, which come with gcc.
 
-ARGS are those of pytest; without any it is all of tests/netns.
+ARGS are those of pytest; without any it is all of tests/netns.  FWD_TEST_SLOWER tells tests by how
+much less they may ask for; here it is four.
 """
 
 import os
@@ -130,6 +131,7 @@ def main() -> None:
     wrapper, site = _wrap(tree, _runtime(sanitizer.runtime))
     environment = os.environ | options | {"PYTHONPATH": f"{site}:{tree}"}
     environment["FWD_SANITIZE"] = sanitizer.flag
+    environment.setdefault("FWD_TEST_SLOWER", "4")
     # gcc 12's sanitizers do not know the larger address randomisation of some distributions.
     command = ["setarch", "-R", str(wrapper), "-m", "pytest", "-p", "no:cacheprovider"]
     done = subprocess.run([*command, *arguments], cwd=tree, env=environment, check=False)

@@ -8,7 +8,7 @@ here, so that what a crash costs is the time to start and not the packets meanwh
 is short, for the next agent is there already: a process that has loaded what it needs to forward,
 and waits.
 
-Reading order: `words` is what agent and supervisor say to each other, `kept` what is held, `child`
-an agent's process, `pauses` how soon the next one, `queues` the room for packets meanwhile, and
-`supervisor` the program.  `saying` is its log.
+Reading order: `words` is what agent and supervisor say to each other, `descriptors` how it comes,
+`kept` what is held, `child` an agent's process, `pauses` how soon the next one, `queues` the room
+for packets meanwhile, and `supervisor` the program.  `saying` is its log.
 """

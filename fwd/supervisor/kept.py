@@ -6,14 +6,13 @@ import os
 import socket
 from collections.abc import Iterable
 
+from fwd.supervisor.descriptors import receive_descriptors
 from fwd.supervisor.words import LOCK, MOST_BYTES, MOST_DESCRIPTORS, MOST_ENTRIES, TABLE
 
 
 def receive(talk: socket.socket) -> tuple[bytes, list[int]]:
     """A message and its descriptors.  OSError or ValueError: there will be no more of use."""
-    data, fds, flags, _ = socket.recv_fds(
-        talk, MOST_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-    )
+    data, fds, flags = receive_descriptors(talk, MOST_BYTES, MOST_DESCRIPTORS)
     if not data or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         close_all(fds)  # of a message cut short, too, some have come
         raise ValueError("a message that cannot be")

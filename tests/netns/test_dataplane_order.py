@@ -22,6 +22,7 @@ from fwd.lab.probes import Route
 from tests.netns import threads, topo
 from tests.netns.sockets import af_of, open_in, udp_in
 from tests.netns.topo import Net
+from tests.netns.traffic import SLOWER
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -186,7 +187,7 @@ def test_senders_on_the_move_with_traffic_both_ways(both: Net) -> None:
     ]
     with threads.restless(), ThreadPoolExecutor(len(paths)) as pool:
         runs = [
-            pool.submit(load.datagrams, path, size=200, seconds=2, flows=8, rate=10_000)
+            pool.submit(load.datagrams, path, size=200, seconds=2, flows=8, rate=10_000 // SLOWER)
             for path in paths
         ]
         seen = [run.result() for run in runs]

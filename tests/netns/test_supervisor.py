@@ -133,6 +133,11 @@ def test_a_crash_costs_no_packet_that_the_kernel_has_room_for(
 @pytest.mark.parametrize("flags", [()])
 def test_who_waits_is_the_next_agent(cluster: Cluster, supervised: Supervised) -> None:
     agent, spare = supervised.agent, supervised.spare
+    opened = [str(path.readlink()) for path in Path(f"/proc/{spare}/fd").iterdir()]
+    assert "/dev/net/tun" not in opened, "what the agent closes has nobody else open"
+    cluster.n1.ip("link", "del", cluster.facts.device)
+    agent.says("tunnel-restored")
+    assert cluster.reaches(cluster.n1, "n2")
     assert supervised.crash() == spare
     assert answers_late(cluster)
     agent.says("revived")

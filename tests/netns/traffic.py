@@ -5,6 +5,7 @@ Every wait is bounded by the sockets' time limit (sockets.LIMIT).
 """
 
 import hashlib
+import os
 import random
 import socket
 import struct
@@ -28,6 +29,8 @@ from tests.netns.sockets import (
 )
 from tests.netns.topo import Net
 
+SLOWER: Final = int(os.environ.get("FWD_TEST_SLOWER", "1"))
+"""How many times slower than usual packets are moved: under a sanitizer (tests/sanitized.py)."""
 MEGABYTE: Final = 1 << 20
 _CHUNK: Final = 1 << 18
 _BURST: Final = 64  # datagrams

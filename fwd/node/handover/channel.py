@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fwd.core.handovertalk import MOST_BYTES, MOST_DESCRIPTORS, Message, decode, encode
 from fwd.ops.rootsocket import check_peer
+from fwd.supervisor.descriptors import receive_descriptors
 
 _BUFFER = 1 << 20
 """Bytes a socket may hold: a message that does not fit would wait for ever."""
@@ -96,9 +97,7 @@ class Channel:
             raise TimeoutError(f"the other agent said nothing for {seconds:g} s") from error
 
     def _receive(self) -> Received:
-        data, fds, flags, _ = socket.recv_fds(
-            self._sock, MOST_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-        )
+        data, fds, flags = receive_descriptors(self._sock, MOST_BYTES, MOST_DESCRIPTORS)
         try:
             if not data:
                 raise ConnectionResetError("the other process is gone")

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable, Mapping
 
 from fwd.ops import log
+from fwd.supervisor.descriptors import receive_descriptors
 from fwd.supervisor.words import GO, LOCK, MOST_BYTES, MOST_DESCRIPTORS, STORE
 
 ANSWER_SECONDS = 2.0
@@ -94,9 +95,7 @@ class Store:
         try:
             self._sock.send(b"load")
             while True:
-                data, fds, _, _ = socket.recv_fds(
-                    self._sock, MOST_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-                )
+                data, fds, _ = receive_descriptors(self._sock, MOST_BYTES, MOST_DESCRIPTORS)
                 head, _, rest = data.partition(b"\n")
                 if not head.startswith(b"entry "):
                     break
