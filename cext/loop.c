@@ -82,25 +82,11 @@ static unsigned wait_until_ready(struct worker *w)
 	return ready;
 }
 
-/*
- * Waking must not interrupt: a worker that takes the core from a sender at its
- * first packet finds one packet, and the sender has to get the core back for
- * the next.  SCHED_BATCH waits for its turn, unless the core is idle.  Where
- * the call is forbidden things are slower, no more.
- */
-static void wait_for_turn(void)
-{
-	struct sched_param none = { 0 };
-
-	pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);
-}
-
 void *worker_main(void *worker)
 {
 	struct worker *w = worker;
 	unsigned ready = BOTH;
 
-	wait_for_turn();
 	rights_leave_worker();
 	callfilter_leave_worker();
 	while (!atomic_load_explicit(w->stopping, memory_order_relaxed)) {

@@ -63,13 +63,6 @@ def test_each_worker_has_its_processor(both: Net) -> None:
     assert len(os.sched_getaffinity(pid)) == len(os.sched_getaffinity(0))
 
 
-def test_workers_wait_for_their_turn(net: Net) -> None:
-    pid = net.agent_pid(1)
-    policies = {os.sched_getscheduler(tid) for tid in threads.workers(pid, 0)}
-    assert policies == {os.SCHED_BATCH}
-    assert os.sched_getscheduler(pid) == os.SCHED_OTHER
-
-
 def test_paced_flows_arrive_whole(net: Net) -> None:
     pod = net.pod(1)
     ends = net.pod(2).namespace, pod.namespace, net.address(pod)
