@@ -6,6 +6,7 @@
 #pragma once
 #include <pthread.h>
 
+#include "bulk.h"
 #include "coalesce.h"
 #include "icmp.h"
 #include "pathmtu.h"
@@ -36,6 +37,7 @@ struct worker {
 	uint32_t index;			/* of this worker */
 	int tun, listen, epoll;
 	struct patience patience;	/* before it sleeps */
+	struct bulk bulk;		/* of this turn */
 	bool vnet, tso, uso;		/* granted offloads of the TUN */
 	pthread_t thread;
 
