@@ -12,22 +12,36 @@ static uint32_t mix(uint32_t hash, uint32_t word)
 	return hash ^ hash >> 15;
 }
 
-/* One for both directions of a flow. */
+static uint32_t mix_address(uint32_t hash, const uint8_t *addr, uint8_t family)
+{
+	uint32_t word;
+
+	for (unsigned i = 0; i < addr_len(family); i += sizeof(word)) {
+		memcpy(&word, addr + i, sizeof(word));
+		hash = mix(hash, word);
+	}
+	return hash;
+}
+
+/*
+ * One for both directions of a flow: its lower end comes first.  (Exclusive-or
+ * has no order either, but is the same for many flows of neighbours, and two
+ * flows with one hash and two queues move each other.)
+ */
 static uint32_t symmetric_hash(const struct pkt *p)
 {
-	const uint8_t *src = pkt_src(p), *dst = pkt_dst(p);
-	uint32_t hash = p->proto, a, b;
-	uint16_t ports[2];
+	const uint8_t *low = pkt_src(p), *high = pkt_dst(p);
+	int order = memcmp(low, high, addr_len(p->family));
+	uint16_t ports[2] = { 0 };
+	uint32_t hash = p->proto;
+	bool turned;
 
-	for (unsigned i = 0; i < addr_len(p->family); i += 4) {
-		memcpy(&a, src + i, sizeof(a));
-		memcpy(&b, dst + i, sizeof(b));
-		hash = mix(hash, a ^ b);
-	}
-	if (!p->transport)
-		return hash;
-	memcpy(ports, p->ip + p->l4, sizeof(ports));
-	return mix(hash, ports[0] ^ ports[1]);
+	if (p->transport)
+		memcpy(ports, p->ip + p->l4, sizeof(ports));
+	turned = order > 0 || (order == 0 && ports[0] > ports[1]);
+	hash = mix_address(hash, turned ? high : low, p->family);
+	hash = mix_address(hash, turned ? low : high, p->family);
+	return mix(hash, (uint32_t)ports[turned] << 16 | ports[!turned]);
 }
 
 /* The rest of the hash, never 0: that is an empty entry. */

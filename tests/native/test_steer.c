@@ -73,3 +73,26 @@ TEST(a_flow_that_moved_is_followed)
 	steer_learn(&steering, &p, 2);
 	CHECK_EQ(steer_queue(&steering, &p, OWN), 2);
 }
+
+TEST(flows_of_neighbours_do_not_meet)
+{
+	uint8_t buf[64];
+
+	memset(&steering, 0, sizeof(steering));
+	for (unsigned learn = 2; learn--;)
+		for (uint32_t flow = 0; flow < 256; flow++) {
+			struct pkt p = packet(buf, IPV4, 7, !learn);
+			struct udphdr *udp = pkt_udp(&p);
+			uint16_t near = htons(flow), far = htons(flow ^ 99);
+
+			/* Of all these the exclusive-or is one. */
+			udp->sport = learn ? near : far;
+			udp->dport = learn ? far : near;
+			pkt_src(&p)[3] = pkt_dst(&p)[3] = flow / 16;
+			if (learn)
+				steer_learn(&steering, &p, flow % 4);
+			else
+				CHECK_EQ(steer_queue(&steering, &p, OWN),
+					 flow % 4);
+		}
+}
