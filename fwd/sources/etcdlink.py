@@ -57,7 +57,8 @@ class BadUser(Refused, ConfigError):  # noqa: N818
 
 # Parts of etcd's texts (its rpctypes): it has one code for several.
 _TOKEN_ENDED = ("invalid auth token", "revision of auth store is old")
-_NO_USER = ("authentication failed", "user name is empty", "user name not found")
+_NAMELESS = "user name is empty"
+_NO_USER = ("authentication failed", _NAMELESS, "user name not found")
 _AUTH_OFF = "authentication is not enabled"
 _PASSING = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED)
 """Another member may do better."""
@@ -80,8 +81,6 @@ class EtcdLink:
         self._token = ""
         self._is_without_users = False
         """A user is given, and etcd wants none."""
-        self._has_answered = False
-        """On this connection."""
 
     @property
     def server(self) -> str:
@@ -90,8 +89,8 @@ class EtcdLink:
 
     def close(self) -> None:
         """Closes the connection; whoever waits for an answer fails, and the next one connects."""
-        connection, self._connection, self._token = self._connection, None, ""
-        self._has_answered = False
+        connection, self._connection = self._connection, None
+        self.forget_token()
         if connection is not None:
             connection.channel.close()
 
@@ -134,8 +133,8 @@ class EtcdLink:
             await _leave(stream)
 
     def forget_token(self) -> None:
-        """It is asked for anew."""
-        self._token = ""
+        """It is asked for anew, also where there was none."""
+        self._token, self._is_without_users = "", False
 
     async def _begin(
         self, connection: "_Connection", name: str, request: Message, answer: type[M]
@@ -160,19 +159,19 @@ class EtcdLink:
     async def _trying(self, once: Callable[["_Connection"], Awaitable[T]], *, doing: str) -> T:
         """Does it at the endpoint in use, and if that is out of reach at each other one."""
         failures: list[str] = []
-        is_token_new = False
+        is_anew = False
         while len(failures) < len(self._access.endpoints):
             connection = None
             try:
                 connection = await self._connected()
                 if not self._token and self._access.username and not self._is_without_users:
-                    await self._authenticate(connection.channel)
-                    is_token_new = True
-                return await self._in_time(once(connection))
+                    await self._authenticate(connection)
+                return await self._in_time(once(connection), connection)
             except GRPCError as error:
                 text = error.message or error.status.name
-                if any(one in text for one in _TOKEN_ENDED) and not is_token_new:
+                if self._is_for_want_of_token(text) and not is_anew:
                     self.forget_token()
+                    is_anew = True
                     continue
                 if error.status not in _PASSING:
                     raise self._refusal(text, doing=doing) from error
@@ -183,7 +182,12 @@ class EtcdLink:
                 failures.append(self._pass_over(connection, error))
         raise Unreachable(f"cannot {doing}: {'; '.join(failures)}")
 
-    async def _in_time(self, work: Awaitable[T]) -> T:
+    def _is_for_want_of_token(self, text: str) -> bool:
+        """Whether another one may do; that etcd wants none may have changed, too."""
+        wanted = _TOKEN_ENDED + ((_NAMELESS,) if self._access.username else ())
+        return any(one in text for one in wanted)
+
+    async def _in_time(self, work: Awaitable[T], connection: "_Connection") -> T:
         """Its result.  TimeoutError, which is an OSError, if it takes too long."""
         task = apart(work)
         try:
@@ -192,7 +196,7 @@ class EtcdLink:
         finally:
             task.cancel()
         result = outcome(task)
-        self._has_answered = True
+        connection.has_answered = True
         return result
 
     def _refusal(self, text: str, *, doing: str) -> Refused:
@@ -223,13 +227,13 @@ class EtcdLink:
                 self._connection = _Connection(self._place, channel)
             return self._connection
 
-    async def _authenticate(self, channel: Channel) -> None:
+    async def _authenticate(self, connection: "_Connection") -> None:
         method: UnaryUnaryMethod[Any, AuthenticateResponse] = UnaryUnaryMethod(
-            channel, "/etcdserverpb.Auth/Authenticate", Message, AuthenticateResponse
+            connection.channel, "/etcdserverpb.Auth/Authenticate", Message, AuthenticateResponse
         )
         request = AuthenticateRequest(self._access.username, self._access.password)
         try:
-            self._token = (await self._in_time(method(request))).token
+            self._token = (await self._in_time(method(request), connection)).token
         except GRPCError as error:
             if _AUTH_OFF not in (error.message or ""):
                 raise
@@ -242,19 +246,20 @@ class EtcdLink:
         """
         place = self._place if connection is None else connection.place
         endpoint = self._access.endpoints[place]
-        text = _said(error, endpoint, is_first=not self._has_answered)
+        has_answered = connection is not None and connection.has_answered
+        text = _said(error, endpoint, is_first=not has_answered)
         if connection is self._connection:
             self.close()
-            self._is_without_users = False
             self._place = (place + 1) % len(self._access.endpoints)
         return f"{endpoint.url}: {text}"
 
 
-class _Connection(Struct, frozen=True, eq=False):
+class _Connection(Struct, eq=False):
     """To which of the endpoints."""
 
     place: int
     channel: Channel
+    has_answered: bool = False
 
 
 class _Codec(CodecBase):

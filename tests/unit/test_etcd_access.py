@@ -2,6 +2,7 @@
 """The way into etcd: endpoints, certificates, users; with a real etcd, and what is said of a no."""
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,35 @@ async def test_a_token_that_has_ended_is_asked_for_again(guarded: EtcdServer) ->
     await close(api)
 
 
+async def test_users_that_are_wanted_later_are_let_in_by_the_same_connection(
+    guarded: EtcdServer,
+) -> None:
+    """Agents are told of a user first, and etcd is then: who asked nobody before asks now."""
+    guarded.ctl("auth", "disable")
+    api = EtcdApi(make_access((guarded.url,), user=("fwd", "secret")), patience=PATIENCE)
+    assert await api.get(KEY)
+    connection = api._link._connection
+    guarded.ctl("auth", "enable", user=())
+    assert await api.get(KEY)
+    assert api._link._connection is connection
+    await close(api)
+
+
+async def test_a_connection_that_was_good_is_not_said_to_want_something(
+    secure: EtcdServer, authority: Authority
+) -> None:
+    """Whoever else closed it meanwhile, as for a new address of this node."""
+    api = EtcdApi(tls(secure, authority.sign("n7")), patience=PATIENCE)
+    watch = api.watch(PREFIX, after=1)
+    assert await anext(watch)
+    api.reconnect()
+    with pytest.raises(Unreachable) as caught:
+        async for _ in watch:
+            pass
+    assert str(caught.value).endswith("the connection broke off")
+    await close(api)
+
+
 async def test_wrong_passwords_and_missing_users_are_named(guarded: EtcdServer) -> None:
     wrong = await failure(make_access((guarded.url,), user=("fwd", "wrong")))
     assert isinstance(wrong, BadUser)
@@ -285,6 +315,13 @@ def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Pat
             make_access(url, **files)
         assert str(caught.value).startswith("Failed to create SubnetManager: ")
         assert named in str(caught.value)
+
+
+def test_an_old_tls_is_not_spoken(authority: Authority) -> None:
+    context = make_access(("https://a:1",), ca_file=str(authority.ca)).context()
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname
 
 
 def test_what_is_not_secret_is_said(caplog: pytest.LogCaptureFixture, authority: Authority) -> None:
