@@ -21,18 +21,24 @@ class Lingering:
         """By subnet, of those that linger."""
 
     def settle(
-        self, own: Sequence[Lease], leases: tuple[Lease, ...], *, now: float, until: float
+        self,
+        own: Sequence[Lease],
+        leases: tuple[Lease, ...],
+        *,
+        now: float,
+        until: float,
+        at_least: float = 0.0,
     ) -> tuple[Lease, ...]:
         """The leases, and behind them those that were there the last time and are not any more.
 
-        Those that are missed for the first time linger until `until`; none does that contradicts
-        one that is there, this node's own among them.
+        Those that are missed for the first time linger until `until`, and none ends before
+        `at_least`; none lingers that contradicts one that is there, this node's own among them.
         """
         # By identity first, as most are the same objects: hashing 5,000 subnets is 10 ms.
         before, same = set(map(id, self._last)), set(map(id, leases))
         new = {lease.subnet for lease in leases if id(lease) not in before}
         gone = [one for one in self._last if id(one) not in same and one.subnet not in new]
-        ends = {lease.subnet: self._until.get(lease.subnet, until) for lease in gone}
+        ends = {one.subnet: max(self._until.get(one.subnet, until), at_least) for one in gone}
         kept = [lease for lease in gone if ends[lease.subnet] > now]
         if kept:
             leases += compatible(kept, (*own, *leases))

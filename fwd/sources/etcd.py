@@ -130,10 +130,16 @@ class EtcdSource(WatchedSource):
         )
 
     def _with_lingering(self, leases: tuple[Lease, ...]) -> tuple[Lease, ...]:
-        """And another snapshot when the first of them is to go."""
+        """And another snapshot when the first of them is to go.
+
+        While etcd is away nobody can come back, so nobody goes.
+        """
         now = time.monotonic()
-        until = max(now + LINGER_SECONDS, self._watch.returned_at + RETURN_SECONDS)
-        leases = self._lingering.settle(self._key.leases, leases, now=now, until=until)
+        back_at = self._watch.returned_at if self._contact.away is None else now
+        at_least = back_at + RETURN_SECONDS
+        leases = self._lingering.settle(
+            self._key.leases, leases, now=now, until=now + LINGER_SECONDS, at_least=at_least
+        )
         end = self._lingering.next_end()
         if end is not None:
             asyncio.get_running_loop().call_later(end - now, self._news.set)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from fwd.sources import etcd as source_module
 from fwd.sources.etcdaccess import make_access
 from tests.etcd_server import SUBNETS, EtcdServer
 from tests.unit.etcd_member import (
@@ -189,6 +190,26 @@ async def test_a_lease_that_ended_meanwhile_is_taken_again(
     assert len(back) == 2
     # What took no longer than the first retry is told with the new connection.
     assert text.count("event=etcd error=") + sum(" error=" in line for line in back) == 2
+
+
+async def test_who_cannot_put_its_lease_back_is_not_dropped_for_that(
+    etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """etcd goes away again before a lease that is missing can be back."""
+    monkeypatch.setattr(source_module, "LINGER_SECONDS", 1.5)
+    monkeypatch.setattr(source_module, "RETURN_SECONDS", 1.0)
+    etcd.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
+    async with member(access(etcd), 1, previous=OWN) as one:
+        await begun(one)
+        await until("published", lambda: etcd.leases().get(one.key) == value(1))
+        etcd.ctl("del", SUBNETS + "10.5.0.240-28")
+        await until("it is known", lambda: len(one.source._table) == 1)
+        etcd.stop()
+        await lost(one, caplog)
+        await asyncio.sleep(2.0)
+        assert one.peers == {"10.5.0.240/28 192.168.0.9"}
+        etcd.start()
+        await until("the truth", lambda: one.peers == set())
 
 
 async def test_a_subnet_that_another_node_has_by_now_is_given_up(

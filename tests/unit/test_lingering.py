@@ -59,6 +59,16 @@ def test_one_that_is_in_the_way_goes_at_once() -> None:
             assert lingering.next_end() is None
 
 
+def test_one_that_cannot_come_back_yet_lingers_on() -> None:
+    lingering = Lingering()
+    lingering.settle((), (A, B), now=0, until=2)
+    lingering.settle((), (B,), now=1, until=3)
+    assert lingering.settle((), (B,), now=3, until=5, at_least=8) == (B, A)
+    assert lingering.next_end() == 8
+    assert lingering.settle((), (B,), now=7, until=9) == (B, A)
+    assert lingering.settle((), (B,), now=8, until=9) == (B,)
+
+
 _sets = st.sets(st.integers(1, 6))
 
 
