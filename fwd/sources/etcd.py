@@ -122,7 +122,7 @@ class EtcdSource(WatchedSource):
             OwnLease(self._settings.node_name, subnets[family], vtep_mac=macs.get(family))
             for family in sorted(subnets)
         )
-        name = self._key.name
+        name = self._key.name_among_others
         return Snapshot(
             own=own,
             leases=self._with_lingering(self._table.leases(but=name)),

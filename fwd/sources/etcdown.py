@@ -78,6 +78,15 @@ class OwnKey:
         return tuple(self._announced.values())
 
     @property
+    def name_among_others(self) -> str:
+        """The key; also one that is being put back: the watch can tell of it before its maker."""
+        if self.name or not self._announced:
+            return self.name
+        name = make_key({family: one.subnet for family, one in self._announced.items()})
+        entry = self._table.entry(name)
+        return name if entry is not None and entry.value == self._wanted(entry) else ""
+
+    @property
     def subnets(self) -> Mapping[int, Network]:
         """Those of the key; while that is gone, those that it had; else the announced ones."""
         entry = self._table.entry(self.name) if self.name else None

@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,30 @@ async def test_a_deleted_key_is_put_back_and_the_node_keeps_its_subnet(
     assert [record.getMessage() for record in caplog.records] == [
         f'event=lease-put-back key={one.key} text="it had been deleted, or had expired"'
     ]
+
+
+async def test_a_node_is_never_a_peer_of_itself(
+    etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not either while it waits to hear that its key was put back: the watch may tell first."""
+    async with member(access(etcd), 1, previous={4: ip_network("10.5.0.128/28")}) as one:
+        await published(etcd, one)
+        await asyncio.sleep(0.3)
+        table, first = one.source._table, one.source._key._created
+        transact = one.source._api.transact
+
+        async def slow(*words: Any, **keys: Any) -> Any:  # noqa: ANN401
+            answer = await transact(*words, **keys)
+            await asyncio.sleep(0.5)
+            return answer
+
+        monkeypatch.setattr(one.source._api, "transact", slow)
+        etcd.ctl("del", SUBNETS + one.key)
+        etcd.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
+        await until("it is back", lambda: (entry := table.entry(one.key)) and entry.created > first)
+        await until("the peer", lambda: "10.5.0.240/28 192.168.0.9" in one.peers)
+        assert one.source._key.name == "", "it was heard of already: this test proves nothing"
+        assert one.peers == {"10.5.0.240/28 192.168.0.9"}
 
 
 async def test_what_somebody_writes_over_it_is_repaired(etcd: EtcdServer) -> None:
