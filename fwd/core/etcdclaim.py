@@ -37,9 +37,10 @@ class Create(Struct, frozen=True):
 
 
 class Discard(Struct, frozen=True):
-    """This key is the node's and of a network that is no more: delete it."""
+    """This key is the node's, and of no use: delete it."""
 
     entry: Entry
+    reason: str
 
 
 class Full(Struct, frozen=True):
@@ -58,12 +59,17 @@ def decide(
     """The next step on the way to a subnet.  `choose` as `allocate` wants it."""
     mine = [entry for entry in table.by_age() if _is_mine(entry, who)]
     mine.sort(key=lambda entry: entry.subnets != who.previous)
+    # An operator's reservation is the operator's to delete.
     for entry in mine:
-        if fits(entry.subnets, pools):
-            return Reuse(entry)
+        if not fits(entry.subnets, pools):
+            continue
+        rival = older_rival(table, entry) if entry.lease_id else None
+        if rival is not None and rival not in mine:
+            return Discard(entry, f"{rival.name} was faster")
+        return Reuse(entry)
     for entry in mine:
-        if entry.lease_id:  # an operator's reservation is the operator's to delete
-            return Discard(entry)
+        if entry.lease_id:
+            return Discard(entry, "it does not fit into the network")
     taken = table.taken()
     if fits(who.previous, pools) and not overlap(who.previous, taken):
         return Create(who.previous)

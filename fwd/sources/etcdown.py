@@ -163,11 +163,7 @@ class OwnKey:
                 self._waiting(f"out of subnets: {step.text}")
                 await self._wake.wait()
             case Discard():
-                log.warning(
-                    "lease-discarded",
-                    key=step.entry.name,
-                    text="it does not fit into the network",
-                )
+                log.warning("lease-discarded", key=step.entry.name, text=step.reason)
                 await self._keys.delete(step.entry)
             case Reuse():
                 log.info("lease-found", key=step.entry.name)

@@ -204,7 +204,7 @@ async def _own(patient: Patient, conf: NetConf, table: LeaseTable) -> list[Findi
         case Create():
             return [well("subnet", "none yet: a start takes one that is free")]
         case Discard():
-            return [note("subnet", f"{name} does not fit the network: a start deletes it")]
+            return [note("subnet", f"{name}: {step.reason}: a start deletes it")]
         case Full():
             remedy = "etcdctl del the leases of nodes that are gone, or make Network larger"
             return [wrong("subnet", f"out of subnets: {step.text}", remedy, cause="source")]
