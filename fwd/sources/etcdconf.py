@@ -108,7 +108,7 @@ def _load(saved: Path) -> tuple[NetConf, bytes] | None:
 
 
 def _save(saved: Path, text: bytes) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         if saved.read_bytes() == text:
             return
     try:

@@ -64,3 +64,11 @@ async def test_what_is_remembered_and_damaged_is_no_reason_not_to_start(
         etcd.stop()
     assert str(conf.network) == "10.5.0.0/24"
     assert saved.read_bytes() == TEXT
+
+
+def test_a_place_where_nothing_can_be_remembered_is_said_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "net-conf.saved").mkdir()
+    etcdconf._save(tmp_path / "net-conf.saved", TEXT)
+    assert events(caplog) == ["net-conf"]
