@@ -13,6 +13,7 @@ much less they may ask for; here it is four.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -134,12 +135,14 @@ def main() -> None:
     environment.setdefault("FWD_TEST_SLOWER", "4")
     # gcc 12's sanitizers do not know the larger address randomisation of some distributions.
     command = ["setarch", "-R", str(wrapper), "-m", "pytest", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, *arguments], cwd=tree, env=environment, check=False)
+    with subprocess.Popen([*command, *arguments], cwd=tree, env=environment) as tests:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest has it, too, and takes all down
+        failed = tests.wait()
     found = sorted(logs.iterdir())
     for path in found[:5]:
         sys.stdout.write(f"\n{path.name}:\n{path.read_text(errors='replace')[:4000]}\n")
     sys.stdout.write(f"{name}: {len(found)} findings\n")
-    raise SystemExit(done.returncode or bool(found))
+    raise SystemExit(failed or bool(found))
 
 
 if __name__ == "__main__":
