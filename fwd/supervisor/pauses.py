@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """How soon the next agent comes after one that has ended: at once, and in a loop less often.
 
-An agent that crashes of what it begins with does so soon, and the next one would, too.  One that
-has lived for some seconds was killed, or crashed of something that need not come again: whoever
-waits then only loses packets.
+An agent that crashes of itself soon does so again, most likely: of what it begins with, or of what
+was kept.  One that was killed after some seconds was not: whoever waits then only loses packets.
 """
 
 CALM_SECONDS = 5.0
 """Who lives that long ends a row of crashes; a stuck worker is noticed sooner."""
 BRIEF_SECONDS = 1.0
-"""Who lives shorter has crashed of its begin."""
+"""Who lives shorter was not killed by chance."""
 PATIENCE = 20
-"""In a row, of those that are not brief: more are a loop all the same."""
+"""In a row, of those that were killed: more are a loop all the same (of no memory, say)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
-COLD_AFTER, COLD_AFTER_ANY = 3, 10
-"""In a row, the last ones brief, or any: perhaps it is what was kept that they crash of."""
+COLD_AFTER = 3
+"""In a row, of a loop's: perhaps it is what was kept that they crash of."""
 
 
 class Pauses:
@@ -28,16 +27,15 @@ class Pauses:
         self.is_time_for_cold = False
         """Whether what was kept is to be dropped before the next one."""
 
-    def after(self, lived: float) -> float:
-        """Seconds to wait after an agent that has lived for so many."""
+    def after(self, lived: float, *, killed: bool) -> float:
+        """Seconds to wait after an agent that has lived for so many, and was killed or crashed."""
         if lived >= CALM_SECONDS:
             self.crashes = self._bad = 0
         self.crashes += 1
-        is_bad = self.crashes > 1 and (lived < BRIEF_SECONDS or self.crashes > PATIENCE)
+        is_loop = not killed or lived < BRIEF_SECONDS or self.crashes > PATIENCE
+        is_bad = is_loop and self.crashes > 1
         self._bad += is_bad
-        self.is_time_for_cold = (
-            is_bad and self._bad == COLD_AFTER - 1
-        ) or self.crashes == COLD_AFTER_ANY
+        self.is_time_for_cold = is_bad and self._bad == COLD_AFTER - 1
         if not is_bad:
             return 0.0
         return float(min(FIRST_PAUSE * 2 ** min(self._bad - 1, 32), LONGEST_PAUSE))

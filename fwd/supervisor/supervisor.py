@@ -197,7 +197,7 @@ class Supervisor:
 
     def _after_crash(self, code: int, lived: float) -> bool:
         """Another agent, as soon as may be; talk comes after it.  False: stopped meanwhile."""
-        pause = self._pauses.after(lived)
+        pause = self._pauses.after(lived, killed=code == -signal.SIGKILL)
         if pause or self._spare is None:
             self._queues.deepen(self._kept.devices)
         if self._pauses.is_time_for_cold:

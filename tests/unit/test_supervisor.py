@@ -18,7 +18,7 @@ from fwd.node.handover.spare import files_of
 from fwd.supervisor import supervisor
 from fwd.supervisor.child import Child
 from fwd.supervisor.kept import Kept, receive
-from fwd.supervisor.pauses import COLD_AFTER_ANY, LONGEST_PAUSE, PATIENCE, Pauses
+from fwd.supervisor.pauses import LONGEST_PAUSE, PATIENCE, Pauses
 from fwd.supervisor.supervisor import Supervisor
 from fwd.supervisor.words import GO, LOCK, MOST_DESCRIPTORS, MOST_ENTRIES, SPARE, STORE, TABLE
 
@@ -74,19 +74,16 @@ def test_what_is_kept_is_closed_once_it_is_not() -> None:
     assert descriptors() == before
 
 
-def after(pauses: Pauses, lived: float) -> tuple[float, bool]:
-    return pauses.after(lived), pauses.is_time_for_cold
+def after(pauses: Pauses, lived: float, *, killed: bool = True) -> tuple[float, bool]:
+    return pauses.after(lived, killed=killed), pauses.is_time_for_cold
 
 
-def test_pauses_grow_in_a_loop() -> None:
+@pytest.mark.parametrize(("lived", "killed"), [(0.5, True), (0.5, False), (2.5, False)])
+def test_pauses_grow_in_a_loop(lived: float, *, killed: bool) -> None:
     pauses = Pauses()
-    assert [after(pauses, lived) for lived in (9, 0.5, 0.5, 0.5)] == [
-        (0, False),
-        (0.25, False),
-        (0.5, True),
-        (1, False),
-    ]
-    assert [after(pauses, 0.5)[0] for _ in range(40)][-1] == LONGEST_PAUSE
+    many = [after(pauses, 9)] + [after(pauses, lived, killed=killed) for _ in range(3)]
+    assert many == [(0, False), (0.25, False), (0.5, True), (1, False)]
+    assert [after(pauses, lived, killed=killed)[0] for _ in range(40)][-1] == LONGEST_PAUSE
     assert pauses.crashes == 44
     assert after(pauses, 9) == (0, False)
 
@@ -95,7 +92,7 @@ def test_who_is_killed_again_and_again_comes_at_once() -> None:
     pauses = Pauses()
     many = [after(pauses, 2) for _ in range(PATIENCE + 3)]
     assert [pause for pause, _ in many] == [0.0] * PATIENCE + [0.25, 0.5, 1]
-    assert [number for number, (_, cold) in enumerate(many, 1) if cold] == [COLD_AFTER_ANY, 22]
+    assert [number for number, (_, cold) in enumerate(many, 1) if cold] == [PATIENCE + 2]
     assert after(pauses, 9) == (0, False)
 
 
