@@ -147,6 +147,15 @@ static void exec_is_file(struct program *p, const struct call_rule *r)
 	answer(p, SECCOMP_RET_ALLOW);
 }
 
+/* For threads that cannot make processes: those would have other numbers. */
+static void own_process(struct program *p, const struct call_rule *r)
+{
+	load(p, ARGUMENT(r->argument));
+	skip(p, BPF_JEQ, (uint32_t)getpid(), 1, 0);
+	fail(p, r->error);
+	answer(p, SECCOMP_RET_ALLOW);
+}
+
 static void decide(struct program *p, const struct call_rule *r)
 {
 	if (!r)
@@ -159,6 +168,8 @@ static void decide(struct program *p, const struct call_rule *r)
 		none_of(p, r);
 	else if (r->kind == EXEC_IS_FILE)
 		exec_is_file(p, r);
+	else if (r->kind == OWN_PROCESS)
+		own_process(p, r);
 	else
 		answer(p, SECCOMP_RET_ALLOW);
 }

@@ -27,6 +27,7 @@ enum rule_kind {
 	ONE_OF,		/* the argument is one of the values */
 	NONE_OF,	/* it has no bit of values[0] */
 	EXEC_IS_FILE,	/* mmap(): see below */
+	OWN_PROCESS,	/* it is the number of the process that filters */
 };
 
 /* Of the argument's lower 32 bits, which is where the kernel looks. */
@@ -50,6 +51,10 @@ static const struct call_rule CODE_OF_FILES = {
 static const struct call_rule NO_CODE = {
 	.kind = NONE_OF, .argument = 2, .error = EACCES,
 	.values = { PROT_EXEC },
+};
+
+static const struct call_rule OURSELVES = {
+	.kind = OWN_PROCESS, .argument = 0, .error = EPERM,
 };
 
 static const struct call_rule NO_NAMESPACES = {

@@ -22,6 +22,8 @@
 #include "callnumbers.h"
 #include "rights.h"
 
+static pid_t starter;	/* of the child: a process that is not its own */
+
 enum { CANNOT_TRY = 255, NAMESPACE = CLONE_NEWNET | SIGCHLD };
 
 /* A child of the child must not go on with the child's work. */
@@ -85,6 +87,7 @@ static void be_the_child(uint32_t trial, uint64_t rights, bool confined)
 	const struct rlimit no_core = { 0, 0 };
 
 	setrlimit(RLIMIT_CORE, &no_core);
+	starter = getppid();
 	if (confined && confine(trials[trial].who, rights) < 0)
 		_exit(CANNOT_TRY);
 	_exit(attempt(trial) < 0 ? errno : 0);
