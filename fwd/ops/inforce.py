@@ -23,8 +23,8 @@ class ThreadRights(Struct, frozen=True, rename="kebab"):
     bounding: int
     ambient: int
     no_new_privs: bool
-    filters: int
-    """Of system calls; each one must let a call pass."""
+    filters: int | None
+    """Of system calls; each one must let a call pass.  None: some; they are counted since 5.9."""
 
     @property
     def is_worker(self) -> bool:
@@ -35,7 +35,8 @@ class ThreadRights(Struct, frozen=True, rename="kebab"):
     def is_confined(self) -> bool:
         """Whether it has no more than it needs: a worker nothing, and a filter of its own."""
         most, filters = (0, 2) if self.is_worker else (rights.bits(rights.ALL), 1)
-        return self.no_new_privs and not self.permitted & ~most and self.filters >= filters
+        enough = self.filters is None or self.filters >= filters
+        return self.no_new_privs and not self.permitted & ~most and enough
 
 
 def are_confined(threads: Iterable[ThreadRights]) -> bool:
@@ -70,9 +71,11 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
         yield name, value.strip()
 
 
-def _filters(fields: Mapping[str, str]) -> int:
+def _filters(fields: Mapping[str, str]) -> int | None:
     """How many is known since Linux 5.9; before, whether there is one."""
-    return int(fields.get("Seccomp_filters") or fields.get("Seccomp") == "2")
+    if "Seccomp_filters" not in fields and fields.get("Seccomp") == "2":
+        return None
+    return int(fields.get("Seccomp_filters", 0))
 
 
 def root_is_read_only(pid: int) -> bool:

@@ -117,3 +117,30 @@ def test_our_own_threads_are_seen() -> None:
     first = inforce.threads(os.getpid())[0]
     assert first.user == os.geteuid()
     assert inforce.root_is_read_only(os.getpid()) is False
+
+
+OLDER = """Name:\t{name}
+Uid:\t0\t0\t0\t0
+CapPrm:\t{rights:x}
+CapEff:\t{rights:x}
+CapBnd:\t{bound:x}
+CapAmb:\t0
+NoNewPrivs:\t1
+Seccomp:\t{mode}
+"""
+"""Of a kernel before 5.9."""
+
+
+@pytest.mark.parametrize(("mode", "confined"), [(2, True), (0, False)])
+def test_an_older_kernel_does_not_count_filters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, mode: int, confined: bool
+) -> None:
+    monkeypatch.setattr(inforce, "_PROC", tmp_path)
+    for number, name, held in ((7, "fwd", ADMIN), (8, "fwd-w0", 0)):
+        task = tmp_path / "7" / "task" / str(number)
+        task.mkdir(parents=True)
+        text = OLDER.format(name=name, rights=held, bound=ADMIN, mode=mode)
+        (task / "status").write_text(text)
+    found = inforce.threads(7)
+    assert [one.filters for one in found] == [None if mode else 0] * 2
+    assert inforce.are_confined(found) is confined

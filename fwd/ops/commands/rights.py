@@ -98,7 +98,11 @@ def _thread(thread: ThreadRights) -> Iterator[str]:
     if thread.ambient:
         yield f"ambient set:             {_set(thread.ambient)}"
     yield f"no_new_privs:            {'yes' if thread.no_new_privs else 'NO'}"
-    yield f"filters of system calls: {thread.filters or 'NONE'}"
+    yield f"filters of system calls: {_filters(thread)}"
+
+
+def _filters(thread: ThreadRights) -> str:
+    return "not counted" if thread.filters is None else str(thread.filters or "NONE")
 
 
 def _set(mask: int) -> str:
