@@ -10,7 +10,7 @@
 #include "plane.h"
 
 /* Another number for another meaning: hash functions are part of it. */
-enum { LAYOUT = 0x66776401 };
+enum { LAYOUT = 0x66776402 };
 
 struct learned {
 	uint32_t layout;
