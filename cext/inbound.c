@@ -202,7 +202,6 @@ bool inbound(struct worker *w, const struct table *t)
 	for (int i = 0; i < n; i++) {
 		struct received m = udp_received(&w->receiver, i);
 
-		bulk_add(&w->bulk, m.len);
 		in_message(w, t, &m);
 	}
 	coalesce_flush(&w->coalescer);

@@ -2,12 +2,11 @@
  *
  * A worker's thread: both directions by turns, each a bounded batch, so that
  * neither starves the other; when both have been read dry it looks for more
- * for a moment (patience.h), or leaves more time to come (bulk.h), then sleeps.
+ * for a moment (patience.h), then sleeps.
  */
 #include <errno.h>
 #include <sched.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <time.h>
 
 #include "callfilter.h"
@@ -17,7 +16,6 @@
 enum {
 	SLEEP_MS = 1000,
 	EVENTS = 3,		/* as many descriptors are watched */
-	TIMER_SLACK_NS = 1000,
 };
 
 enum direction { OUT = 1, IN = 2, BOTH = OUT | IN };
@@ -84,22 +82,11 @@ static unsigned wait_until_ready(struct worker *w)
 	return ready;
 }
 
-/* Sleeps for as long as bulk.h says; true: both directions are to be tried. */
-static bool pause_for_more(struct worker *w)
-{
-	struct timespec pause = { 0, BULK_PAUSE_NS };
-
-	snapshot_leave(w->reader);
-	return clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL) == 0;
-}
-
 void *worker_main(void *worker)
 {
 	struct worker *w = worker;
 	unsigned ready = BOTH;
 
-	/* A timer may be 50 us late, and a pause twice as long (prctl(2)). */
-	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0);
 	rights_leave_worker();
 	callfilter_leave_worker();
 	while (!atomic_load_explicit(w->stopping, memory_order_relaxed)) {
@@ -110,8 +97,6 @@ void *worker_main(void *worker)
 		trace_turn(&w->trace, atomic_load(w->capture));
 		more = ready & OUT && outbound(w, t);
 		more |= ready & IN && inbound(w, t);
-		if (bulk_take(&w->bulk) && !more)
-			more = pause_for_more(w);
 		/* While one direction is busy the other is tried each turn. */
 		ready = more ? BOTH : wait_until_ready(w);
 	}

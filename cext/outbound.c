@@ -186,7 +186,6 @@ bool outbound(struct worker *w, const struct table *t)
 		more = len >= 0;
 		if (!more)
 			break;
-		bulk_add(&w->bulk, len);
 		out_packet(w, t, &v, ip, len);
 		at = ip + len + ARENA_ALIGN;
 		at -= (uintptr_t)at % ARENA_ALIGN;

@@ -6,7 +6,6 @@
 #pragma once
 #include <pthread.h>
 
-#include "bulk.h"
 #include "coalesce.h"
 #include "icmp.h"
 #include "pathmtu.h"
@@ -37,7 +36,6 @@ struct worker {
 	uint32_t index;			/* of this worker */
 	int tun, listen, epoll;
 	struct patience patience;	/* before it sleeps */
-	struct bulk bulk;		/* of this turn */
 	bool vnet, tso, uso;		/* granted offloads of the TUN */
 	pthread_t thread;
 
