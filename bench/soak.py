@@ -251,11 +251,12 @@ def soak(minutes: float, seed: int, rate: int) -> list[str]:
             got, to = one.result(), f"to {route.address}"
             sys.stdout.write(f"{to}: {', '.join(f'{got[key]:,} {key}' for key in _SUMMED)}\n")
         made.settle()
+        faults = made.check(minutes)
         for facts, stream in zip(_FACTS, streams, strict=True):
             sys.stdout.write(f"TCP, IPv{facts.family}: lived, {stream.end()} sent again\n")
         for name, times in sorted(made.happened.items()):
             sys.stdout.write(f"{times:>5}  {name}\n")
-        return made.check(minutes)
+        return faults
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from fwd.lab.probes import Route
 
 _SO_MAX_PACING_RATE: Final = 47
 _BYTES_A_SECOND: Final = 1_000_000
-_SILENCE: Final = 15.0
+_SILENCE: Final = 90.0
+"""Seconds: after two outages in a row TCP itself waits for 26 before it tries again."""
 _RETRANSMITTED: Final = 100
 """Where tcpi_total_retrans stands in struct tcp_info (linux/tcp.h)."""
 
