@@ -10,7 +10,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from fwd.bench import traffic
@@ -58,7 +58,7 @@ class Stream:
     def end(self) -> int:
         """How many segments were sent again.  Fails if the connection did not live."""
         self._stop.set()
-        sent = self._sent.result()
+        sent = self._sent.result(_SILENCE)
         self._source.shutdown(socket.SHUT_WR)
         assert self._received.result() == sent > 0
         info = self._source.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
@@ -68,8 +68,10 @@ class Stream:
     def close(self) -> None:
         """May be called again."""
         self._stop.set()
-        self._source.close()
-        self._target.close()
+        for one in (self._source, self._target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)  # who waits there in a thread is woken
+            one.close()
         self._pool.shutdown()
 
 
