@@ -39,7 +39,7 @@ demo: setup ## three nodes on this machine, all Pods reaching each other; a four
 # In the order in which they are found: the slow files, of tests/netns, come before the many quick
 # ones of tests/unit, so that at the end nobody waits for a slow one.
 test: setup ## all tests; those with real devices need root
-	$(VENV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(VENV)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## formatting, lint, types, imports; C without a warning from gcc and clang
 	$(VENV)/ruff check
