@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fwd.core.rules import Wanted
@@ -184,10 +185,27 @@ def test_the_bridge_module_is_asked_for_only_where_rules_need_it(tmp_path: Path)
         check_bridge_filter(BOTH, directory=tmp_path)
 
 
+MASQUERADED = msgspec.structs.replace(IPV4_ONLY, masquerade=True)
+
+
 async def test_nft_is_asked_what_it_knows(install: Install) -> None:
     install("nft", code=1)
-    engine = await nftables.choose()
-    assert (engine.random_fully, engine.comments) == (False, False)
+    assert not (await nftables.choose()).comments
     install("nft")
     engine = await nftables.choose()
+    await engine.plan(MASQUERADED, thorough=True)
     assert (engine.random_fully, engine.comments) == (True, True)
+
+
+async def test_the_kernel_looks_at_masquerading_only_where_it_is_wanted(
+    install: Install, tmp_path: Path
+) -> None:
+    install("nft")
+    told = tmp_path / "told"
+    (tmp_path / "nft").write_text(f"#!{SH}\n/bin/cat >>{told}\n")
+    engine = await nftables.choose()
+    await engine.plan(IPV4_ONLY, thorough=True)
+    await engine.plan_removal()
+    assert "masquerade" not in told.read_text()
+    await engine.plan(MASQUERADED, thorough=True)
+    assert "masquerade fully-random" in told.read_text()

@@ -20,30 +20,26 @@ class Nftables:
 
     name = "nftables"
 
-    def __init__(self, nft: str, *, random_fully: bool, comments: bool) -> None:
+    def __init__(self, nft: str, *, comments: bool) -> None:
         self._nft = nft
-        self.random_fully = random_fully
         self.comments = comments
+        self.random_fully: bool | None = None
+        """None: not asked yet."""
 
     @classmethod
     async def find(cls) -> Self | None:
-        """None: nft is not installed.  Asks it and the kernel what they know."""
+        """None: nft is not installed."""
         nft = find("nft")
-        if nft is None:
-            return None
-        return cls(
-            nft,
-            random_fully=await _accepts(nft, text.probe("masquerade fully-random")),
-            comments=await _accepts(nft, text.COMMENTED),
-        )
+        return cls(nft, comments=await _accepts(nft, text.COMMENTED)) if nft else None
 
     async def plan(self, wanted: Wanted, *, thorough: bool) -> Repair:  # noqa: ARG002
         """What is wrong now.  Raises RuleError."""
         there = await self._tables()
+        random_fully = wanted.masquerade and await self._knows_random_fully()
         findings: list[Finding] = []
         lines = ""
         for family in FAMILIES:
-            contents = text.wanted_contents(wanted, family, random_fully=self.random_fully)
+            contents = text.wanted_contents(wanted, family, random_fully=random_fully)
             wrong = text.plan(family, contents, there.get(text.TABLES[family]))
             findings += wrong
             if findings:  # also what comes after a wrong one: tables are listed as they were made
@@ -60,6 +56,17 @@ class Nftables:
         """Raises RuleError, and has changed nothing then."""
         for transaction in repair.transactions:
             (await run([self._nft, "-f", "-"], stdin=transaction.text)).checked()
+
+    async def _knows_random_fully(self) -> bool:
+        """Asked only where somebody masquerades.
+
+        As long as the kernel looks at such a rule it tracks connections and puts fragments together
+        again; on a node that does neither, a datagram that is halfway through then is lost.
+        """
+        if self.random_fully is None:
+            probe = text.probe("masquerade fully-random")
+            self.random_fully = await _accepts(self._nft, probe)
+        return self.random_fully
 
     async def _names(self) -> set[str]:
         listed = (await run([self._nft, "list", "tables"])).checked()
