@@ -134,7 +134,7 @@ def test_a_drop_is_told_with_its_reason(pair: tuple[Cluster, Agent, Agent]) -> N
 def test_the_underlay_is_found(cluster: Cluster, family: int, flags: tuple[str, ...]) -> None:
     address, flag = cluster.facts.underlay("n1"), PUBLIC_IP[family]
     line = cluster.start("n1", *(one.format(address=address, flag=flag) for one in flags))
-    assert f"interface=u1 address={address}" in line.says("underlay")
+    assert f"interface=u1 address={address}" in line.says("forwarding")
 
 
 def test_behind_nat_the_underlay_is_that_of_the_default_route(cluster: Cluster) -> None:
@@ -146,8 +146,9 @@ def test_behind_nat_the_underlay_is_that_of_the_default_route(cluster: Cluster) 
     assert f"unable to find default {V6[facts.family]}route" in agent.log.splitlines()[-1]
     gateway = facts.underlay("n2")
     cluster.n1.ip(f"-{facts.family}", "route", "add", "default", "via", gateway, "dev", "u1")
-    line = cluster.start("n1").says("underlay")
-    assert f"public-ip={outside} interface=u1 address={facts.underlay('n1')}" in line
+    line = cluster.start("n1").says("forwarding")
+    assert f"public-ip={outside} " in line
+    assert f" interface=u1 address={facts.underlay('n1')} " in line
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,8 @@ def test_an_mtu_too_small_is_said_and_the_old_one_kept(kube: Triangle) -> None:
 @EACH_FAMILY
 def test_an_address_that_vanishes_is_waited_for(kube: Triangle) -> None:
     agent, there = kube.agents["n2"], kube.facts.underlay("n2")
+    shown = ("address", "show", "dev", "u2", "tentative")  # an fe80:: counts once it is settled
+    wait_for("settled addresses", lambda: not kube.n2.ip(*shown))
     kube.move("n2", gone=there, come="")
     line = agent.says("underlay-lost")
     trouble = {
@@ -173,7 +175,7 @@ def test_an_address_that_moves_to_a_bridge_is_followed(kube: Triangle) -> None:
     kube.move("n2", gone=there, come="")
     agent.says("underlay-lost")
     kube.facts.give(kube.n2, there, "br0")
-    assert f"interface=br0 address={there} mtu=1480" in agent.says("underlay-changed")
+    assert f"interface=br0 address={there} underlay-mtu=1480" in agent.says("underlay-changed")
     wait_for("packets", lambda: kube.reaches(kube.n1, "n2"))
     assert kube.mtu("n2") == 1430
 

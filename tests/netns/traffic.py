@@ -5,10 +5,12 @@ Every wait is bounded by the sockets' time limit (sockets.LIMIT).
 """
 
 import hashlib
+import json
 import os
 import random
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
+from fwd.lab.netns import inside
 from tests.netns import frames
 from tests.netns.sockets import (
     LIMIT,
@@ -35,7 +38,7 @@ MEGABYTE: Final = 1 << 20
 _CHUNK: Final = 1 << 18
 _BURST: Final = 64  # datagrams
 _BURST_BYTES: Final = 1 << 19
-_QUIET: Final = 2.0  # seconds without a datagram: no more will come
+_QUIET: Final = 10.0  # seconds without a datagram: no more will come
 _noise = random.Random(1).randbytes(1 << 16)
 
 
@@ -195,8 +198,18 @@ def udp_flow(source: str, target: str, address: str, sent: Sequence[bytes]) -> N
             for payload in sent[at : at + burst]:
                 client.send(payload)
             got += receive(server, len(sent[at : at + burst]))
-            assert len(got) == min(at + burst, len(sent))
+            if len(got) < min(at + burst, len(sent)):
+                raise AssertionError(f"{len(got)} of {len(sent)} arrived; {_losses(target)}")
     assert_same(got, sent)
+
+
+def _losses(namespace: str) -> str:
+    """What the kernel counted there that a datagram may have been lost by."""
+    command = inside(namespace, "nstat", "-asj")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    counts = json.loads(done.stdout)["kernel"]
+    told = {name: n for name, n in counts.items() if n and name.startswith(("Ip", "Udp"))}
+    return f"the kernel of {namespace} counts {told}"
 
 
 def segmented(source: str, target: str, address: str, *, data: bytes, size: int, gro: bool) -> None:
@@ -252,6 +265,16 @@ def _echo_reply(sock: socket.socket, kind: int, number: int) -> bytes:
 
 def everything_flows(net: Net) -> None:
     """A little of all kinds of traffic, in and out of node 1, with an fwd and a kernel peer."""
+    try:
+        _everything_flows(net)
+    except AssertionError as error:
+        for index in (1, 2):
+            counted = {name: n for name, n in net.tunnel(index).counters.items() if n}
+            error.add_note(f"node {index} counts {counted}, {_losses(net.node(index).namespace)}")
+        raise
+
+
+def _everything_flows(net: Net) -> None:
     for source, target in [(2, 1), (1, 2), (3, 1), (1, 3)]:
         pod = net.pod(target)
         ends = net.pod(source).namespace, pod.namespace, net.address(pod)
