@@ -53,6 +53,7 @@ class Soak:
         self._n1 = cluster.started("n1", "--supervise")
         self._n2 = cluster.started("n2", "--supervise")
         self.happened: Counter[str] = Counter()
+        self.latest = "nothing yet"
         self.samples: list[tuple[int, int]] = []
         """RssAnon in kB and descriptors of n2's agent."""
         self._blows: list[tuple[str, Callable[[], None]]] = [
@@ -75,6 +76,7 @@ class Soak:
         """One thing after the other."""
         while time.monotonic() < end:
             name, blow = self._random.choice(self._blows)
+            self.latest = name
             blow()
             self.happened[name] += 1
             time.sleep(self._random.uniform(*_EVERY))
@@ -206,10 +208,11 @@ def nodes() -> Iterator[KubeCluster]:
             cluster.remove()
 
 
-def load(path: Route, end: float, rate: int) -> Counter[str]:
+def load(path: Route, end: float, rate: int, made: Soak) -> Counter[str]:
     """Datagrams until then, in short runs: a node without a route refuses them at once."""
     total: Counter[str] = Counter()
     while time.monotonic() < end:
+        before = made.latest
         try:
             got = traffic.datagrams(path, size=200, seconds=2, rate=rate, flows=4)
         except OSError:
@@ -220,6 +223,10 @@ def load(path: Route, end: float, rate: int) -> Counter[str]:
         total["lost"] += got.sent - got.received
         total["out of order"] += got.reordered
         total["twice"] += got.duplicate
+        if got.reordered or got.duplicate:
+            during = " and ".join(dict.fromkeys((before, made.latest)))
+            text = f"{got.reordered} out of order, {got.duplicate} twice during: {during}"
+            sys.stdout.write(f"to {path.address}: {text}\n")
     return total
 
 
@@ -245,7 +252,7 @@ def soak(minutes: float, seed: int, rate: int) -> list[str]:
             stack.callback(stream.close)
         pool = stack.enter_context(ThreadPoolExecutor(len(routes)))
         end = time.monotonic() + 60 * minutes
-        loads = [pool.submit(load, route, end, rate // len(_FACTS)) for route in routes]
+        loads = [pool.submit(load, route, end, rate // len(_FACTS), made) for route in routes]
         made.go_on(end)
         for route, one in zip(routes, loads, strict=True):
             got, to = one.result(), f"to {route.address}"

@@ -72,7 +72,6 @@ class Forwarding:
         with ExitStack() as undo:
             for forwarder in self.forwarders:
                 station = stations[forwarder.family]
-                tell_station("underlay", station, self._config)
                 await forwarder.begin(station, book.leases)
                 undo.callback(forwarder.close)
             undo.pop_all()
@@ -241,16 +240,16 @@ class Forwarding:
     def tell_forwarding(self, *, leases_of: str) -> None:
         """Packets flow, by leases of the source or of a saved state."""
         for forwarder in self.forwarders:
-            station = forwarder.station
-            log.info(
+            layout = forwarder.station.layout
+            tell_station(
                 "forwarding",
-                node=station.lease.node,
-                subnet=station.lease.subnet,
-                device=station.layout.device,
-                mtu=station.layout.mtu,
+                forwarder.station,
+                self._config,
+                device=layout.device,
+                mtu=layout.mtu,
                 leases=len(forwarder.leases),
                 leases_of=leases_of,
-                text="Running backend.",
+                text="; Running backend.",
             )
 
 

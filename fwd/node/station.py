@@ -48,18 +48,22 @@ async def follow_underlay(
     return _station(replace(own, vtep_mac=station.lease.vtep_mac), now, config, conf)
 
 
-def tell_station(event: str, station: Station, config: RunConfig) -> None:
-    """Says where this node is now."""
+def tell_station(
+    event: str, station: Station, config: RunConfig, *, text: str = "", **more: object
+) -> None:
+    """Says where this node is now, with more of what is known at that event."""
     lease, link = station.lease, station.underlay
     log.info(
         event,
         node=lease.node,
         subnet=lease.subnet,
         public_ip=lease.public_ip,
+        vtep_mac=format_mac(lease.vtep_mac),
         interface=link.name,
         address=link.address,
-        mtu=link.mtu,
-        text=f"Using interface with name {link.name} and address {link.address}",
+        underlay_mtu=link.mtu,
+        **more,
+        text=f"Using interface with name {link.name} and address {link.address}{text}",
     )
     flag, given = _flag(lease.family, config)
     if given not in (None, lease.public_ip):
@@ -150,16 +154,19 @@ def _station(own: OwnLease, link: underlay.Underlay, config: RunConfig, conf: Ne
 async def _settle_mac(own: OwnLease, device: str, run_dir: RunDir) -> bytes:
     found = await asyncio.to_thread(netlink.find_device, device)
     kernel = found.mac if found is not None and found.kind == "vxlan" else None
+    remembered = run_dir.read_mac(device)
     choice = choose_mac(
         (
             MacMemory("own-lease", own.vtep_mac),
             MacMemory(f"kernel-device-{device}", kernel),
-            MacMemory("run-dir", run_dir.read_mac(device)),
+            MacMemory("run-dir", remembered),
         ),
         entropy=os.urandom(6),
     )
     for remark in choice.remarks:
         log.warning("vtep-mac-differs", text=remark)
+    if choice.mac == remembered:
+        return choice.mac
     log.info("vtep-mac", mac=format_mac(choice.mac), of=choice.place)
     try:  # now: the device that had it may be gone after an attempt that fails
         run_dir.write_mac(device, choice.mac)
