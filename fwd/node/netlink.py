@@ -24,18 +24,16 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from fwd.model import IPV4, IPV6, Address, Network
+from fwd.node.device import IFF_UP, Device, of_link
 
 _AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _RTN_ANYCAST = 4
-_IFF_UP = 1
 _IFA_F_TEMPORARY, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x20, 0x80
 _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x04, 0x08, 0x40
 _SCOPE_GLOBAL, _SCOPE_LINK = 0, 253
 _RTPROT_BOOT = 3
 _ADDR_GEN_NONE = 1
-_TYPE_TUN = 1
-"""IFF_TUN; 2 is IFF_TAP."""
 
 
 class InterfaceAddress(Struct, frozen=True, kw_only=True):
@@ -50,26 +48,6 @@ class InterfaceAddress(Struct, frozen=True, kw_only=True):
     """RFC 8981: made up for privacy and soon another one."""
     is_probed: bool = False
     """Not to be used yet, or never: the kernel asks whether another host has it (RFC 4862, 5.4)."""
-
-
-class Device(Struct, frozen=True):
-    """A link as the kernel shows it."""
-
-    name: str
-    index: int
-    kind: str
-    """IFLA_INFO_KIND: vxlan, tun, bridge, ...; empty for hardware."""
-    mac: bytes | None
-    mtu: int
-    up: bool
-    queues: int = 0
-    """Of a TUN: queues that some process has open."""
-    multi_queue: bool = False
-    is_tun: bool = False
-    """kind "tun" is TAP devices too."""
-    vni: int = 0
-    port: int = 0
-    """Of kind vxlan: UDP, where it listens while it is up."""
 
 
 class Layout(Struct, frozen=True):
@@ -150,7 +128,7 @@ def find_device(which: str | int) -> Device | None:
     """The link of this name or number, if there is one."""
     with _netlink(f"look at {which}") as ipr:
         link = _link(ipr, which)
-        return None if link is None else _device(link)
+        return None if link is None else of_link(link)
 
 
 def _link(ipr: Any, which: str | int) -> Any:  # noqa: ANN401
@@ -164,31 +142,10 @@ def _link(ipr: Any, which: str | int) -> Any:  # noqa: ANN401
         raise
 
 
-def _device(link: Any) -> Device:  # noqa: ANN401
-    info = link.get("linkinfo")
-    kind = (info.get("kind") if info else None) or ""
-    data = info.get("data") if info else None
-    tun, vxlan = (data if kind == wanted else None for wanted in ("tun", "vxlan"))
-    mac = link.get("address")
-    return Device(
-        name=link.get("ifname"),
-        index=link["index"],
-        kind=kind,
-        mac=bytes.fromhex(mac.replace(":", "")) if mac else None,
-        mtu=link.get("mtu"),
-        up=bool(link["flags"] & _IFF_UP),
-        queues=(tun.get("tun_num_queues") or 0) if tun else 0,
-        multi_queue=bool(tun and tun.get("tun_multi_queue")),
-        is_tun=bool(tun and tun.get("tun_type") == _TYPE_TUN),
-        vni=(vxlan.get("vxlan_id") or 0) if vxlan else 0,
-        port=(vxlan.get("vxlan_port") or 0) if vxlan else 0,
-    )
-
-
 def find_devices(kind: str) -> list[Device]:
     """All links of a kind."""
     with _netlink(f"look for {kind} devices") as ipr:
-        return [_device(link) for link in ipr.get_links(kind=kind)]
+        return [of_link(link) for link in ipr.get_links(kind=kind)]
 
 
 def remove_device(name: str) -> None:
@@ -213,7 +170,7 @@ def apply(layout: Layout) -> int:
         if link.get("mtu") != layout.mtu:
             ipr.link("set", index=index, mtu=layout.mtu)
         _apply_address(ipr, index, layout)
-        if not link["flags"] & _IFF_UP:
+        if not link["flags"] & IFF_UP:
             ipr.link("set", index=index, state="up")
         for route in _anycasts(ipr, layout.address):
             ipr.route("del", **route)
@@ -237,10 +194,10 @@ def lacking(layout: Layout, index: int) -> tuple[str, ...]:
         routes = ipr.get_routes(family=family, oif=index, table=_MAIN_TABLE)
         prefixes = {f"{route.get('dst')}/{route['dst_len']}" for route in routes}
         found = {
-            "up": link["flags"] & _IFF_UP,
+            "up": link["flags"] & IFF_UP,
             "mtu": link.get("mtu") == layout.mtu,
             # There is no way to an address that was kept while the device is down.
-            "address": host in addresses and not (link["flags"] & _IFF_UP and _anycasts(ipr, host)),
+            "address": host in addresses and not (link["flags"] & IFF_UP and _anycasts(ipr, host)),
             "route": str(net) in prefixes,
         }
     return tuple(name for name, there in found.items() if not there)

@@ -155,6 +155,38 @@ def test_the_greater_rp_filter_is_in_force(
     assert remedy in found.remedy
 
 
+@pytest.mark.parametrize(
+    ("values", "remedy"),
+    [
+        ({"ipv6/conf/all/forwarding": 1, "ipv6/conf/flannel-v6.1/forwarding": 0}, ""),
+        (
+            {"ipv6/conf/all/forwarding": 0, "ipv6/conf/flannel-v6.1/forwarding": 1},
+            "sysctl -w net.ipv6.conf.all.forwarding=1",
+        ),
+        ({"ipv6/conf/all/forwarding": 0, "ipv6/conf/flannel-v6.1/force_forwarding": 1}, ""),
+    ],
+)
+def test_ipv6_is_forwarded_by_the_switch_for_all(
+    patient: Patient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    values: dict[str, int],
+    remedy: str,
+) -> None:
+    conf = tmp_path / "net-conf.json"
+    networks = {"EnableIPv4": False, "EnableIPv6": True, "IPv6Network": "fd00:244::/48"}
+    conf.write_text(json.dumps(networks | {"Backend": {"Type": "vxlan"}}))
+    assert _grades(netconf.look(patient)) == [Grade.WELL]
+    monkeypatch.setattr(forwarding, "_NET", tmp_path)
+    for name, value in values.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{value}\n")
+    (found,) = forwarding.look(patient)
+    assert (found.grade is Grade.WRONG) is bool(remedy)
+    assert remedy in found.remedy
+
+
 def test_a_lease_is_of_its_family(patient: Patient) -> None:
     lease = Lease("n2", ip_network("10.244.2.0/24"), ip_address("192.0.2.2"), bytes(6), 1)
     patient.leases = (lease,)

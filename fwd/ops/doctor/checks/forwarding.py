@@ -12,7 +12,6 @@ from fwd.ops.doctor.finding import Finding, well, wrong
 from fwd.ops.doctor.patient import Patient
 
 _NET = Path("/proc/sys/net")
-_FORWARD = {IPV4: "ipv4/conf/{}/forwarding", IPV6: "ipv6/conf/{}/forwarding"}
 _SYSCTL = {IPV4: "net.ipv4.ip_forward", IPV6: "net.ipv6.conf.all.forwarding"}
 _STRICT = 1
 
@@ -26,10 +25,19 @@ def look(patient: Patient) -> Iterator[Finding]:
 
 
 def _forwards(patient: Patient, family: int) -> Finding:
+    """IPv4 goes by the device that a packet comes by, IPv6 by one switch for all of them.
+
+    IPv6's own switch of a device says only whether it is a router's (ip-sysctl); since Linux 6.17
+    there is `force_forwarding`, with which a device forwards whatever that for all says.
+    """
     subject = "ip_forward" if family == IPV4 else "IPv6 forwarding"
     device = patient.device(family)
-    where = device if _read(_FORWARD[family].format(device)) is not None else "all"
-    if _read(_FORWARD[family].format(where)):
+    where, conf = "all", f"ipv{family}/conf/{{}}"
+    if family == IPV4 and _read(f"{conf.format(device)}/forwarding") is not None:
+        where = device
+    if _read(f"{conf.format(where)}/forwarding") or (
+        family == IPV6 and _read(f"{conf.format(device)}/force_forwarding")
+    ):
         return well(subject, "on")
     name = _SYSCTL[family] if where == "all" else f"net.ipv{family}.conf.{device}.forwarding"
     return wrong(

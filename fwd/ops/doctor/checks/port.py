@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from fwd.model import IPV4, Address
 from fwd.node import netlink
-from fwd.node.netlink import Device
+from fwd.node.device import Device
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 
@@ -50,7 +50,9 @@ def _look(patient: Patient, family: int, port: int, devices: list[Device]) -> It
                 "see that flannel's own agent does not run on this node any more",
             )
             return
-        if device.up and device.port == port and device.name not in names:
+        if device.name in names or family not in device.families:
+            continue
+        if device.up and device.port == port:
             yield wrong(
                 subject,
                 f"taken by {device.name}, a kernel vxlan device (VNI {device.vni})",
