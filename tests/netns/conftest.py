@@ -8,6 +8,7 @@ import pytest
 
 from tests.netns import topo
 from tests.netns.agent_support import Agent, Cluster, require_bridge_filter
+from tests.netns.doctor_support import Doctor
 from tests.netns.host_support import Host
 from tests.netns.observed_support import Watched
 from tests.netns.topo import Net
@@ -40,6 +41,18 @@ def cluster(tmp_path: Path, families: tuple[int, ...]) -> Iterator[Cluster]:
 def net(request: pytest.FixtureRequest, both: Net) -> Net:
     """The module's dual-stack lab, as one of its families sees it."""
     return both.seen(request.param)
+
+
+@pytest.fixture
+def doctor(net: Net) -> Doctor:
+    """On a node of that lab of which one family is made ill."""
+    return Doctor(net)
+
+
+@pytest.fixture
+def general(both: Net) -> Doctor:
+    """The same, for what is wrong with all of it."""
+    return Doctor(both)
 
 
 @pytest.fixture

@@ -17,6 +17,10 @@ from fwd.lab.apiserver import commands as api
 from tests.netns.namespace import ROOT
 from tests.netns.topo import Net, wait_until
 
+DROP_8472 = (
+    "table {} blocks {{ chain in {{ type filter hook input priority 0; udp dport 8472 drop; }}; }}"
+)
+"""For nft: of one family, or of inet."""
 _SECONDS = 60.0
 
 
@@ -36,16 +40,21 @@ class Report(Struct, frozen=True):
 
     def names(self, fault: str, remedy: str) -> None:
         """Asserts that this, with what to do, is all that is wrong."""
+        self.names_all((fault, remedy))
+
+    def names_all(self, *faults: tuple[str, str]) -> None:
+        """Asserts that these, in this order, are all that is wrong."""
         wrong = self.graded("wrong")
-        assert len(wrong) == 1, "\n".join(wrong) or "nothing is wrong"
-        said, _, advice = wrong[0].partition(" -> ")
-        assert re.search(fault, said), said
-        assert re.search(remedy, advice), advice
+        assert len(wrong) == len(faults), "\n".join(wrong) or "nothing is wrong"
+        for one, (fault, remedy) in zip(wrong, faults, strict=True):
+            said, _, advice = one.partition(" -> ")
+            assert re.search(fault, said), said
+            assert re.search(remedy, advice), advice
         assert self.code == 1
 
 
 class Doctor:
-    """The patient is n1; `net` is the lab."""
+    """The patient is n1; `net` is the lab, as the family sees it that is made ill."""
 
     def __init__(self, net: Net) -> None:
         self.net = net
@@ -103,8 +112,9 @@ class Doctor:
             self.run(1, "sh", "-c", f"echo {before} >/proc/sys/{path}")
 
     @contextmanager
-    def annotated(self, index: int, *, mac: str, data: str = "backend-data") -> Iterator[None]:
+    def annotated(self, index: int, *, mac: str) -> Iterator[None]:
         """A Node says this of its VTEP, and n1 knows."""
+        data = {4: "backend-data", 6: "backend-v6-data"}[self.net.family]
         node, key = f"n{index}", f"flannel.alpha.coreos.com/{data}"
         before = self.net.tell_api(api.GetNode(node))["metadata"]["annotations"][key]
 
@@ -120,13 +130,20 @@ class Doctor:
         finally:
             say(before)
 
-    def up_again(self) -> str:
-        """What brings a kernel device back to life: routes and neighbours went with the link."""
-        lines = ["ip link set flannel.1 up"]
-        for index in (1, 2):
-            vtep, mac = f"10.244.{index}.0", self.net.status(index).tunnels[0].vtep_mac
-            lines.append(f"ip neigh replace {vtep} lladdr {mac} nud permanent dev flannel.1")
-            lines.append(f"ip route replace {vtep}/24 via {vtep} dev flannel.1 onlink")
+    def up_again(self, index: int) -> str:
+        """What brings a node's kernel device back to life: much went with the link, and of IPv6
+        its address."""
+        net = self.net
+        device, plan = net.device, net.addresses
+        own = f"{net.vtep(index)}/{plan.cluster.max_prefixlen} dev {device}"
+        lines = [
+            f"ip link set {device} up",
+            f"ip addr replace {own}{' nodad' * (net.family == 6)}",
+        ]
+        for peer in (1, 2):
+            vtep, mac = net.vtep(peer), net.tunnel(peer).vtep_mac
+            lines.append(f"ip neigh replace {vtep} lladdr {mac} nud permanent dev {device}")
+            lines.append(f"ip route replace {plan.subnet(peer)} via {vtep} dev {device} onlink")
         return "\n".join(lines)
 
     @contextmanager
