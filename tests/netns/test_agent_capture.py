@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fwd capture`, and what tshark makes of its file.
 
-Two agents, for all tests of this file together: each makes traffic of its own and looks at that.
+Two agents with both families, for all tests of this file together: each makes traffic of its own
+in one family and looks at that.
 """
 
 import subprocess
@@ -11,11 +12,37 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from msgspec import Struct
 
-from tests.netns.agent_support import WAIT_SECONDS, wait_for
+from tests.netns.agent_support import EACH_FAMILY, FACTS, WAIT_SECONDS, wait_for
 from tests.netns.observed_support import FOREIGN, Watched
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+
+class Words(Struct, frozen=True):
+    """What tshark, and fwd's filters, call what a family has."""
+
+    ip: str
+    icmp: str
+    request: str
+    reply: str
+    """The types of an echo."""
+    ours: str
+    """fwd's name of its ICMP."""
+    header: int
+    """Bytes of an IP header."""
+
+
+WORDS = {
+    4: Words("ip", "icmp", "8", "0", "icmp", 20),
+    6: Words("ipv6", "icmpv6", "128", "129", "icmp6", 40),
+}
+BROKEN = (
+    '_ws.malformed || _ws.expert.severity == "Error" || ip.checksum.status == "Bad" || '
+    '(udp.checksum.status == "Bad" && frame.cap_len == frame.len)'
+)
+"""A packet that was captured in part has no sum that could be right."""
 
 
 def tshark(path: Path, shown: str, *fields: str) -> list[list[str]]:
@@ -25,6 +52,8 @@ def tshark(path: Path, shown: str, *fields: str) -> list[list[str]]:
         "-n",
         "-d",
         "udp.port==8472,vxlan",
+        "-o",
+        "udp.check_checksum:TRUE",
         "-r",
         str(path),
         "-Y",
@@ -43,7 +72,8 @@ def tshark(path: Path, shown: str, *fields: str) -> list[list[str]]:
 
 _ECHO = """\
 import socket, sys
-server = socket.create_server(("10.244.2.0", 7007))
+kind = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+server = socket.create_server((sys.argv[1], 7007), family=kind)
 print("listens", flush=True)
 asked, _ = server.accept()
 with asked:
@@ -54,8 +84,8 @@ with asked:
     asked.recv(1)
 """
 _TALK = """\
-import socket
-with socket.create_connection(("10.244.2.0", 7007), timeout=10) as talk:
+import socket, sys
+with socket.create_connection((sys.argv[1], 7007), timeout=10) as talk:
     talk.sendall(b"y" * 300000)
     got = 0
     while got < 300000:
@@ -63,14 +93,14 @@ with socket.create_connection(("10.244.2.0", 7007), timeout=10) as talk:
 """
 
 
-def talk_tcp(watched: Watched) -> None:
+def talk_tcp(watched: Watched, address: str) -> None:
     """300 kB there and 300 kB back between the two nodes' own overlay addresses."""
-    command = ["ip", "netns", "exec", watched.n2.name, sys.executable, "-c", _ECHO]
+    command = ["ip", "netns", "exec", watched.n2.name, sys.executable, "-c", _ECHO, address]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None
             assert server.stdout.readline()
-            assert watched.n1.run(sys.executable, "-c", _TALK).returncode == 0
+            assert watched.n1.run(sys.executable, "-c", _TALK, address).returncode == 0
         finally:
             server.terminate()
             server.wait(WAIT_SECONDS)
@@ -98,40 +128,40 @@ class Capture:
         assert self._process.returncode == 0, self.said
 
 
-def test_a_capture_is_vxlan_to_wireshark(watched: Watched, tmp_path: Path) -> None:
+def ping(watched: Watched, address: str) -> None:
+    """Three times."""
+    assert watched.n1.run("ping", "-c", "3", "-i", "0.02", address).returncode == 0
+
+
+@EACH_FAMILY
+def test_a_capture_is_vxlan_to_wireshark(watched: Watched, tmp_path: Path, family: int) -> None:
+    facts, words = FACTS[family], WORDS[family]
+    here, there = facts.tunnel_ip("n1"), facts.tunnel_ip("n2")
     with Capture(watched, tmp_path / "all.pcapng") as capture:
-        assert watched.n1.run("ping", "-c", "3", "-i", "0.02", "10.244.2.0").returncode == 0
-        talk_tcp(watched)
-        watched.n1.run("ping", "-c", "1", "-W", "0.2", FOREIGN[4])
+        ping(watched, there)
+        talk_tcp(watched, there)
+        watched.n1.run("ping", "-c", "1", "-W", "0.2", FOREIGN[family])
     assert capture.said.endswith(" 0 lost\n"), capture.said
-    assert not tshark(
-        capture.path,
-        '_ws.malformed || _ws.expert.severity == "Error" || ip.checksum.status == "Bad"',
-        "frame.number",
-        "frame.protocols",
-    )
+    assert not tshark(capture.path, BROKEN, "frame.number", "frame.protocols")
     echoes = tshark(
         capture.path,
-        "icmp.type == 8 && vxlan",
-        "ip.src",
-        "vxlan.vni",
-        "udp.dstport",
-        "frame.comment",
+        f"{words.icmp}.type == {words.request} && vxlan",
+        *(f"{words.ip}.src", "vxlan.vni", "udp.dstport", "frame.comment"),
     )
-    assert len(echoes) == 3
-    assert echoes[0][:3] == ["192.168.50.1,10.244.1.0", "1", "8472"]
-    assert echoes[0][3] == "to the underlay: passed, peer n2 (192.168.50.2)"
+    n2 = f"peer n2 ({facts.underlay('n2')})"
+    row = [f"{facts.underlay('n1')},{here}", "1", "8472", f"to the underlay: passed, {n2}"]
+    assert echoes == [row] * 3
     inner = tshark(
-        capture.path, "icmp && !vxlan", "icmp.type", "frame.comment", "frame.interface_name"
+        capture.path,
+        f"{words.icmp}.type in {{{words.request}, {words.reply}}} && !vxlan",
+        *(f"{words.icmp}.type", "frame.comment", "frame.interface_name"),
     )
     assert {tuple(row) for row in inner} == {
-        ("8", "from Pods: passed, peer n2 (192.168.50.2)", "flannel.1"),
-        ("0", "to Pods: passed", "flannel.1"),
-        ("8", "from Pods: dropped, out_no_route", "flannel.1"),
+        (words.request, f"from Pods: passed, {n2}", facts.device),
+        (words.reply, "to Pods: passed", facts.device),
+        (words.request, "from Pods: dropped, out_no_route", facts.device),
     }
-    bulk = tshark(
-        capture.path, "tcp && !vxlan && ip.src == 10.244.1.0", "frame.comment", "frame.len"
-    )
+    bulk = tshark(capture.path, f"tcp && !vxlan && {words.ip}.src == {here}", "frame.comment")
     assert any("packets in one" in row[0] for row in bulk), (
         "a super-packet is one that stands for many"
     )
@@ -139,34 +169,48 @@ def test_a_capture_is_vxlan_to_wireshark(watched: Watched, tmp_path: Path) -> No
     assert sum(int(row[0]) for row in carried) == 300_000
 
 
-def test_a_capture_has_what_its_filter_lets_pass(watched: Watched, tmp_path: Path) -> None:
-    with Capture(
-        watched, tmp_path / "some.pcapng", "-s", "60", "outer", "and", "inbound"
-    ) as capture:
-        assert watched.n1.run("ping", "-c", "3", "-i", "0.02", "10.244.2.0").returncode == 0
-    rows = tshark(capture.path, "frame", "frame.interface_name", "frame.cap_len", "ip.dst")
-    assert len(rows) == 3
-    assert {row[0] for row in rows} == {"u1"}
-    assert {row[1] for row in rows} == {str(60 + 28)}
+@EACH_FAMILY
+def test_a_capture_has_what_its_filter_lets_pass(
+    watched: Watched, tmp_path: Path, family: int
+) -> None:
+    words = WORDS[family]
+    shown = ("outer", "and", "inbound", "and", words.ours)
+    with Capture(watched, tmp_path / "some.pcapng", "-s", "60", *shown) as capture:
+        for facts in FACTS.values():
+            ping(watched, facts.tunnel_ip("n2"))
+    fields = ("frame.interface_name", "frame.cap_len", f"{words.ip}.dst")
+    rows = tshark(capture.path, "frame", *fields)
+    outer = FACTS[family].underlay("n1")
+    assert [(row[0], row[1], row[2].partition(",")[0]) for row in rows] == [
+        ("u1", str(60 + words.header + 8), outer)
+    ] * 3
+
+
+def test_a_capture_of_nobody_is_refused(watched: Watched) -> None:
     refused = watched.fwd("capture", "peer", "n9")
     assert refused.returncode == 1
     assert "there is no peer 'n9'" in refused.stderr
 
 
-def test_a_capture_ends_by_itself_and_shows_lines(watched: Watched) -> None:
+@EACH_FAMILY
+def test_a_capture_ends_by_itself_and_shows_lines(watched: Watched, family: int) -> None:
+    icmp, header = WORDS[family].ours, WORDS[family].header
+    here, there = (FACTS[family].tunnel_ip(name) for name in ("n1", "n2"))
+    shown = (icmp, "and", "host", there)  # not what a kernel tells groups
     begin = time.monotonic()
-    done = watched.fwd("capture", "--seconds", "0.3", "icmp")
+    done = watched.fwd("capture", "--seconds", "0.3", *shown)
     assert time.monotonic() - begin < 10
     assert done.stderr == "0 packets, 0 lost\n"
     command = ["ip", "netns", "exec", watched.n1.name, sys.executable, "-m", "fwd", "capture"]
-    command += ["--run-dir", str(watched.agent.run_dir), "-c", "2", "icmp", "and", "outer"]
+    command += ["--run-dir", str(watched.agent.run_dir), "-c", "2", *shown, "and", "outer"]
     begun = len(watched.agent.lines("capture-begins"))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as capture:
         watched.agent.says("capture-begins", times=begun + 1)
-        again = watched.fwd("capture", "icmp")
-        assert watched.n1.pings("10.244.2.0")
-        shown, _ = capture.communicate(timeout=WAIT_SECONDS)
-    assert "out u1 10.244.1.0 > 10.244.2.0 icmp, length 106: passed, peer n2" in shown
-    assert "in  u1 10.244.2.0 > 10.244.1.0 icmp, length 106: passed, peer n2" in shown
+        again = watched.fwd("capture", *shown)
+        assert watched.n1.pings(there)
+        lines, _ = capture.communicate(timeout=WAIT_SECONDS)
+    length = 22 + header + 8 + 56
+    assert f"out u1 {here} > {there} {icmp}, length {length}: passed, peer n2" in lines
+    assert f"in  u1 {there} > {here} {icmp}, length {length}: passed, peer n2" in lines
     assert again.returncode == 1
     assert "a capture runs already" in again.stderr
