@@ -5,9 +5,11 @@ Beside the link between the nodes there is a second one (10.9.0.0/24, fd0a::/64)
 by a gateway, takes a peer off the first link while packets still reach it.
 """
 
+from ipaddress import ip_network
 from typing import Final
 
 import pytest
+from msgspec import Struct
 
 from fwd.node.routetable import PROTOCOL
 from tests.netns.agent_support import EACH_FAMILY, Agent, Cluster, entry, wait_for
@@ -159,25 +161,55 @@ def test_others_routes_are_left_alone(direct: Cluster) -> None:
     assert direct.n1.pings(direct.facts.tunnel_ip("n2"))
 
 
+class Many(Struct, frozen=True):
+    """Where there is room for thousands of peers."""
+
+    network: str
+    link: str
+    """Of addresses of a link that all peers are on, and n1 with the first one."""
+    subnet_bits: int
+
+    def subnet(self, number: int) -> str:
+        """Of a peer."""
+        network = ip_network(self.network)
+        shift = network.max_prefixlen - self.subnet_bits
+        return f"{network[number << shift]}/{self.subnet_bits}"
+
+    def underlay(self, number: int) -> str:
+        """Of the same peer."""
+        return str(ip_network(self.link)[number])
+
+
+MANY: Final = {
+    4: Many("10.128.0.0/9", "172.20.0.0/16", 24),
+    6: Many("fd00:244::/48", "fd14::/64", 64),
+}
+
+
+@EACH_FAMILY
 def test_five_thousand_peers_on_one_link(direct: Cluster) -> None:
-    direct.n1.ip("address", "add", "172.20.0.1/16", "dev", "v1")
-    direct.net_conf.write_text(direct.net_conf.read_text().replace("10.244.0.0/16", "10.128.0.0/9"))
+    facts = direct.facts
+    many = MANY[facts.family]
+    nodad = ("nodad",) * (facts.family == 6)
+    address = (f"{many.underlay(1)}/{ip_network(many.link).prefixlen}", "dev", "v1")
+    direct.n1.ip("address", "add", *address, *nodad)
+    direct.net_conf.write_text(direct.net_conf.read_text().replace(facts.network, many.network))
     for number in range(256, 256 + PEERS):
         high, low = divmod(number, 256)
-        mac = f"02:00:00:01:{high:02x}:{low:02x}"
         direct.entries[f"p{number}"] = {
             "node": f"p{number}",
-            "subnet": f"10.{128 + high}.{low}.0/24",
-            "public-ip": f"172.20.{high}.{low}",
-            "backend-data": {"VNI": 1, "VtepMAC": mac},
+            "subnet": many.subnet(number),
+            "public-ip": many.underlay(number),
+            "backend-data": {"VNI": 1, "VtepMAC": f"02:00:00:01:{high:02x}:{low:02x}"},
         }
     direct.write()
     agent = direct.started("n1")
     assert len(routes(direct)) == PEERS + 1
-    direct.n1.ip("route", "del", "10.135.7.0/24")
-    wait_for("repair", lambda: "10.135.7.0/24" in routes(direct), LIMIT * 2)
-    direct.n1.ip("address", "del", "172.20.0.1/16", "dev", "v1")
+    some = many.subnet(1799)
+    direct.n1.ip("route", "del", some)
+    wait_for("repair", lambda: some in routes(direct), LIMIT * 2)
+    direct.n1.ip("address", "del", *address)
     wait_for("into the tunnel", lambda: len(routes(direct)) == 1)
-    direct.n1.ip("address", "add", "172.20.0.1/16", "dev", "v1")
+    direct.n1.ip("address", "add", *address, *nodad)
     wait_for("onto the link", lambda: len(routes(direct)) == PEERS + 1)
     assert not agent.lines("direct-routes-trouble")
