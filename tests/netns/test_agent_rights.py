@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a running agent may do, by the kernel's word and by its own command."""
+"""What a running agent may do, by the kernel's word and by its own command: one of both families.
+
+Each family has a tunnel of its own, with its own workers.
+"""
 
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,8 @@ from typing import Any
 import pytest
 
 from fwd.core import rights
-from tests.netns.agent_support import Agent, Cluster
+from tests.netns import threads
+from tests.netns.agent_support import FACTS, Agent, Cluster
 
 pytestmark = [
     pytest.mark.netns,
@@ -23,7 +28,7 @@ PROGRAMS = rights.bits([rights.NET_ADMIN, rights.NET_RAW])
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("rights"))
+    made = Cluster(tmp_path_factory.mktemp("rights"), families=tuple(FACTS))
     try:
         made.build()
         yield made
@@ -45,12 +50,18 @@ def report(agent: Agent) -> dict[str, Any]:
     return found
 
 
+def workers(found: dict[str, Any]) -> Counter[str]:
+    """How many threads a worker's name has: one a family."""
+    names = (one["name"] for one in found["threads"])
+    return Counter(name for name in names if name.startswith("fwd-w"))
+
+
 def test_no_thread_of_an_agent_has_more_than_it_needs(cluster: Cluster) -> None:
     agent = cluster.started("n1", "--workers=2")
     try:
         found = report(agent)
         assert found["pid"] == agent.pid
-        assert {one["name"] for one in found["threads"]} >= {"fwd-w0", "fwd-w1"}
+        assert workers(found) == {"fwd-w0": len(FACTS), "fwd-w1": len(FACTS)}
         for one in found["threads"]:
             is_worker = one["name"].startswith("fwd-w")
             assert one["effective"] == (0 if is_worker else ADMIN)
@@ -63,7 +74,7 @@ def test_no_thread_of_an_agent_has_more_than_it_needs(cluster: Cluster) -> None:
         code, text = shown(agent)
         assert code == 0
         assert "capabilities in effect:  net_admin\n" in text
-        assert "workers (2):" in text
+        assert f"workers ({2 * len(FACTS)}):" in text
         assert "NOT AS IT MUST BE" not in text
     finally:
         agent.stop()
@@ -88,12 +99,12 @@ def test_a_supervisor_and_its_agent_have_given_up_the_same(cluster: Cluster) -> 
 def test_workers_that_are_made_anew_are_confined_too(cluster: Cluster) -> None:
     agent = cluster.started("n1")
     try:
-        before = report(agent)
-        cluster.n1.ip("link", "del", cluster.facts.device)
-        agent.says("tunnel-restored")
-        after = report(agent)
-        workers = [one for one in after["threads"] if one["name"].startswith("fwd-w")]
-        assert len(workers) == sum(one["name"].startswith("fwd-w") for one in before["threads"])
+        before, old = report(agent), threads.workers(agent.pid, 0)
+        for times, facts in enumerate(FACTS.values(), 1):
+            cluster.n1.ip("link", "del", facts.device)
+            agent.says("tunnel-restored", times=times)
+        assert workers(report(agent)) == workers(before)
+        assert not set(old) & set(threads.workers(agent.pid, 0))
     finally:
         agent.stop()
 
