@@ -48,27 +48,23 @@ def through_etcd(seconds: float) -> tuple[str, Outcome]:
     """An etcd that is away."""
     with (
         tempfile.TemporaryDirectory(prefix="fwd-adversity-") as directory,
-        etcd_cluster.running(Path(directory)) as cluster,
+        etcd_cluster.running(Path(directory), families=_FAMILIES) as cluster,
     ):
-        cluster.etcd.configure(etcd_cluster.CONF)
-        cluster.third(3)
-        agents = cluster.start("n1"), cluster.start("n2")
-        for agent in agents:
-            agent.says("host-ready")
-        cluster.know(agents, 3, limit=30)
-        first, second = agents
-        address = etcd_cluster.address(second)
-        wait_for("both reach each other", lambda: cluster.n1.pings(address))
+        agents = cluster.meet()
+        addresses = etcd_cluster.addresses(agents[1])
+        wait_for("both reach each other", lambda: all(map(cluster.n1.pings, addresses)))
         before = adversities.events(agents)
-        flow = cluster.flow(second)
+        flows = cluster.flows(agents[1])
         cluster.etcd.stop()
         time.sleep(seconds)
         cluster.etcd.start()
         cluster.third(4)
         cluster.know(agents, 4, limit=30)
-        course = flow.end()
-        said = adversities.events((first, second)) - before
-    return f"etcd gone for {seconds:g} s", Outcome({4: course.longest}, course.answers, said)
+        courses = [flow.end() for flow in flows]
+        said = adversities.events(agents) - before
+    longest = {family: one.longest for family, one in zip(_FAMILIES, courses, strict=True)}
+    answers = sum(one.answers for one in courses)
+    return f"etcd gone for {seconds:g} s", Outcome(longest, answers, said)
 
 
 def _words(said: Counter[str]) -> str:

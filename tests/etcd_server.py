@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
@@ -38,6 +40,12 @@ def free_port() -> int:
     return port
 
 
+def _kernels(packed: bytes) -> str:
+    """An address as /proc/net has it: words in the byte order of the machine."""
+    words = struct.unpack(f"!{len(packed) // 4}I", packed)
+    return struct.pack(f"={len(words)}I", *words).hex().upper()
+
+
 class EtcdServer:
     """One etcd.  `tls` are its certificate, key and authority, and clients need one of that too.
 
@@ -58,7 +66,9 @@ class EtcdServer:
         self.root.mkdir(parents=True, exist_ok=True)
         self.data = root / "data"
         self.tls = tls
-        self.url = f"{'https' if tls else 'http'}://{host}:{free_port()}"
+        self._listener = (host, free_port())
+        written = f"[{host}]" if ":" in host else host
+        self.url = f"{'https' if tls else 'http'}://{written}:{self._listener[1]}"
         self.user: Sequence[str] = ()
         """More words for etcdctl."""
         self._peer = f"http://127.0.0.1:{free_port()}"
@@ -87,10 +97,12 @@ class EtcdServer:
 
     def _listens(self) -> bool:
         """By the kernel's list of its namespace: a probe that connects would be one more client."""
-        host, port = self.url.rpartition("/")[2].split(":")
-        wanted = f"{socket.inet_aton(host)[::-1].hex().upper()}:{int(port):04X} 00000000:0000 0A"
+        host, port = self._listener
+        packed, nobody = ip_address(host).packed, bytes(len(ip_address(host).packed))
+        wanted = f"{_kernels(packed)}:{port:04X} {_kernels(nobody)}:0000 0A"
+        path = "/proc/net/tcp6" if ":" in host else "/proc/net/tcp"
         listed = subprocess.run(
-            [*self._enter, "cat", "/proc/net/tcp"], capture_output=True, text=True, check=True
+            [*self._enter, "cat", path], capture_output=True, text=True, check=True
         )
         return wanted in listed.stdout
 

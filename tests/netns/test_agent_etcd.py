@@ -11,13 +11,22 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from tests.etcd_server import PREFIX, SUBNETS
-from tests.netns.agent_support import Agent, wait_for
-from tests.netns.etcd_cluster import CONF, EtcdCluster, address, peers, running, subnet
+from tests.netns.agent_support import BOTH_FAMILIES, EACH_FAMILY, Agent, wait_for
+from tests.netns.etcd_cluster import (
+    EtcdCluster,
+    addresses,
+    key_of,
+    peers,
+    running,
+    subnets,
+    tunnels,
+)
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -29,36 +38,31 @@ AWAY_SECONDS = float(os.environ.get("FWD_ETCD_AWAY", "3"))
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[EtcdCluster]:
-    with running(tmp_path) as made:
+def cluster(tmp_path: Path, families: tuple[int, ...]) -> Iterator[EtcdCluster]:
+    with running(tmp_path, families=families) as made:
         yield made
 
 
 @pytest.fixture
 def nodes(cluster: EtcdCluster) -> tuple[EtcdCluster, Agent, Agent]:
     """Both forward to each other, and know a third node, one of flannel's."""
-    cluster.etcd.configure(CONF)
-    cluster.third(3)
-    agents = cluster.start("n1"), cluster.start("n2")
-    for agent in agents:
-        agent.says("host-ready")
-        wait_for("both peers", lambda a=agent: len(peers(a)) == 2)  # type: ignore[misc]
-    return cluster, *agents
+    return cluster, *cluster.meet()
 
 
+@BOTH_FAMILIES
 def test_forwarding_never_stops_whatever_becomes_of_etcd(
     nodes: tuple[EtcdCluster, Agent, Agent],
 ) -> None:
     cluster, first, second = nodes
     agents = first, second
-    own = {subnet(agent) for agent in agents}
-    flow, told = cluster.flow(second), Said(agents)
+    own = {subnets(agent) for agent in agents}
+    flows, told = cluster.flows(second), Said(agents)
     for trouble in (away, compacted, unwelcome, unknown, restored, deleted, expired):
         trouble(cluster, agents, told)
-    course = flow.end()
-    assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
-    assert course.answers > 100
-    assert {subnet(agent) for agent in agents} == own
+    for course in [flow.end() for flow in flows]:
+        assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
+        assert course.answers > 100
+    assert {subnets(agent) for agent in agents} == own
 
 
 def away(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> None:
@@ -144,7 +148,7 @@ def expired(cluster: EtcdCluster, agents: tuple[Agent, ...], told: "Said") -> No
 
 
 def key(agent: Agent) -> str:
-    return str(subnet(agent)).replace("/", "-")
+    return key_of(subnets(agent))
 
 
 class Said:
@@ -180,39 +184,43 @@ class Said:
         return found
 
 
+@BOTH_FAMILIES
 def test_a_start_without_etcd_forwards_by_what_was_saved(
     nodes: tuple[EtcdCluster, Agent, Agent],
 ) -> None:
     cluster, first, second = nodes
     saved = first.run_dir / "leases.saved"
-    wait_for(
-        "the saved state",
-        lambda: (saved.exists() and b"192.168.50.3" in saved.read_bytes()) or saved.exists(),
-    )
+    wait_for("the saved state", saved.exists)
     time.sleep(1.2)  # what came last is saved after a second
-    mac, own = first.tunnel()["vtep-mac"], subnet(first)
+    before = macs(first), subnets(first)
     cluster.etcd.stop()
     first.stop(signal.SIGKILL)
     again = cluster.start("n1")
     assert 'leases-of="saved state"' in again.says("forwarding")
-    assert cluster.n1.pings(address(second))
+    assert all(cluster.n1.pings(address) for address in addresses(second))
     assert again.status()["source"]["standing"] == "away"
-    assert (again.tunnel()["vtep-mac"], subnet(again), len(peers(again))) == (mac, own, 2)
+    assert ((macs(again), subnets(again)), len(peers(again))) == (before, 4)
     cluster.etcd.start()
     cluster.third(9)
     cluster.know((again,), 9, limit=RETURN_SECONDS)
     assert again.status()["source"]["leases-of"] == "source"
 
 
+def macs(agent: Agent) -> list[str]:
+    """Of its tunnels."""
+    return [tunnel["vtep-mac"] for tunnel in tunnels(agent)]
+
+
+@EACH_FAMILY
 def test_a_subnet_that_is_another_nodes_by_now_is_given_up(
     nodes: tuple[EtcdCluster, Agent, Agent],
 ) -> None:
     cluster, first, second = nodes
-    etcd, old, mac = cluster.etcd, subnet(first), first.tunnel()["vtep-mac"]
-    name = str(old).replace("/", "-")
+    etcd, facts, (old,), (mac,) = cluster.etcd, cluster.facts, subnets(first), macs(first)
+    name = key(first)
     taken = (
         etcd.leases()[name]
-        .replace("192.168.50.1", "192.168.50.77")
+        .replace(f'"{facts.underlay("n1")}"', f'"{facts.underlay("n77")}"')
         .replace(mac, "02:00:00:00:07:07")
     )
     wait_for("its subnet is saved", (first.run_dir / "leases.saved").exists)
@@ -222,19 +230,18 @@ def test_a_subnet_that_is_another_nodes_by_now_is_given_up(
     line = again.says("own-subnet-changed")
     assert f"{name} belongs to another node by now" in line
     again.says("own-lease-changed")
-    wait_for("n2 knows", lambda: peers(second).get(str(subnet(again))) == "192.168.50.1")
-    assert subnet(again) != old
-    assert cluster.n2.pings(address(again))
-    wait_for(
-        "subnet.env",
-        lambda: (
-            f"FLANNEL_SUBNET={subnet(again)[1]}/24" in (again.run_dir / "subnet.env").read_text()
-        ),
-    )
-    assert peers(second)[str(old)] == "192.168.50.77"
-    assert again.tunnel()["vtep-mac"] == mac
+    (new,) = subnets(again)
+    wait_for("n2 knows", lambda: peers(second).get(new) == facts.underlay("n1"))
+    assert new != old
+    (address,) = addresses(again)
+    assert cluster.n2.pings(address)
+    gateway = f"_SUBNET={ip_network(new)[1]}/{ip_network(new).prefixlen}\n"
+    wait_for("subnet.env", lambda: gateway in (again.run_dir / "subnet.env").read_text())
+    assert peers(second)[old] == facts.underlay("n77")
+    assert macs(again) == [mac]
 
 
+@EACH_FAMILY
 def test_a_start_waits_for_the_configuration_and_names_one_that_is_wrong(
     cluster: EtcdCluster,
 ) -> None:
@@ -242,13 +249,15 @@ def test_a_start_waits_for_the_configuration_and_names_one_that_is_wrong(
     assert f"Put net-conf.json into the key {PREFIX}/config" in agent.says("waiting")
     time.sleep(1.5)
     assert len(agent.lines("waiting")) == 1
-    cluster.etcd.configure(CONF | {"SubnetLen": 31})
+    name, longest = {4: ("SubnetLen", 31), 6: ("IPv6SubnetLen", 127)}[cluster.facts.family]
+    cluster.etcd.configure(cluster.conf | {name: longest})
     assert agent.ended() == 1
     assert agent.log.splitlines()[-1] == (
-        f"fwd run: {PREFIX}/config: SubnetLen must be less than /31"
+        f"fwd run: {PREFIX}/config: SubnetLen must be less than /{longest}"
     )
 
 
+@EACH_FAMILY
 def test_a_wrong_password_ends_the_first_start_with_one_line(cluster: EtcdCluster) -> None:
     for words in (*ADMIN, ("auth", "enable")):
         cluster.etcd.ctl(*words)
