@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes whose Pods are connected by CNI: the lab's nodes and agents without the lab's own wiring.
 
+With both families, unless a test wants one.
+
 The list of each node is its agent's, made of flannel's cni-conf.json, beside its agent's rules.
 The namespaces of the lab's Pods serve as sandboxes.
 """
@@ -17,32 +19,42 @@ from msgspec import Struct
 
 from fwd.lab import lab, netns, nodes, state, steps, topology, underlay
 from fwd.lab.cni import Runtime, Sandbox
+from fwd.lab.familyplan import FAMILY_PLANS, IPNetwork
 from fwd.lab.topology import Spec
 from fwd.node import cni
 from tests.netns.cni_support import SEED, host_port, require_plugins
 from tests.netns.lab_support import require
 from tests.netns.names import own
-from tests.netns.sockets import udp_in
+from tests.netns.sockets import any_like, udp_in
 from tests.netns.topo import wait_until
 
 PREFIX: Final = own("ct")
 HOST_PORT: Final = 20001
-OUTSIDE: Final = "192.168.50.254"
+OUTSIDE: Final = {family: str(plan.control.ip) for family, plan in FAMILY_PLANS.items()}
 """A host on the underlay that is no node: the switch."""
+
+
+NODAD: Final = {4: "", 6: "nodad"}
 
 
 class Node(Struct, frozen=True):
     """A node, its list in `conf_dir`, and one sandbox on it."""
 
     namespace: str
-    address: str
-    """On the underlay."""
-    subnet: str
+    index: int
     conf_dir: Path
     runtime: Runtime
     sandbox: str
     pod: Sandbox
     """In the sandbox, with a hostPort of HOST_PORT/udp."""
+
+    def address(self, family: int) -> str:
+        """On the underlay."""
+        return str(FAMILY_PLANS[family].node(self.index).ip)
+
+    def subnet(self, family: int) -> IPNetwork:
+        """Of its Pods."""
+        return FAMILY_PLANS[family].subnet(self.index)
 
 
 class CniLab(Struct, frozen=True):
@@ -53,7 +65,7 @@ class CniLab(Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def built(directory: Path, *, fwd: int = 3) -> Iterator[CniLab]:
+def built(directory: Path, *, fwd: int = 3, families: tuple[int, ...] = (4, 6)) -> Iterator[CniLab]:
     """Nodes 1 to `fwd` with agents; what an earlier run left behind goes first."""
     require(fwd=True)
     require_plugins()
@@ -62,23 +74,26 @@ def built(directory: Path, *, fwd: int = 3) -> Iterator[CniLab]:
     # --ip-masq is in flannel's manifests.  Without it the bridge masquerades, and what comes over
     # the tunnel has the sending node's address (flannel's own way, spec 9.1).
     args = ("--ip-masq", "--iptables-resync=1", "--cni-conf", str(source))
-    spec = Spec(prefix=PREFIX, nodes=topology.node_specs(fwd=fwd, kernel=0), run_args=args)
+    members = topology.node_specs(fwd=fwd, kernel=0)
+    spec = Spec(prefix=PREFIX, nodes=members, families=families, run_args=args)
     plan = topology.plan(spec)
     state_dir = state.default(PREFIX)
     with state_dir.locked():
         lab.remove(PREFIX, state_dir)
         try:
             lab.up(plan, state_dir, say=lambda _: None)
-            netns.apply(plan.switch, [steps.ip(f"addr add {OUTSIDE}/24 dev {underlay.BRIDGE}")])
-            made = [_node(plan, node, state_dir, directory=directory) for node in plan.nodes]
+            give = [
+                f"addr add {one.control} dev {underlay.BRIDGE} {NODAD[one.family]}"
+                for one in plan.plans
+            ]
+            netns.apply(plan.switch, [steps.ip(line) for line in give])
+            made = [_node(node, state_dir, directory=directory) for node in plan.nodes]
             yield CniLab(tuple(made), plan.switch)
         finally:
             lab.remove(PREFIX, state_dir)
 
 
-def _node(
-    plan: topology.Topology, node: topology.Node, state_dir: state.StateDir, *, directory: Path
-) -> Node:
+def _node(node: topology.Node, state_dir: state.StateDir, *, directory: Path) -> Node:
     (pod,) = node.pods
     unwire = (f"link del {nodes.port(pod)}", f"link del {nodes.CNI}")
     netns.apply(node.namespace, [steps.ip(line) for line in unwire])
@@ -89,11 +104,9 @@ def _node(
     conf_dir.mkdir(parents=True)
     conflist = conf_dir / cni.FILE_NAME
     shutil.copyfile(agents, conflist)
-    family = plan.plans[0]
     return Node(
         namespace=node.namespace,
-        address=str(family.node(node.index).ip),
-        subnet=str(family.subnet(node.index)),
+        index=node.index,
         conf_dir=conf_dir,
         runtime=Runtime(
             node.namespace,
@@ -105,9 +118,9 @@ def _node(
     )
 
 
-def server_in(namespace: str) -> socket.socket:
+def server_in(namespace: str, family: int = 4) -> socket.socket:
     """The UDP server of a Pod."""
-    return udp_in(namespace, "0.0.0.0", HOST_PORT)
+    return udp_in(namespace, {4: "0.0.0.0", 6: "::"}[family], HOST_PORT)
 
 
 def asked_from(source: str, address: str, server: socket.socket) -> str:
@@ -115,7 +128,7 @@ def asked_from(source: str, address: str, server: socket.socket) -> str:
 
     The client is connected: only an answer from the address that it asked reaches it.
     """
-    with udp_in(source, "0.0.0.0") as client:
+    with udp_in(source, any_like(address)) as client:
         client.connect((address, HOST_PORT))
         client.send(b"question")
         data, asker = server.recvfrom(100)
@@ -127,7 +140,7 @@ def asked_from(source: str, address: str, server: socket.socket) -> str:
 
 def unanswered(source: str, address: str, port: int = HOST_PORT) -> None:
     """Nobody answers at this port of `address`: the node itself refuses."""
-    with udp_in(source, "0.0.0.0") as client:
+    with udp_in(source, any_like(address)) as client:
         client.connect((address, port))
         client.send(b"question")
         with pytest.raises(ConnectionRefusedError):

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A rendered list run by the CNI plugins of containernetworking: Pods on three fwd nodes.
 
+One lab with both families; each test looks at one of them.
+
 Excluded: one node's list in all its forms (test_cni_chain), a real runtime (test_cni_podman).
 """
 
 import itertools
 import subprocess
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_interface
+from typing import Any, Final
 
 import pytest
 
 from fwd.lab import netns
 from fwd.lab.cni import Result
+from fwd.lab.familyplan import FAMILY_PLANS
+from tests.netns import frames
+from tests.netns.agent_support import EACH_FAMILY, FACTS
 from tests.netns.cni_lab import (
     OUTSIDE,
     CniLab,
@@ -24,6 +30,8 @@ from tests.netns.cni_lab import (
 from tests.netns.cni_support import shown
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+LINK_LOCAL: Final = "fe80:"
 
 
 def pings(source: str, address: str, *options: str) -> bool:
@@ -43,62 +51,86 @@ def results(lab: CniLab) -> list[Result]:
     return [node.runtime.add(node.pod) for node in lab.nodes]
 
 
-def address_of(result: Result) -> str:
-    return str(result["ips"][0]["address"]).partition("/")[0]
+def given(result: Result, family: int) -> Any:  # noqa: ANN401 - JSON
+    """What it says of the Pod's address."""
+    return next(one for one in result["ips"] if ip_interface(one["address"]).version == family)
+
+
+def address_of(result: Result, family: int) -> str:
+    return str(given(result, family)["address"]).partition("/")[0]
+
+
+def addresses_on(namespace: str, device: str, family: int) -> list[str]:
+    """Those that are not of the link alone."""
+    (link,) = shown(namespace, f"-{family}", "addr", "show", device)
+    return [str(one["local"]) for one in link["addr_info"] if one.get("scope") == "global"]
 
 
 def test_the_plugins_speak_the_lists_version(lab: CniLab) -> None:
     lab.nodes[0].runtime.validate()
 
 
+@EACH_FAMILY
 def test_each_pod_has_the_first_address_of_its_nodes_subnet(
-    lab: CniLab, results: list[Result]
+    lab: CniLab, results: list[Result], family: int
 ) -> None:
     for node, result in zip(lab.nodes, results, strict=True):
-        subnet = ip_network(node.subnet)
-        (given,) = result["ips"]
-        assert given["address"] == f"{subnet[2]}/24"
-        assert given["gateway"] == str(subnet[1])
-        assert node.runtime.addresses() == [str(subnet[2])]
-        (link,) = shown(node.sandbox, "addr", "show", "eth0")
-        addresses = [one["local"] for one in link["addr_info"] if one["family"] == "inet"]
-        assert addresses == [str(subnet[2])]
+        subnet = node.subnet(family)
+        assert len(result["ips"]) == len(FACTS)
+        assert given(result, family)["address"] == f"{subnet[2]}/{subnet.prefixlen}"
+        assert given(result, family)["gateway"] == str(subnet[1])
+        assert str(subnet[2]) in node.runtime.addresses()
+        assert len(node.runtime.addresses()) == len(FACTS)
+        assert addresses_on(node.sandbox, "eth0", family) == [str(subnet[2])]
+        (link,) = shown(node.sandbox, "link", "show", "eth0")
         assert link["mtu"] == 1450
 
 
-def test_each_pod_has_routes_through_its_node(lab: CniLab, results: list[Result]) -> None:
+@EACH_FAMILY
+def test_each_pod_has_routes_through_its_node(
+    lab: CniLab, results: list[Result], family: int
+) -> None:
     assert results
+    network = str(FAMILY_PLANS[family].cluster)
     for node in lab.nodes:
-        gateway = str(ip_network(node.subnet)[1])
-        routes = {one["dst"]: one.get("gateway") for one in shown(node.sandbox, "route")}
-        assert routes == {"default": gateway, "10.244.0.0/16": gateway, node.subnet: None}
+        subnet = node.subnet(family)
+        gateway = str(subnet[1])
+        routes = {
+            one["dst"]: one.get("gateway")
+            for one in shown(node.sandbox, f"-{family}", "route")
+            if not one["dst"].startswith(LINK_LOCAL)
+        }
+        assert routes == {"default": gateway, network: gateway, str(subnet): None}
 
 
+@EACH_FAMILY
 def test_the_bridge_is_the_gateway_and_its_ports_are_hairpins(
-    lab: CniLab, results: list[Result]
+    lab: CniLab, results: list[Result], family: int
 ) -> None:
     assert results
     for node in lab.nodes:
-        (bridge,) = shown(node.namespace, "addr", "show", "cni0")
+        assert addresses_on(node.namespace, "cni0", family) == [str(node.subnet(family)[1])]
+        (bridge,) = shown(node.namespace, "link", "show", "cni0")
         assert bridge["mtu"] == 1450
-        addresses = [one["local"] for one in bridge["addr_info"] if one["family"] == "inet"]
-        assert addresses == [str(ip_network(node.subnet)[1])]
         (port,) = shown(node.namespace, "link", "show", "master", "cni0")
         assert port["linkinfo"]["info_slave_data"]["hairpin"] is True
 
 
-def test_every_pod_reaches_every_other_over_fwd(lab: CniLab, results: list[Result]) -> None:
+@EACH_FAMILY
+def test_every_pod_reaches_every_other_over_fwd(
+    lab: CniLab, results: list[Result], family: int
+) -> None:
     both = list(zip(lab.nodes, results, strict=True))
-    full = ("-M", "do", "-s", str(1450 - 28))
+    full = ("-M", "do", "-s", str(FACTS[family].mtu - frames.HEADER[family] - 8))
     for (source, _), (_, target) in itertools.permutations(both, 2):
-        assert pings(source.sandbox, address_of(target))
-        assert pings(source.sandbox, address_of(target), *full), "what fills the MTU"
-    for (source, given), (node, target) in itertools.permutations(both, 2):
-        with server_in(node.sandbox) as server:
-            seen = asked_from(source.sandbox, address_of(target), server)
-        assert seen == address_of(given), "with its own address"
+        assert pings(source.sandbox, address_of(target, family))
+        assert pings(source.sandbox, address_of(target, family), *full), "what fills the MTU"
+    for (source, own), (node, target) in itertools.permutations(both, 2):
+        with server_in(node.sandbox, family) as server:
+            seen = asked_from(source.sandbox, address_of(target, family), server)
+        assert seen == address_of(own, family), "with its own address"
     for (source, _), (_, target) in itertools.permutations(both, 2):
-        assert pings(source.namespace, address_of(target)), "from a node itself"
+        assert pings(source.namespace, address_of(target, family)), "from a node itself"
 
 
 @pytest.fixture(params=[0, 1, 2])
@@ -108,30 +140,37 @@ def target(request: pytest.FixtureRequest, lab: CniLab, results: list[Result]) -
     return lab.nodes[number]
 
 
-def test_a_host_port_answers_on_the_nodes_address(lab: CniLab, target: Node) -> None:
-    with server_in(target.sandbox) as server:
+@EACH_FAMILY
+def test_a_host_port_answers_on_the_nodes_address(lab: CniLab, target: Node, family: int) -> None:
+    address = target.address(family)
+    with server_in(target.sandbox, family) as server:
         for other in lab.nodes:
             if other is not target:
-                seen = asked_from(other.namespace, target.address, server)
-                assert seen == other.address, "the asker's own address"
-        assert asked_from(lab.switch, target.address, server) == OUTSIDE
+                seen = asked_from(other.namespace, address, server)
+                assert seen == other.address(family), "the asker's own address"
+        assert asked_from(lab.switch, address, server) == OUTSIDE[family]
 
 
-def test_a_host_port_answers_on_the_node_itself_and_in_the_pod(target: Node) -> None:
-    gateway = str(ip_network(target.subnet)[1])
-    with server_in(target.sandbox) as server:
+@EACH_FAMILY
+def test_a_host_port_answers_on_the_node_itself_and_in_the_pod(target: Node, family: int) -> None:
+    gateway, address = str(target.subnet(family)[1]), target.address(family)
+    with server_in(target.sandbox, family) as server:
         # Its own address would be the Pod's own as well, or not be routable: portmap masquerades.
-        assert asked_from(target.sandbox, target.address, server) == gateway
-        assert asked_from(target.namespace, "127.0.0.1", server) == gateway
-        asked_from(target.namespace, target.address, server)
+        assert asked_from(target.sandbox, address, server) == gateway
+        if family == 4:  # no kernel routes IPv6's loopback address, and portmap leaves it alone
+            assert asked_from(target.namespace, "127.0.0.1", server) == gateway
+        asked_from(target.namespace, address, server)
 
 
-def test_a_host_port_is_that_of_its_own_node_only(lab: CniLab, results: list[Result]) -> None:
+@EACH_FAMILY
+def test_a_host_port_is_that_of_its_own_node_only(
+    lab: CniLab, results: list[Result], family: int
+) -> None:
     assert results
-    servers = [server_in(node.sandbox) for node in lab.nodes]
+    servers = [server_in(node.sandbox, family) for node in lab.nodes]
     try:
         for node, server in zip(lab.nodes, servers, strict=True):
-            asked_from(lab.switch, node.address, server)
+            asked_from(lab.switch, node.address(family), server)
     finally:
         for server in servers:
             server.close()

@@ -4,7 +4,6 @@
 import itertools
 import subprocess
 from collections.abc import Iterator
-from ipaddress import ip_network
 
 import pytest
 from msgspec import Struct
@@ -74,7 +73,7 @@ def serve(node: Node, podman: Podman, container: str, *, name: str, port: int) -
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CniLab]:
     require_podman()
-    with built(tmp_path_factory.mktemp("podman")) as made:
+    with built(tmp_path_factory.mktemp("podman"), families=(4,)) as made:
         yield made
 
 
@@ -103,7 +102,7 @@ def rules(node: Node) -> list[str]:
 
 def test_each_container_has_an_address_of_its_nodes_subnet(members: list[Member]) -> None:
     for member in members:
-        assert member.address == str(ip_network(member.node.subnet)[2])
+        assert member.address == str(member.node.subnet(4)[2])
 
 
 def test_every_container_reaches_every_other_over_fwd(members: list[Member]) -> None:
@@ -115,21 +114,21 @@ def test_a_host_port_answers_from_another_node_and_from_outside(
     lab: CniLab, members: list[Member]
 ) -> None:
     for one, other in itertools.permutations(members, 2):
-        answer = ask(one.node.namespace, other.node.address)
-        assert answer == f"{other.name} {one.node.address}"
+        answer = ask(one.node.namespace, other.node.address(4))
+        assert answer == f"{other.name} {one.node.address(4)}"
     for member in members:
-        assert ask(lab.switch, member.node.address) == f"{member.name} {OUTSIDE}"
-        gateway = ip_network(member.node.subnet)[1]
-        assert member.ask(member.node.address) == f"{member.name} {gateway}", "its own"
+        assert ask(lab.switch, member.node.address(4)) == f"{member.name} {OUTSIDE[4]}"
+        gateway = member.node.subnet(4)[1]
+        assert member.ask(member.node.address(4)) == f"{member.name} {gateway}", "its own"
 
 
 def test_a_container_that_is_removed_gives_all_back(lab: CniLab, members: list[Member]) -> None:
     member, port = members[0], HOST_PORT + 1
     before = rules(member.node)
     serve(member.node, member.podman, "extra", name="extra", port=port)
-    assert ask(lab.switch, member.node.address, port) == f"extra {OUTSIDE}"
+    assert ask(lab.switch, member.node.address(4), port) == f"extra {OUTSIDE[4]}"
     member.podman.run("rm", "--force", "--time", "0", "extra")
     assert rules(member.node) == before
     given = member.podman.exec("ls", "/var/lib/cni/networks/cbr0").split()
     assert [name for name in given if name[0].isdigit()] == [member.address]
-    unanswered(lab.switch, member.node.address, port)
+    unanswered(lab.switch, member.node.address(4), port)
