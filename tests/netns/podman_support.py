@@ -30,7 +30,7 @@ _LIMIT: Final = 60.0  # seconds for one podman command; most take under one
 
 # All files of a perl that has opened its sockets' module.
 _FILES: Final = """
-use IO::Socket::INET;
+use IO::Socket::IP;
 print "$_\n" for $^X, values %INC, @DynaLoader::dl_shared_objects;
 """
 
@@ -55,7 +55,7 @@ def require_podman() -> None:
 
 @functools.cache
 def image() -> bytes:
-    """A tar file with perl, IO::Socket::INET and the libraries of both."""
+    """A tar file with perl, IO::Socket::IP and the libraries of both."""
     files = _output("perl", "-e", _FILES).split()
     linked = "".join(_output("ldd", path) for path in files if not path.endswith(".pm"))
     files += re.findall(r"(/\S+) \(0x", linked)
@@ -110,9 +110,10 @@ class Podman:
         limits = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=4096:4096")
         self.run("run", "--detach", "--name", name, *limits, *options, IMAGE, *command)
 
-    def address(self, name: str) -> str:
+    def address(self, name: str, family: int) -> str:
         """A container's address, as podman has it from CNI's result."""
-        field = "{{.NetworkSettings.Networks.cbr0.IPAddress}}"
+        key = {4: "IPAddress", 6: "GlobalIPv6Address"}[family]
+        field = f"{{{{.NetworkSettings.Networks.cbr0.{key}}}}}"
         return self.run("inspect", "--format", field, name).strip()
 
     def log(self, name: str) -> str:

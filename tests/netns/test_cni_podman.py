@@ -1,31 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rendered list run by a real container runtime: podman's CNI back end, on three fwd nodes."""
+"""A rendered list run by a real container runtime: podman's CNI back end, on three fwd nodes.
+
+Lab and containers have both families; each test looks at one of them.
+"""
 
 import itertools
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from msgspec import Struct
 
 from fwd.lab import netns
+from tests.netns.agent_support import EACH_FAMILY, FACTS
 from tests.netns.cni_lab import HOST_PORT, OUTSIDE, CniLab, Node, built, unanswered
 from tests.netns.lab_support import wait_for
 from tests.netns.podman_support import Podman, no_cgroups_left, require_podman
-from tests.netns.sockets import udp_in
+from tests.netns.sockets import any_like, udp_in
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
-# Answers with its name and who asked.
+# Answers with its name and who asked, whom a socket of both families calls by an IPv6 address.
 SERVER = """
-$s = IO::Socket::INET->new(Proto => "udp", LocalPort => $ARGV[1]) or die;
+$s = IO::Socket::IP->new(
+    Type => Socket::SOCK_DGRAM, LocalHost => "::", LocalPort => $ARGV[1], V6Only => 0) or die;
 while (defined($asker = $s->recv($_, 100))) {
-    $s->send("$ARGV[0] " . $s->peerhost, 0, $asker);
+    ($error, $host) = Socket::getnameinfo($asker, Socket::NI_NUMERICHOST);
+    $host =~ s/^::ffff://;
+    $s->send("$ARGV[0] $host", 0, $asker);
 }
 """
 CLIENT = """
 alarm 10;
-$s = IO::Socket::INET->new(Proto => "udp", PeerAddr => "$ARGV[0]:$ARGV[1]") or die;
+$s = IO::Socket::IP->new(
+    Type => Socket::SOCK_DGRAM, PeerHost => $ARGV[0], PeerPort => $ARGV[1]) or die;
 $s->send("question");
 defined($s->recv($_, 100)) or die;
 print;
@@ -38,27 +46,28 @@ class Member(Struct, frozen=True):
     node: Node
     podman: Podman
     name: str
-    address: str
+    addresses: Mapping[int, str]
+    """Of its container, by family."""
 
     def ask(self, address: str) -> str:
         """The answer that the container gets from HOST_PORT of `address`."""
-        perl = ("perl", "-MIO::Socket::INET", "-e", CLIENT)
+        perl = ("perl", "-MIO::Socket::IP", "-e", CLIENT)
         return self.podman.run("exec", "web", *perl, address, str(HOST_PORT))
 
 
 def ask(namespace: str, address: str, port: int = HOST_PORT) -> str:
-    with udp_in(namespace, "0.0.0.0") as client:
+    with udp_in(namespace, any_like(address)) as client:
         client.connect((address, port))
         client.send(b"question")
         return client.recv(100).decode()
 
 
-def serve(node: Node, podman: Podman, container: str, *, name: str, port: int) -> str:
-    """Starts a container with a hostPort and waits for its server; its address."""
-    perl = ("perl", "-MIO::Socket::INET", "-e", SERVER, name, str(port))
+def serve(node: Node, podman: Podman, container: str, *, name: str, port: int) -> None:
+    """Starts a container with a hostPort and waits for its server."""
+    perl = ("perl", "-MIO::Socket::IP", "-e", SERVER, name, str(port))
     options = ("--network", "cbr0", "--publish", f"{port}:{port}/udp")
     podman.start(container, *perl, options=options)
-    address = podman.address(container)
+    address = podman.address(container, 4)
 
     def answers() -> bool:
         try:
@@ -67,13 +76,12 @@ def serve(node: Node, podman: Podman, container: str, *, name: str, port: int) -
             return False
 
     wait_for(answers)
-    return address
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CniLab]:
     require_podman()
-    with built(tmp_path_factory.mktemp("podman"), families=(4,)) as made:
+    with built(tmp_path_factory.mktemp("podman")) as made:
         yield made
 
 
@@ -86,49 +94,59 @@ def members(lab: CniLab) -> Iterator[list[Member]]:
             for number, node in enumerate(lab.nodes, start=1):
                 podman = Podman(node.namespace, conf_dir=node.conf_dir)
                 made.append(podman)
-                address = serve(node, podman, "web", name=f"n{number}", port=HOST_PORT)
-                found.append(Member(node, podman, f"n{number}", address))
+                serve(node, podman, "web", name=f"n{number}", port=HOST_PORT)
+                addresses = {family: podman.address("web", family) for family in FACTS}
+                found.append(Member(node, podman, f"n{number}", addresses))
             yield found
         finally:
             for podman in made:
                 podman.close()
 
 
-def rules(node: Node) -> list[str]:
-    argv = netns.inside(node.namespace, "iptables-save", "-t", "nat")
+def rules(node: Node, family: int) -> list[str]:
+    program = {4: "iptables-save", 6: "ip6tables-save"}[family]
+    argv = netns.inside(node.namespace, program, "-t", "nat")
     done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True)
     return [line for line in done.stdout.splitlines() if line.startswith("-A")]
 
 
-def test_each_container_has_an_address_of_its_nodes_subnet(members: list[Member]) -> None:
+@EACH_FAMILY
+def test_each_container_has_an_address_of_its_nodes_subnet(
+    members: list[Member], family: int
+) -> None:
     for member in members:
-        assert member.address == str(member.node.subnet(4)[2])
+        assert member.addresses[family] == str(member.node.subnet(family)[2])
 
 
-def test_every_container_reaches_every_other_over_fwd(members: list[Member]) -> None:
+@EACH_FAMILY
+def test_every_container_reaches_every_other_over_fwd(members: list[Member], family: int) -> None:
     for one, other in itertools.permutations(members, 2):
-        assert one.ask(other.address) == f"{other.name} {one.address}"
+        assert one.ask(other.addresses[family]) == f"{other.name} {one.addresses[family]}"
 
 
+@EACH_FAMILY
 def test_a_host_port_answers_from_another_node_and_from_outside(
-    lab: CniLab, members: list[Member]
+    lab: CniLab, members: list[Member], family: int
 ) -> None:
     for one, other in itertools.permutations(members, 2):
-        answer = ask(one.node.namespace, other.node.address(4))
-        assert answer == f"{other.name} {one.node.address(4)}"
+        answer = ask(one.node.namespace, other.node.address(family))
+        assert answer == f"{other.name} {one.node.address(family)}"
     for member in members:
-        assert ask(lab.switch, member.node.address(4)) == f"{member.name} {OUTSIDE[4]}"
-        gateway = member.node.subnet(4)[1]
-        assert member.ask(member.node.address(4)) == f"{member.name} {gateway}", "its own"
+        own = member.node.address(family)
+        assert ask(lab.switch, own) == f"{member.name} {OUTSIDE[family]}"
+        assert member.ask(own) == f"{member.name} {member.node.subnet(family)[1]}", "its own"
 
 
 def test_a_container_that_is_removed_gives_all_back(lab: CniLab, members: list[Member]) -> None:
     member, port = members[0], HOST_PORT + 1
-    before = rules(member.node)
+    before = [rules(member.node, family) for family in FACTS]
     serve(member.node, member.podman, "extra", name="extra", port=port)
-    assert ask(lab.switch, member.node.address(4), port) == f"extra {OUTSIDE[4]}"
+    for family in FACTS:
+        assert ask(lab.switch, member.node.address(family), port) == f"extra {OUTSIDE[family]}"
     member.podman.run("rm", "--force", "--time", "0", "extra")
-    assert rules(member.node) == before
+    assert [rules(member.node, family) for family in FACTS] == before
     given = member.podman.exec("ls", "/var/lib/cni/networks/cbr0").split()
-    assert [name for name in given if name[0].isdigit()] == [member.address]
-    unanswered(lab.switch, member.node.address(4), port)
+    kept = {name for name in given if not name.startswith(("last_reserved_ip", "lock"))}
+    assert kept == set(member.addresses.values())
+    for family in FACTS:
+        unanswered(lab.switch, member.node.address(family), port)
