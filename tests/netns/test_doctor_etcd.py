@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be wrong with etcd, in one way each: the doctor names it, what to do, and nothing else.
 
-n1 is the patient, n2 runs fwd too.  Some faults are of a second etcd, with TLS and users, on n1.
-Excluded: what is wrong with a node wherever its leases come from (test_doctor.py).
+n1 is the patient, n2 runs fwd too, both with both families.  Some faults are of a second etcd, with
+TLS and users, on n1.  Excluded: what is wrong with a node wherever its leases come from
+(test_doctor.py).
 """
 
 from collections.abc import Iterator
@@ -16,13 +17,24 @@ from fwd.lab.topology import Source
 from tests.certificates import Authority
 from tests.etcd_server import PREFIX, SUBNETS, EtcdServer
 from tests.netns import topo
+from tests.netns.agent_support import EACH_FAMILY
 from tests.netns.doctor_support import Doctor, kept
 
 pytestmark = pytest.mark.netns
 
 CONFIG = f"{PREFIX}/config"
-CONF = {"Network": "10.244.0.0/16", "EnableNFTables": True, "Backend": {"Type": "vxlan"}}
-FULL = CONF | {"SubnetMin": "10.244.7.0", "SubnetMax": "10.244.7.0"}
+CONF = {
+    "Network": "10.244.0.0/16",
+    "EnableIPv6": True,
+    "IPv6Network": "fd00:10:244::/48",
+    "EnableNFTables": True,
+    "Backend": {"Type": "vxlan"},
+}
+SUBNET = {4: "Subnet", 6: "IPv6Subnet"}
+"""What keys about subnets begin with."""
+SEVENTH = {4: "10.244.7.0", 6: "fd00:10:244:7::"}
+TAKEN = {4: "10.244.7.0-24&fd00:10:244:9::-64", 6: "10.244.9.0-24&fd00:10:244:7::-64"}
+"""A key with the seventh subnet of a family."""
 USERS = (
     *(
         ("user", "add", "root:root"),
@@ -38,7 +50,7 @@ USERS = (
 @pytest.fixture(scope="module")
 def doctor() -> Iterator[Doctor]:
     """An agent runs."""
-    with topo.built(source=Source.ETCD, kernel=0) as net:
+    with topo.built(source=Source.ETCD, kernel=0, families=(4, 6)) as net:
         yield Doctor(net)
 
 
@@ -84,9 +96,10 @@ def test_a_healthy_node_is_well(doctor: Doctor) -> None:
         f"etcd: {etcdplane.url(doctor.net.plan)}: the configuration may be read",
         "etcd leases: may be read: 2",
         "etcd write: allowed (tried with a condition that never holds)",
-        "subnet: 10.244.1.0-24 is this node's",
+        "subnet: 10.244.1.0-24&fd00:10:244:1::-64 is this node's",
     } <= told
-    assert any(line.startswith("net-conf.json: 10.244.0.0/16, VNI 1") for line in told)
+    networks = "10.244.0.0/16, fd00:10:244::/48"
+    assert any(line.startswith(f"net-conf.json: {networks}, VNI 1") for line in told)
     assert any(line.startswith("saved state: ") for line in told)
 
 
@@ -101,16 +114,19 @@ def test_a_wrong_endpoint(doctor: Doctor) -> None:
     )
 
 
-def test_no_configuration_and_one_that_is_wrong(doctor: Doctor) -> None:
+@EACH_FAMILY
+def test_no_configuration_and_one_that_is_wrong(doctor: Doctor, family: int) -> None:
     plan = doctor.net.plan
+    key, longest = f"{SUBNET[family]}Len", {4: 31, 6: 127}[family]
     etcdplane.do(plan, "del", CONFIG)
     try:
         doctor.of_agent().names(
             rf"net-conf.json: {CONFIG} is not in etcd", rf"etcdctl put {CONFIG}"
         )
-        etcdplane.do(plan, "put", CONFIG, msgspec.json.encode(CONF | {"SubnetLen": 31}).decode())
+        etcdplane.do(plan, "put", CONFIG, msgspec.json.encode(CONF | {key: longest}).decode())
         doctor.of_agent().names(
-            rf"net-conf.json: {CONFIG}: SubnetLen must be less than /31", rf"etcdctl put {CONFIG}"
+            rf"net-conf.json: {CONFIG}: SubnetLen must be less than /{longest}",
+            rf"etcdctl put {CONFIG}",
         )
     finally:
         etcdplane.fill(plan, state_dir=doctor.net._state_dir)
@@ -150,11 +166,14 @@ def test_a_healthy_node_is_well_before(idle: Doctor) -> None:
     assert any(line.startswith("subnet: 10.244.1.0/24 lies in") for line in report.graded("ok"))
 
 
-def test_every_subnet_is_taken(idle: Doctor, secure: EtcdServer) -> None:
-    secure.configure(FULL)
-    secure.ctl("put", f"{SUBNETS}10.244.7.0-24", '{"PublicIP":"192.168.50.77"}')
+@EACH_FAMILY
+def test_every_subnet_is_taken(idle: Doctor, secure: EtcdServer, family: int) -> None:
+    """Of one family, which is enough."""
+    only, length = SEVENTH[family], {4: 24, 6: 64}[family]
+    secure.configure(CONF | {f"{SUBNET[family]}{end}": only for end in ("Min", "Max")})
+    secure.ctl("put", SUBNETS + TAKEN[family], '{"PublicIP":"192.168.50.77"}')
     idle.of_flags(*flags(secure, username="root", password="root")).names(
-        r"subnet: out of subnets: all 1 from 10.244.7.0/24 to 10.244.7.0/24", r"etcdctl del"
+        rf"subnet: out of subnets: all 1 from {only}/{length} to {only}/{length}", r"etcdctl del"
     )
 
 
