@@ -12,6 +12,7 @@ much less they may ask for; here it is four.
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -94,7 +95,9 @@ def _runtime(name: str) -> str:
     return found
 
 
+# The options, too: there are tests that start programs in an environment of their own.
 _WRAPPER: Final = """#!/bin/sh
+export {options}
 LD_PRELOAD={runtime}${{LD_PRELOAD:+:$LD_PRELOAD}} exec {python} "$@"
 """
 _SITE: Final = """import os, sys
@@ -103,12 +106,14 @@ sys.executable = {wrapper!r}
 """
 
 
-def _wrap(tree: Path, runtime: str) -> tuple[Path, Path]:
+def _wrap(tree: Path, runtime: str, options: dict[str, str]) -> tuple[Path, Path]:
     """The script, and a directory that makes its processes start others by it."""
     wrapper, site = tree / "build" / "bin" / "python", tree / "build" / "site"
     for directory in (wrapper.parent, site):
         directory.mkdir(parents=True, exist_ok=True)
-    wrapper.write_text(_WRAPPER.format(runtime=runtime, python=sys.executable))
+    exported = " ".join(f"{key}={shlex.quote(text)}" for key, text in options.items())
+    text = _WRAPPER.format(options=exported, runtime=runtime, python=sys.executable)
+    wrapper.write_text(text)
     for name in ("fwd", "flanneld"):
         _, rest = Path(sys.executable).with_name(name).read_text().split("\n", 1)
         (wrapper.parent / name).write_text(f"#!{wrapper}\n{rest}")
@@ -129,8 +134,8 @@ def main() -> None:
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     options = {key: text.format(log=logs / "of") for key, text in sanitizer.options.items()}
-    wrapper, site = _wrap(tree, _runtime(sanitizer.runtime))
-    environment = os.environ | options | {"PYTHONPATH": f"{site}:{tree}"}
+    wrapper, site = _wrap(tree, _runtime(sanitizer.runtime), options)
+    environment = os.environ | {"PYTHONPATH": f"{site}:{tree}"}
     environment["FWD_SANITIZE"] = sanitizer.flag
     environment.setdefault("FWD_TEST_SLOWER", "4")
     # gcc 12's sanitizers do not know the larger address randomisation of some distributions.

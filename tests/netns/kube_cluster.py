@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.flow import Flow
 from tests.netns.agent_support import FACTS, WAIT_SECONDS, Agent, Cluster, wait_for
+from tests.netns.traffic import SLOWER
 from tests.unit.kube_server import Server
 from tests.unit.kube_support import node_object
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 Kind = TypeVar("Kind", bound="KubeCluster")
 
 RETURN_SECONDS = 5.0
-STALL_SECONDS = 0.5
+STALL_SECONDS = 0.5 * SLOWER
 """A TCP answer later than this has been stopped; retransmission begins at 0.2 s."""
 _CLONE_NEWNET = 0x40000000
 

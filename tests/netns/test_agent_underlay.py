@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.netns.agent_support import EACH_FAMILY, FACTS, Agent, Cluster, Namespace, wait_for
-from tests.netns.kube_cluster import KubeCluster, running
+from tests.netns.kube_cluster import STALL_SECONDS, KubeCluster, running
 from tests.netns.names import own
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 LEARN_SECONDS = 1.0
-STALL_SECONDS = 0.5
 PUBLIC_IP = {
     4: "flannel.alpha.coreos.com/public-ip",
     6: "flannel.alpha.coreos.com/public-ipv6",
