@@ -69,7 +69,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     """One of `runflags.CONFINEMENTS`."""
     workers: int
     worker_cpus: tuple[int, ...] = ()
-    spin_us: int = 50
+    spin_us: int = 100
     source_check: str
     disable_offload: frozenset[str] = frozenset()
 

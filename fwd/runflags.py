@@ -132,7 +132,7 @@ DATA_PLANE = (
     Flag(
         name="spin-us",
         parse=number(0, MAX_SPIN),
-        default=50,
+        default=100,
         metavar="N",
         help="microseconds that a worker looks for the next packet before it sleeps, while packets"
         " come that close; 0: it sleeps at once",

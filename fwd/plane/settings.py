@@ -70,7 +70,7 @@ class PlaneSettings(Struct, frozen=True, kw_only=True):
     """Wanted; what is granted is `Plane.offloads`."""
     icmp_rate: int = 100
     """Unreachables a second and worker."""
-    spin_us: int = 50
+    spin_us: int = 100
     """How long a worker looks for the next packet before it sleeps; 0: it does not."""
     sources: int = 16
     """Sending sockets: as many outer source ports, so many flows in the underlay's eyes."""

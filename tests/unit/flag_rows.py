@@ -174,7 +174,7 @@ ROWS: Sequence[Row] = (
         Exit2("must be a list of processors such as 0,2-5"),
         (),
     ),
-    number("spin-us", 50, one="0", two="1000", bounds="0 to 1000"),
+    number("spin-us", 100, one="0", two="1000", bounds="0 to 1000"),
     Row(
         "confine",
         "FLANNELD_CONFINE",
