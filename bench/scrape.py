@@ -5,7 +5,8 @@ Two nodes joined by a veth; the first one's agent has thousands of leases, of wh
 is there.  ping sends a request a millisecond through the tunnel all the time; seconds of scrapes,
 one after the other, alternate with seconds without.  A reply counts as beside a scrape if it was
 on its way while an answer was being made or read.  Who scrapes is elsewhere as a rule, so here it
-has the lowest priority.  Root; a minute.
+has the lowest priority.  Then the same with a program that has nothing to do with fwd and computes
+for as long as a scrape takes: on few processors a packet waits for that, too.  Root; 90 seconds.
 """
 
 import argparse
@@ -43,13 +44,28 @@ for _ in range(int(times)):
         answer = asking.getresponse()
         size = len(answer.read())
         asking.close()
-        print(begin, time.time(), size, answer.status, flush=True)
+        if answer.status != 200:
+            sys.exit(f"/metrics answered {answer.status}")
+        print(begin, time.time(), size, flush=True)
+        time.sleep(pause)
+"""
+_COMPUTER: Final = """\
+import sys, time
+cpu, pause, seconds, times = map(float, sys.argv[1:])
+for _ in range(int(times)):
+    time.sleep(seconds)
+    end = time.time() + seconds
+    while (begin := time.time()) < end:
+        until = time.thread_time() + cpu
+        while time.thread_time() < until:
+            pass
+        print(begin, time.time(), 0, flush=True)
         time.sleep(pause)
 """
 
 
 class Scrape(Struct, frozen=True):
-    """One: seconds since the epoch, bytes."""
+    """One, or what is computed in its place: seconds since the epoch, bytes."""
 
     begin: float
     end: float
@@ -83,9 +99,9 @@ def fill(cluster: Cluster, peers: int) -> None:
 
 
 def watched(
-    cluster: Cluster, *, pairs: int, seconds: float, pause: float
+    cluster: Cluster, busy: Sequence[str], *, pairs: int, seconds: float, pause: float
 ) -> tuple[list[Reply], int, list[Scrape]]:
-    """Replies, how many did not come, and the scrapes meanwhile."""
+    """Replies, how many did not come, and the scrapes meanwhile, which `busy` makes."""
     whole = 2 * pairs * seconds + 1
     inside = ["ip", "netns", "exec", cluster.n1.name]
     target = cluster.facts.tunnel_ip("n2")
@@ -94,20 +110,7 @@ def watched(
     with (cluster.directory / "ping").open("w+") as said_by_ping:
         pinging = subprocess.Popen(ping, stdout=said_by_ping)
         try:
-            done = printed_by(
-                [
-                    *inside,
-                    "nice",
-                    "-n",
-                    "19",
-                    sys.executable,
-                    "-c",
-                    _SCRAPER,
-                    cluster.facts.loopback,
-                    *words,
-                ],
-                whole + 30,
-            )
+            done = printed_by([*inside, *busy, *words], whole + 30)
             pinging.send_signal(signal.SIGINT)
             pinging.wait(10)
         finally:
@@ -116,9 +119,7 @@ def watched(
         text = said_by_ping.read()
     scrapes = []
     for line in done.splitlines():
-        begin, end, size, status = line.split()
-        if status != "200":
-            raise SystemExit(f"/metrics answered {status}")
+        begin, end, size = line.split()
         scrapes.append(Scrape(float(begin), float(end), int(size)))
     found = [(float(at), int(number), float(ms)) for at, number, ms in _REPLY.findall(text)]
     lost = found[-1][1] - len(found)
@@ -150,11 +151,13 @@ def row(name: str, of: Sequence[float], *, digits: int = 3) -> tuple[str, ...]:
 
 def measure(cluster: Cluster, agent: Agent, asked: argparse.Namespace) -> Table:
     """The table."""
-    watched(cluster, pairs=1, seconds=0.2, pause=0.05)  # the first scrape imports things
-    before = cpu_seconds(agent)
-    replies, lost, scrapes = watched(
-        cluster, pairs=asked.pairs, seconds=asked.seconds, pause=asked.pause
-    )
+    scraper = ["nice", "-n", "19", sys.executable, "-c", _SCRAPER, cluster.facts.loopback]
+    watched(cluster, scraper, pairs=1, seconds=0.2, pause=0.05)  # the first one imports things
+    before, shape = cpu_seconds(agent), {"seconds": asked.seconds, "pause": asked.pause}
+    replies, lost, scrapes = watched(cluster, scraper, pairs=asked.pairs, **shape)
+    cpu = (cpu_seconds(agent) - before) / len(scrapes)
+    computer = ["setsid", "--wait", sys.executable, "-c", _COMPUTER, f"{cpu:.4f}"]
+    others, _, computed = watched(cluster, computer, pairs=asked.pairs, **shape)
     table = Table(title=f"{asked.peers} peers, IPv{cluster.facts.family}; milliseconds")
     for column in ("", "number", "p50", "p99", "p99.9", "max"):
         table.add_column(column, justify="right" if column else "left")
@@ -164,7 +167,9 @@ def measure(cluster: Cluster, agent: Agent, asked: argparse.Namespace) -> Table:
     quiet = [one.ms for one in replies if not beside(one, scrapes)]
     table.add_row(*row("round trip, no scrape", quiet))
     table.add_row(*row("round trip beside a scrape", during))
-    cpu = (cpu_seconds(agent) - before) / len(scrapes)
+    table.add_row(
+        *row("... beside as much computing", [one.ms for one in others if beside(one, computed)])
+    )
     table.caption = (
         f"{lost} replies lost; {scrapes[0].size:,} bytes and {1000 * cpu:.0f} ms of CPU a scrape"
     )
