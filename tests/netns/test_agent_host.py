@@ -142,7 +142,8 @@ def test_a_cni_conf_that_cannot_be_used_is_one_line(host: Host) -> None:
     host.conf.write_text(json.dumps({"name": "cbr0", "plugins": [{"type": 7}]}))
     agent = host.start()
     assert agent.ended() == 1
-    (line,) = [line for line in agent.log.splitlines() if "event=settings" not in line]
+    others = "event=settings", "event=asyncio"  # what took long, on a busy machine
+    (line,) = [line for line in agent.log.splitlines() if not any(one in line for one in others)]
     assert str(host.conf) in line
 
 
