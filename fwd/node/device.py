@@ -5,8 +5,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from fwd.model import IPV4, IPV6
-
 IFF_UP = 1
 _TYPE_TUN = 1
 """IFF_TUN; 2 is IFF_TAP."""
@@ -30,8 +28,6 @@ class Device(Struct, frozen=True):
     vni: int = 0
     port: int = 0
     """Of kind vxlan: UDP, where it listens while it is up."""
-    families: tuple[int, ...] = ()
-    """Of kind vxlan: of its UDP sockets."""
 
 
 def of_link(link: Any) -> Device:  # noqa: ANN401
@@ -53,12 +49,4 @@ def of_link(link: Any) -> Device:  # noqa: ANN401
         is_tun=bool(tun and tun.get("tun_type") == _TYPE_TUN),
         vni=(vxlan.get("vxlan_id") or 0) if vxlan else 0,
         port=(vxlan.get("vxlan_port") or 0) if vxlan else 0,
-        families=_vxlan_families(vxlan) if vxlan else (),
     )
-
-
-def _vxlan_families(data: Any) -> tuple[int, ...]:  # noqa: ANN401
-    """As the kernel's vxlan_sock_add has it: who is told no IPv6 address is IPv4's."""
-    if data.get("vxlan_collect_metadata"):
-        return (IPV4, IPV6)
-    return (IPV6,) if data.get("vxlan_local6") or data.get("vxlan_group6") else (IPV4,)

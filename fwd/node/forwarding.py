@@ -20,7 +20,13 @@ from fwd.model import Address, ConfigError, FwdError, Lease, OwnLease
 from fwd.node.forwarder import Forwarder, reason
 from fwd.node.handover.legacy import Succession
 from fwd.node.rundir import RunDir
-from fwd.node.station import Station, find_station, follow_underlay, tell_station
+from fwd.node.station import (
+    Station,
+    find_station,
+    follow_underlay,
+    tell_station,
+    warn_of_public_ip,
+)
 from fwd.node.subnetfile import SubnetEnv
 from fwd.node.tunnel import Tunnel
 from fwd.ops import log
@@ -71,10 +77,17 @@ class Forwarding:
         self.own = tuple(_settled(one, stations[family]) for family, one in wanted.items())
         with ExitStack() as undo:
             for forwarder in self.forwarders:
-                station = stations[forwarder.family]
-                await forwarder.begin(station, book.leases)
+                await self._begin(forwarder, stations[forwarder.family])
                 undo.callback(forwarder.close)
             undo.pop_all()
+
+    async def _begin(self, forwarder: Forwarder, station: Station) -> None:
+        warn_of_public_ip(station, self._config)
+        try:
+            await forwarder.begin(station, self.book.leases)
+        except (FwdError, OSError):
+            tell_station("underlay", station)  # which may be the wrong one
+            raise
 
     async def follow_direct(self) -> None:
         """What comes after begin(), once nobody waits for this process any more."""
@@ -103,7 +116,8 @@ class Forwarding:
         self.own = tuple(_settled(one, stations[family]) for family, one in wanted.items())
         for family, station in stations.items():
             if station != before[family]:
-                tell_station("own-lease-changed", station, self._config)
+                tell_station("own-lease-changed", station)
+                warn_of_public_ip(station, self._config)
         await self._each(lambda one: one.take(stations[one.family], book.leases))
         if stations == before and delta:
             log.info(
@@ -138,7 +152,8 @@ class Forwarding:
             return
         self._underlay_troubles.pop(family, None)
         self.book = book
-        tell_station("underlay-changed", station, self._config)
+        tell_station("underlay-changed", station)
+        warn_of_public_ip(station, self._config)
         await forwarder.take(station, book.leases)
 
     async def look_after_links(self) -> None:
@@ -244,7 +259,6 @@ class Forwarding:
             tell_station(
                 "forwarding",
                 forwarder.station,
-                self._config,
                 device=layout.device,
                 mtu=layout.mtu,
                 leases=len(forwarder.leases),

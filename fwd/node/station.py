@@ -48,9 +48,7 @@ async def follow_underlay(
     return _station(replace(own, vtep_mac=station.lease.vtep_mac), now, config, conf)
 
 
-def tell_station(
-    event: str, station: Station, config: RunConfig, *, text: str = "", **more: object
-) -> None:
+def tell_station(event: str, station: Station, *, text: str = "", **more: object) -> None:
     """Says where this node is now, with more of what is known at that event."""
     lease, link = station.lease, station.underlay
     log.info(
@@ -65,6 +63,11 @@ def tell_station(
         **more,
         text=f"Using interface with name {link.name} and address {link.address}{text}",
     )
+
+
+def warn_of_public_ip(station: Station, config: RunConfig) -> None:
+    """Says so if peers send elsewhere than the operator wants."""
+    lease = station.lease
     flag, given = _flag(lease.family, config)
     if given not in (None, lease.public_ip):
         log.warning(

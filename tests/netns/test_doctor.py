@@ -103,6 +103,12 @@ def test_another_tool_drops_what_is_forwarded(doctor: Doctor) -> None:
         )
         with doctor.done(1, "sh", "-ec", tool, undo=NO_TOOL.format(program)):
             assert doctor.of_agent().graded("wrong") == []
+    rule = f"FORWARD -i {doctor.net.device} -j DROP"
+    with doctor.done(1, *f"{program} -A {rule}".split(), undo=f"{program} -D {rule}"):
+        doctor.of_agent().names(
+            rf"{program}-nft filter FORWARD drops Pods' packets from the tunnel: -A {rule}",
+            "EnableNFTables false",
+        )
 
 
 def test_a_forbidden_verb(general: Doctor) -> None:
@@ -175,8 +181,9 @@ def test_the_port_is_taken(doctor: Doctor) -> None:
         doctor.of_flags().names(
             rf"UDP port 8472: taken by .* \(pid {os.getpid()}\)", r"stop .*, or another Port"
         )
-    vxlan = ("ip", "link", "add", "vx9", "type", "vxlan", "id", "9", "dstport", "8472")
-    with doctor.done(1, *vxlan, "dev", "eth0", "local", own, undo="ip link del vx9"):
+    # Without an address: it has all of this family, which netlink does not tell.
+    vxlan = f"ip -{doctor.net.family} link add vx9 type vxlan id 9 dstport 8472".split()
+    with doctor.done(1, *vxlan, undo="ip link del vx9"):
         doctor.run(1, "ip", "link", "set", "vx9", "up")
         doctor.of_flags().names(
             r"taken by vx9, a kernel vxlan device \(VNI 9\)", r"ip link del vx9, or another Port"

@@ -54,7 +54,7 @@ def test_the_path_takes_small_packets_only(general: Doctor) -> None:
     net = general.net
     net.ip(net.switch, "link set port2 mtu 1400")
     try:
-        general.of_agent("--peers").names_all(
+        general.of_agent().names_all(
             (r"to n2 \(192.* up to 1400 bytes pass, of 1500", r'"MTU": 1400 in .* then get 1350'),
             (r"to n2 \(fd00.* up to 1400 bytes pass, of 1500", r'"MTU": 1380 in .* then get 1330'),
         )

@@ -163,7 +163,6 @@ def test_the_greater_rp_filter_is_in_force(
             {"ipv6/conf/all/forwarding": 0, "ipv6/conf/flannel-v6.1/forwarding": 1},
             "sysctl -w net.ipv6.conf.all.forwarding=1",
         ),
-        ({"ipv6/conf/all/forwarding": 0, "ipv6/conf/flannel-v6.1/force_forwarding": 1}, ""),
     ],
 )
 def test_ipv6_is_forwarded_by_the_switch_for_all(

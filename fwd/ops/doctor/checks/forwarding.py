@@ -27,17 +27,14 @@ def look(patient: Patient) -> Iterator[Finding]:
 def _forwards(patient: Patient, family: int) -> Finding:
     """IPv4 goes by the device that a packet comes by, IPv6 by one switch for all of them.
 
-    IPv6's own switch of a device says only whether it is a router's (ip-sysctl); since Linux 6.17
-    there is `force_forwarding`, with which a device forwards whatever that for all says.
+    IPv6's own switch of a device says only whether it is a router's (ip-sysctl).
     """
     subject = "ip_forward" if family == IPV4 else "IPv6 forwarding"
     device = patient.device(family)
     where, conf = "all", f"ipv{family}/conf/{{}}"
     if family == IPV4 and _read(f"{conf.format(device)}/forwarding") is not None:
         where = device
-    if _read(f"{conf.format(where)}/forwarding") or (
-        family == IPV6 and _read(f"{conf.format(device)}/force_forwarding")
-    ):
+    if _read(f"{conf.format(where)}/forwarding"):
         return well(subject, "on")
     name = _SYSCTL[family] if where == "all" else f"net.ipv{family}.conf.{device}.forwarding"
     return wrong(

@@ -29,7 +29,7 @@ class _Holder(Struct, frozen=True):
 
 
 def look(patient: Patient) -> Iterator[Finding]:
-    """By family: a kernel device first, as its socket has no process."""
+    """By family."""
     if patient.conf is None:
         return
     port = patient.conf.backend.port
@@ -41,25 +41,13 @@ def look(patient: Patient) -> Iterator[Finding]:
 def _look(patient: Patient, family: int, port: int, devices: list[Device]) -> Iterator[Finding]:
     subject = f"UDP port {port}"
     ours = patient.device(family)
-    names = {patient.device(one) for one in patient.families}
-    for device in devices:
-        if device.name == ours:
-            yield note(
-                subject,
-                f"{ours} is a kernel vxlan device, of flannel: fwd takes its place and its MAC",
-                "see that flannel's own agent does not run on this node any more",
-            )
-            return
-        if device.name in names or family not in device.families:
-            continue
-        if device.up and device.port == port:
-            yield wrong(
-                subject,
-                f"taken by {device.name}, a kernel vxlan device (VNI {device.vni})",
-                f"ip link del {device.name}, or another Port in net-conf.json on all nodes",
-                cause="port",
-            )
-            return
+    if any(device.name == ours for device in devices):
+        yield note(
+            subject,
+            f"{ours} is a kernel vxlan device, of flannel: fwd takes its place and its MAC",
+            "see that flannel's own agent does not run on this node any more",
+        )
+        return
     agent = patient.agent
     if agent is not None and agent.forwards(family):
         yield well(subject, f"the agent receives at {_address(patient, family)}")
@@ -69,13 +57,15 @@ def _look(patient: Patient, family: int, port: int, devices: list[Device]) -> It
     if code == 0:
         yield well(subject, f"free at {address}")
     elif code == errno.EADDRINUSE:
-        holders = list(_holders(family, address, port))
-        named = ", ".join(f"{one.name} (pid {one.pid})" for one in holders)
+        ours_too = {patient.device(one) for one in patient.families}
+        others = [
+            one for one in devices if one.up and one.port == port and one.name not in ours_too
+        ]
+        whose, remedy = _whose(list(_holders(family, address, port)), others)
         yield wrong(
             subject,
-            f"taken by {named or 'a process that cannot be seen from here'}",
-            f"stop {holders[0].name if holders else 'it (ss -lunp on the node)'}, or another Port "
-            "in net-conf.json on all nodes",
+            f"taken by {whose}",
+            f"{remedy}, or another Port in net-conf.json on all nodes",
             cause="port",
         )
     else:
@@ -86,6 +76,17 @@ def _look(patient: Patient, family: int, port: int, devices: list[Device]) -> It
             cause="underlay",
             is_symptom=True,
         )
+
+
+def _whose(holders: list[_Holder], devices: list[Device]) -> tuple[str, str]:
+    """Who has the port, and how to be rid of it.  Sockets of kernel devices are no process's."""
+    if holders:
+        named = ", ".join(f"{one.name} (pid {one.pid})" for one in holders)
+        return named, f"stop {holders[0].name}"
+    if devices:
+        name, vni = devices[0].name, devices[0].vni
+        return f"{name}, a kernel vxlan device (VNI {vni})", f"ip link del {name}"
+    return "a process that cannot be seen from here", "stop it (ss -lunp on the node)"
 
 
 def _address(patient: Patient, family: int) -> Address:
