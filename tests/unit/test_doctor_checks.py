@@ -3,7 +3,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -123,6 +123,24 @@ def test_plugins_of_a_conflist(patient: Patient, tmp_path: Path) -> None:
     assert _grades(cni.look(patient)) == [Grade.WELL, Grade.WELL]
 
 
+Sysctls = Callable[[dict[str, int]], None]
+
+
+@pytest.fixture
+def sysctls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sysctls:
+    """Sets some, by their paths below net; all others are not there."""
+    net = tmp_path / "net"
+    monkeypatch.setattr(forwarding, "_NET", net)
+
+    def put(values: dict[str, int]) -> None:
+        for name, value in values.items():
+            path = net / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{value}\n")
+
+    return put
+
+
 @pytest.mark.parametrize(
     ("values", "remedy"),
     [
@@ -137,18 +155,11 @@ def test_plugins_of_a_conflist(patient: Patient, tmp_path: Path) -> None:
     ],
 )
 def test_the_greater_rp_filter_is_in_force(
-    patient: Patient,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    values: dict[str, int],
-    remedy: str,
+    patient: Patient, sysctls: Sysctls, values: dict[str, int], remedy: str
 ) -> None:
-    monkeypatch.setattr(forwarding, "_NET", tmp_path)
     for name, value in values.items():
-        directory = tmp_path / "ipv4/conf" / name
-        directory.mkdir(parents=True)
-        (directory / "rp_filter").write_text(f"{value}\n")
-        (directory / "forwarding").write_text("1\n")
+        where = f"ipv4/conf/{name}"
+        sysctls({f"{where}/rp_filter": value, f"{where}/forwarding": 1})
     forward, found = forwarding.look(patient)
     assert forward.grade is Grade.WELL
     assert (found.grade is Grade.WRONG) is bool(remedy)
@@ -166,21 +177,13 @@ def test_the_greater_rp_filter_is_in_force(
     ],
 )
 def test_ipv6_is_forwarded_by_the_switch_for_all(
-    patient: Patient,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    values: dict[str, int],
-    remedy: str,
+    patient: Patient, tmp_path: Path, sysctls: Sysctls, values: dict[str, int], remedy: str
 ) -> None:
     conf = tmp_path / "net-conf.json"
     networks = {"EnableIPv4": False, "EnableIPv6": True, "IPv6Network": "fd00:244::/48"}
     conf.write_text(json.dumps(networks | {"Backend": {"Type": "vxlan"}}))
     assert _grades(netconf.look(patient)) == [Grade.WELL]
-    monkeypatch.setattr(forwarding, "_NET", tmp_path)
-    for name, value in values.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{value}\n")
+    sysctls(values)
     (found,) = forwarding.look(patient)
     assert (found.grade is Grade.WRONG) is bool(remedy)
     assert remedy in found.remedy

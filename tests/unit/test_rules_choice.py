@@ -206,6 +206,8 @@ async def test_the_kernel_looks_at_masquerading_only_where_it_is_wanted(
     engine = await nftables.choose()
     await engine.plan(IPV4_ONLY, thorough=True)
     await engine.plan_removal()
+    plain = msgspec.structs.replace(MASQUERADED, random_fully=False)
+    await engine.plan(plain, thorough=True)
     assert "masquerade" not in told.read_text()
     await engine.plan(MASQUERADED, thorough=True)
     assert "masquerade fully-random" in told.read_text()

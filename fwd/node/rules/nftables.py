@@ -35,7 +35,8 @@ class Nftables:
     async def plan(self, wanted: Wanted, *, thorough: bool) -> Repair:  # noqa: ARG002
         """What is wrong now.  Raises RuleError."""
         there = await self._tables()
-        random_fully = wanted.masquerade and await self._knows_random_fully()
+        asked = wanted.masquerade and wanted.random_fully
+        random_fully = asked and await self._knows_random_fully()
         findings: list[Finding] = []
         lines = ""
         for family in FAMILIES:
