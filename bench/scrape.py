@@ -2,11 +2,12 @@
 """What a scrape of /metrics costs, and what it does to packets: python -m bench.scrape [...].
 
 Two nodes joined by a veth; the first one's agent has thousands of leases, of which only the second
-is there.  ping sends a request a millisecond through the tunnel all the time; seconds of scrapes,
-one after the other, alternate with seconds without.  A reply counts as beside a scrape if it was
-on its way while an answer was being made or read.  Who scrapes is elsewhere as a rule, so here it
-has the lowest priority.  Then the same with a program that has nothing to do with fwd and computes
-for as long as a scrape takes: on few processors a packet waits for that, too.  Root; 90 seconds.
+is there.  ping sends a request a millisecond through the tunnel all the time; seconds with a scrape
+each second, fifteen times as often as usual, alternate with seconds without.  A reply counts as
+beside a scrape if it was on its way while an answer was being made or read.  Who scrapes is
+elsewhere as a rule, so here it has the lowest priority.  Then the same with a program that has
+nothing to do with fwd and computes for as long as a scrape takes: on few processors a packet waits
+for that, too.  Root; two minutes.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def fill(cluster: Cluster, peers: int) -> None:
 
 
 def watched(
-    cluster: Cluster, busy: Sequence[str], *, pairs: int, seconds: float, pause: float
+    cluster: Cluster, busy: Sequence[str], pairs: int, seconds: float, pause: float
 ) -> tuple[list[Reply], int, list[Scrape]]:
     """Replies, how many did not come, and the scrapes meanwhile, which `busy` makes."""
     whole = 2 * pairs * seconds + 1
@@ -134,10 +135,10 @@ def printed_by(command: Sequence[str], limit: float) -> str:
     return done.stdout
 
 
-def beside(reply: Reply, scrapes: Sequence[Scrape]) -> bool:
-    """Whether the reply was on its way during a scrape."""
-    index = bisect_right(scrapes, reply.at, key=lambda one: one.begin) - 1
-    return index >= 0 and scrapes[index].end >= reply.at - reply.ms / 1000
+def beside(reply: Reply, scrapes: Sequence[Scrape], *, margin: float = 0.0) -> bool:
+    """Whether the reply was on its way during a scrape, or so many seconds before or after it."""
+    index = bisect_right(scrapes, reply.at + margin, key=lambda one: one.begin) - 1
+    return index >= 0 and scrapes[index].end >= reply.at - reply.ms / 1000 - margin
 
 
 def row(name: str, of: Sequence[float], *, digits: int = 3) -> tuple[str, ...]:
@@ -153,20 +154,24 @@ def measure(cluster: Cluster, agent: Agent, asked: argparse.Namespace) -> Table:
     """The table."""
     scraper = ["nice", "-n", "19", sys.executable, "-c", _SCRAPER, cluster.facts.loopback]
     watched(cluster, scraper, pairs=1, seconds=0.2, pause=0.05)  # the first one imports things
-    before, shape = cpu_seconds(agent), {"seconds": asked.seconds, "pause": asked.pause}
-    replies, lost, scrapes = watched(cluster, scraper, pairs=asked.pairs, **shape)
-    cpu = (cpu_seconds(agent) - before) / len(scrapes)
+    before = cpu_seconds(agent)
+    _, _, burst = watched(cluster, scraper, pairs=1, seconds=1.0, pause=0.0)
+    cpu = (cpu_seconds(agent) - before) / len(burst)
+    shape = asked.pairs, asked.seconds, asked.pause
+    replies, lost, scrapes = watched(cluster, scraper, *shape)
     computer = ["setsid", "--wait", sys.executable, "-c", _COMPUTER, f"{cpu:.4f}"]
-    others, _, computed = watched(cluster, computer, pairs=asked.pairs, **shape)
+    others, _, computed = watched(cluster, computer, *shape)
     table = Table(title=f"{asked.peers} peers, IPv{cluster.facts.family}; milliseconds")
     for column in ("", "number", "p50", "p99", "p99.9", "max"):
         table.add_column(column, justify="right" if column else "left")
     took = [1000 * (one.end - one.begin) for one in scrapes]
     table.add_row(*row("scrape, asked to read", took, digits=1))
-    during = [one.ms for one in replies if beside(one, scrapes)]
-    quiet = [one.ms for one in replies if not beside(one, scrapes)]
-    table.add_row(*row("round trip, no scrape", quiet))
-    table.add_row(*row("round trip beside a scrape", during))
+    near = [one for one in replies if beside(one, scrapes, margin=asked.pause / 2)]
+    quiet = [one.ms for one in replies if not beside(one, scrapes, margin=asked.pause / 2)]
+    during = [one.ms for one in near if beside(one, scrapes)]
+    table.add_row(*row("round trip, no scrapes", quiet))
+    table.add_row(*row("round trip, a scrape a second", [one.ms for one in near]))
+    table.add_row(*row("... of these, beside a scrape", during))
     table.add_row(
         *row("... beside as much computing", [one.ms for one in others if beside(one, computed)])
     )
@@ -187,9 +192,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", type=int, default=5000)
     parser.add_argument("--family", type=int, choices=list(FACTS), default=4)
-    parser.add_argument("--pairs", type=int, default=10, help="seconds without and with, each")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each")
-    parser.add_argument("--pause", type=float, default=0.1, help="seconds between two scrapes")
+    parser.add_argument("--pairs", type=int, default=6, help="seconds without and with, each")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds between two scrapes")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fwd-scrape-", dir="/dev/shm") as directory:
         cluster = Cluster(Path(directory), families=(asked.family,))

@@ -2,10 +2,10 @@
 """Counters over all planes of a tunnel, so that totals never go back when a plane is made anew."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from fwd.model import Address
-from fwd.plane import PeerTraffic, Plane
+from fwd.plane import NOTHING, PeerGroup, PeerTraffic, Plane
 
 
 class Totals:
@@ -29,13 +29,19 @@ class Totals:
         now = plane.counters() if plane is not None else {}
         return {name: self._carried[name] + now.get(name, 0) for name in now or self._carried}
 
-    def peers(
-        self, plane: Plane | None, only: Iterable[Address] | None = None
-    ) -> dict[Address, PeerTraffic]:
-        """Traffic of the peers in the table, or only of these, by underlay address."""
+    def peers(self, plane: Plane | None) -> dict[Address, PeerTraffic]:
+        """Traffic of the peers in the table, by underlay address."""
         if plane is None:
             return self._peers
         return {
             peer: traffic.plus(self._peers[peer]) if peer in self._peers else traffic
-            for peer, traffic in plane.peer_traffic(only).items()
+            for peer, traffic in plane.peer_traffic().items()
         }
+
+    def of(self, plane: Plane | None, group: PeerGroup) -> list[PeerTraffic]:
+        """The same for the peers of a group, in its order."""
+        before = [self._peers.get(peer, NOTHING) for peer in group.peers] if self._peers else ()
+        if plane is None:
+            return list(before) or [NOTHING] * len(group.peers)
+        now = plane.traffic_of(group)
+        return [row.plus(old) for row, old in zip(now, before, strict=True)] if before else now

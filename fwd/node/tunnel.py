@@ -8,7 +8,6 @@ the one that the plane reads from, everything is made anew and the plan is commi
 
 import asyncio
 import errno
-from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum
 
@@ -17,7 +16,7 @@ from fwd.node import netlink
 from fwd.node.handover.legacy import Succession
 from fwd.node.totals import Totals
 from fwd.ops import log
-from fwd.plane import Offload, PeerTraffic, Plane, PlaneSettings, probe
+from fwd.plane import Offload, PeerGroup, PeerTraffic, Plane, PlaneSettings, probe
 
 
 class Health(Enum):
@@ -161,9 +160,13 @@ class Tunnel:
         """Totals since this tunnel began, over all its planes."""
         return self._totals.counters(self.plane)
 
-    def peer_traffic(self, only: Iterable[Address] | None = None) -> dict[Address, PeerTraffic]:
+    def peer_traffic(self) -> dict[Address, PeerTraffic]:
         """Of each peer, by its underlay address: totals since it came into the table."""
-        return self._totals.peers(self.plane, only)
+        return self._totals.peers(self.plane)
+
+    def traffic_of(self, group: PeerGroup) -> list[PeerTraffic]:
+        """The same for the peers of a group, in its order."""
+        return self._totals.of(self.plane, group)
 
     def close(self) -> None:
         """Stops forwarding.  The device stays, with address and route."""

@@ -2,11 +2,11 @@
 """Fills in the status document from a running agent's parts; `ops.status` says what it means."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from fwd.config import version
 from fwd.core.text import format_mac
-from fwd.model import Lease, Refusal, SourceState
+from fwd.model import Refusal, SourceState
 from fwd.node.forwarder import Forwarder
 from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import PartState
@@ -23,7 +23,14 @@ from fwd.ops.status import (
     Status,
     TunnelStatus,
 )
-from fwd.plane import ALL_OFFLOADS, Offload, PeerTraffic, calls_limited
+from fwd.plane import (
+    ALL_OFFLOADS,
+    NOTHING,
+    Offload,
+    PeerGroup,
+    PeerTraffic,
+    calls_limited,
+)
 
 
 def gather(
@@ -75,7 +82,7 @@ def leases_of(forwarding: Forwarding, ages: LeaseAges) -> Iterator[LeaseStatus]:
     traffic = {one.family: one.tunnel.peer_traffic() for one in forwarding.forwarders}
     now = time.monotonic()
     for lease in forwarding.book.leases:
-        carried = traffic[lease.family].get(lease.public_ip, _NOTHING)
+        carried = traffic[lease.family].get(lease.public_ip, NOTHING)
         yield LeaseStatus(
             node=lease.node,
             family=lease.family,
@@ -103,18 +110,12 @@ def _batches(counters: dict[str, int]) -> BatchStatus:
     )
 
 
-_NOTHING = PeerTraffic()
-
-
-def carried(forwarding: Forwarding, leases: Sequence[Lease]) -> list[PeerTraffic]:
-    """What went to and came from each of these."""
-    found = {
-        one.family: one.tunnel.peer_traffic(
-            lease.public_ip for lease in leases if lease.family == one.family
-        )
-        for one in forwarding.forwarders
-    }
-    return [found[lease.family].get(lease.public_ip, _NOTHING) for lease in leases]
+def carried(forwarding: Forwarding, family: int, group: PeerGroup) -> list[PeerTraffic]:
+    """What went to and came from each of these peers of one family."""
+    for one in forwarding.forwarders:
+        if one.family == family:
+            return one.tunnel.traffic_of(group)
+    return [NOTHING] * len(group.peers)
 
 
 def _tunnel(forwarder: Forwarder) -> TunnelStatus:

@@ -1,33 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """/metrics: what there is to see at the moment in Prometheus' text format.
 
-prometheus-client makes the text, but for the series by peer: of those there are 25,000 in a cluster
-of 5,000 nodes, and it would take ten times as long as plain text does.  It is imported at the first
-scrape, because it takes 12 MB that an agent nobody scrapes has better uses for.
+prometheus-client makes the text, but for the series by peer.  It is imported at the first scrape,
+because it takes 12 MB that an agent nobody scrapes has better uses for.
 
 The text is made in pieces of a tenth of a millisecond, and after each one the processor is offered
-to whoever waits for it: in one go it would take tens of milliseconds, and a worker that wakes up on
-this processor would wait for some of them, as the scheduler knows no difference between the two.
-So the numbers of two peers are not of one moment.
+to whoever waits for it, as the scheduler knows no difference between this thread and a worker that
+wakes up on its processor.  So the numbers of two peers are not of one moment.
 """
 
 import asyncio
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from msgspec import Struct
 
 from fwd.model import Lease
 from fwd.ops import metricnames as names
 from fwd.ops.metricnames import COUNTER, Metric
+from fwd.ops.peerseries import Carried, PeerSeries, cut
 from fwd.ops.status import Status, TunnelStatus
-from fwd.plane import PeerTraffic
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -35,13 +31,9 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_PEERS_AT_ONCE: Final = 25
 _METRICS_AT_ONCE: Final = 2
-_TEXTS_AT_ONCE: Final = 32
+_TEXTS_AT_ONCE: Final = 8
 
-_PLAIN: Final = re.compile(r"[\w.-]*", re.ASCII)
-
-T = TypeVar("T")
 _Rows = Iterable[tuple[tuple[str, ...], float]]
 
 
@@ -51,12 +43,12 @@ class Seen(Struct, frozen=True):
     Attributes:
         status: without leases.
         leases: in force.
-        carried: what went to and came from each of some leases.
+        carried: for the series by peer.
     """
 
     status: Status
     leases: Sequence[Lease]
-    carried: Callable[[Sequence[Lease]], Sequence[PeerTraffic]]
+    carried: Carried
 
 
 async def give_way() -> None:
@@ -69,7 +61,7 @@ class Metrics:
     """Answers scrapes."""
 
     def __init__(self, *, per_peer: bool) -> None:
-        self._per_peer = per_peer
+        self._peers = PeerSeries() if per_peer else None
         self.is_ready: Callable[[], bool] = lambda: False
         self.look: Callable[[], Seen] | None = None
         """Set once there is something to look at; until then there are the process's metrics."""
@@ -88,27 +80,19 @@ class Metrics:
         rows: list[tuple[Metric, _Rows]] = [(names.READY, [((), float(self.is_ready()))])]
         if seen is not None:
             rows += _rows(seen)
-        for some in _cut(rows, _METRICS_AT_ONCE):
+        for some in cut(rows, _METRICS_AT_ONCE):
             yield _formatted(some)
-        if seen is None or not self._per_peer:
+        if seen is None or self._peers is None:
             return
         columns: list[list[bytes]] = [[] for _ in names.PEER_METRICS]
-        for leases in _cut(seen.leases, _PEERS_AT_ONCE):
-            lines = peer_lines(leases, seen.carried(leases), now=time.monotonic())
-            for column, text in zip(columns, lines, strict=True):
-                column.append(text.encode())
+        for texts in self._peers.read(seen.leases, seen.carried, time.monotonic):
+            for column, text in zip(columns, texts, strict=True):
+                column.append(text)
             yield b""
         for metric, column in zip(names.PEER_METRICS, columns, strict=True):
             yield _head(metric).encode()
-            for texts in _cut(column, _TEXTS_AT_ONCE):
-                yield b"".join(texts)
-
-
-def _cut(of: Iterable[T], size: int) -> Iterator[list[T]]:
-    """In pieces of so many."""
-    rest = iter(of)
-    while piece := list(islice(rest, size)):
-        yield piece
+            for some_texts in cut(column, _TEXTS_AT_ONCE):
+                yield b"".join(some_texts)
 
 
 class _Families:
@@ -221,31 +205,3 @@ def _drops(tunnels: Iterable[tuple[str, TunnelStatus]]) -> Iterator[tuple[tuple[
 
 def _head(metric: Metric) -> str:
     return f"# HELP {metric.name} {metric.text}\n# TYPE {metric.name} {metric.kind}\n"
-
-
-def peer_lines(
-    leases: Sequence[Lease], carried: Sequence[PeerTraffic], *, now: float
-) -> Iterator[str]:
-    """Of each of PEER_METRICS the samples, in the form of prometheus-client, which a test compares.
-
-    now is the time of CLOCK_MONOTONIC, by which it is said when a peer was last heard.
-    """
-    labels = list(map(_labels, leases))
-    values: tuple[list[float | None], ...] = (
-        [one.out_packets for one in carried],
-        [one.out_bytes for one in carried],
-        [one.in_packets for one in carried],
-        [one.in_bytes for one in carried],
-        [max(0.0, now - one.heard_ms / 1000) if one.heard_ms else None for one in carried],
-    )
-    for metric, column in zip(names.PEER_METRICS, values, strict=True):
-        name, told = metric.name, zip(labels, column, strict=True)
-        # A list, for the sake of speed.
-        yield "".join([f"{name}{label} {value}\n" for label, value in told if value is not None])
-
-
-def _labels(lease: Lease) -> str:
-    node = lease.node
-    if not _PLAIN.fullmatch(node):
-        node = node.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'{{family="{lease.family}",node="{node}"}}'

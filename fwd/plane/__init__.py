@@ -13,7 +13,7 @@ Every failure of C is a -errno and becomes one OSError whose text says what to d
 from fwd.plane.confining import Trial, calls_limited, keep_rights, limit_calls, trials
 from fwd.plane.counters import CounterInfo, CounterKind, counter_info
 from fwd.plane.opening import Descriptors, probe, try_out
-from fwd.plane.peers import PeerTraffic
+from fwd.plane.peers import NOTHING, PeerGroup, PeerTraffic
 from fwd.plane.plane import Plane
 from fwd.plane.settings import ALL_OFFLOADS, MIN_MTU, Offload, PlaneSettings, SourceCheck
 from fwd.plane.table import pack_table
@@ -21,10 +21,12 @@ from fwd.plane.table import pack_table
 __all__ = [
     "ALL_OFFLOADS",
     "MIN_MTU",
+    "NOTHING",
     "CounterInfo",
     "CounterKind",
     "Descriptors",
     "Offload",
+    "PeerGroup",
     "PeerTraffic",
     "Plane",
     "PlaneSettings",

@@ -6,9 +6,9 @@ no two leases have the same.  It keeps its slot from commit to commit (cext/peer
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -52,6 +52,9 @@ class PeerTraffic(Struct, frozen=True):
             self.in_bytes - start.in_bytes,
             self.heard_ms if self.heard_ms > start.heard_ms else 0,
         )
+
+
+NOTHING: Final = PeerTraffic()
 
 
 class PeerSlots:
@@ -98,6 +101,21 @@ class PeerSlots:
         self._free = [slot for slot in self._free if slot not in used]
         self._next = max(self._next, max(used, default=SHARED) + 1)
         self.by_peer = slots
+
+
+class PeerGroup:
+    """Peers whose traffic is read together and often: their slots are looked up once a table."""
+
+    def __init__(self, peers: Iterable[Address]) -> None:
+        self.peers = tuple(peers)
+        self._table: Mapping[Address, int] = {}
+        self._slots: tuple[int | None, ...] = (None,) * len(self.peers)
+
+    def slots(self, table: Mapping[Address, int]) -> tuple[int | None, ...]:
+        """Of each peer, None if it has none; table is never changed, but replaced."""
+        if table is not self._table:
+            self._table, self._slots = table, tuple(map(table.get, self.peers))
+        return self._slots
 
 
 def read_traffic(handle: Any, slots: Sequence[int]) -> list[PeerTraffic]:  # noqa: ANN401

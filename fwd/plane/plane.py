@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One data plane: its life, its table, its counters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from fwd.model import Address, Plan
 from fwd.plane.counters import counter_info
 from fwd.plane.errors import check
 from fwd.plane.opening import Descriptors, open_descriptors
-from fwd.plane.peers import PeerSlots, PeerTraffic, read_traffic
+from fwd.plane.peers import NOTHING, PeerGroup, PeerSlots, PeerTraffic, read_traffic
 from fwd.plane.settings import Offload, PlaneSettings, c_settings
 from fwd.plane.table import pack_peers, pack_routes, unpack_table
 from fwd.plane.trace import RecordReader, c_tests
@@ -126,15 +126,22 @@ class Plane:
         check(done, "read the counters", device=self.settings.device)
         return {one.name: value for one, value in zip(info, values, strict=True)}
 
-    def peer_traffic(self, peers: Iterable[Address] | None = None) -> dict[Address, PeerTraffic]:
-        """Of each peer in the table, or of these, by underlay address, since it came there."""
-        slots = self._slots.by_peer
-        if peers is not None:
-            slots = {peer: slots[peer] for peer in peers if peer in slots}
-        return {
-            peer: traffic.since(self._begun[peer]) if peer in self._begun else traffic
-            for peer, traffic in self._read_traffic(slots).items()
-        }
+    def peer_traffic(self) -> dict[Address, PeerTraffic]:
+        """Of each peer in the table, by underlay address, since it came there."""
+        peers = tuple(self._slots.by_peer)
+        return dict(zip(peers, self.traffic_of(PeerGroup(peers)), strict=True))
+
+    def traffic_of(self, group: PeerGroup) -> list[PeerTraffic]:
+        """Of each peer of the group, since it came into the table; nothing if it is not there."""
+        slots = group.slots(self._slots.by_peer)
+        read = iter(read_traffic(self._handle, [slot for slot in slots if slot is not None]))
+        rows = [NOTHING if slot is None else next(read) for slot in slots]
+        if self._begun:
+            rows = [
+                row.since(self._begun.get(peer, NOTHING))
+                for peer, row in zip(group.peers, rows, strict=True)
+            ]
+        return rows
 
     def _read_traffic(self, slots: dict[Address, int]) -> dict[Address, PeerTraffic]:
         return dict(zip(slots, read_traffic(self._handle, list(slots.values())), strict=True))

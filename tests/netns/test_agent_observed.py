@@ -23,6 +23,17 @@ pytestmark = [pytest.mark.netns, pytest.mark.root]
 PROTOCOL = {4: "icmp", 6: "icmp6"}
 
 
+def scraped(watched: Watched) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """All samples, by name and labels."""
+    code, text = watched.get("/metrics")
+    assert code == 200
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 @EACH_FAMILY
 def test_a_peers_traffic_is_counted_across_commits(watched: Watched, family: int) -> None:
     ping = ("ping", "-c", "5", "-i", "0.02", FACTS[family].tunnel_ip("n2"))
@@ -111,14 +122,7 @@ def test_ping_measures_the_overlay(watched: Watched) -> None:
 
 def test_metrics_can_be_parsed_and_agree_with_the_status(watched: Watched) -> None:
     assert watched.n1.pings("10.244.2.0")
-    code, text = watched.get("/metrics")
-    assert code == 200
-    families = {family.name: family for family in text_string_to_metric_families(text)}
-    samples = {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in families.values()
-        for sample in family.samples
-    }
+    samples = scraped(watched)
     peer = (("family", "4"), ("node", "n2"))
     lease = watched.peer(4)
     assert 0 < samples["fwd_peer_transmit_packets_total", peer] <= lease["out-packets"]
@@ -127,8 +131,32 @@ def test_metrics_can_be_parsed_and_agree_with_the_status(watched: Watched) -> No
     counters = watched.agent.tunnel()["counters"]
     assert samples["fwd_outbound_packets_total", (("family", "4"),)] <= counters["out_packets"]
     assert samples["process_resident_memory_bytes", ()] > 1 << 20
-    drops = families["fwd_dropped_packets"].samples
-    assert {sample.labels["reason"] for sample in drops} == {one.name for one in drop_reasons()}
+    drops = [dict(labels) for name, labels in samples if name == "fwd_dropped_packets_total"]
+    assert {labels["reason"] for labels in drops} == {one.name for one in drop_reasons()}
+
+
+@EACH_FAMILY
+def test_series_by_peer_are_the_statuses_also_when_the_device_was_lost(
+    watched: Watched, family: int
+) -> None:
+    facts = FACTS[family]
+
+    def agree() -> float:
+        ping = ("ping", "-c", "3", "-i", "0.02", facts.tunnel_ip("n2"))
+        assert watched.n1.run(*ping).returncode == 0
+        samples, lease = scraped(watched), watched.peer(family)
+        for way, direction in (("out", "transmit"), ("in", "receive")):
+            for unit in ("packets", "bytes"):
+                name = f"fwd_peer_{direction}_{unit}_total"
+                told = samples[name, (("family", str(family)), ("node", "n2"))]
+                assert told == lease[f"{way}-{unit}"]
+        return float(lease["in-packets"])
+
+    before = agree()
+    lost = len(watched.agent.lines("tunnel-restored"))
+    watched.n1.ip("link", "del", facts.device)
+    watched.agent.says("tunnel-restored", times=lost + 1)
+    assert agree() >= before + 3
 
 
 def test_the_live_view_shows_peers(watched: Watched) -> None:

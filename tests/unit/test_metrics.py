@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fwd.model import Lease
 from fwd.ops.metricnames import ALL_METRICS, PEER_METRICS
-from fwd.ops.metrics import Metrics, Seen, _head, peer_lines
+from fwd.ops.metrics import Metrics, Seen, _head
+from fwd.ops.peerseries import PeerSeries
 from fwd.plane import PeerTraffic, counter_info
 from tests.unit.status_document import DOCUMENT, TUNNEL
 
@@ -48,7 +49,7 @@ def metrics(leases: Sequence[Lease] = (LEASE,), *, per_peer: bool = True) -> Met
     made = Metrics(per_peer=per_peer)
     counters = {info.name: index for index, info in enumerate(counter_info())}
     status = replace(DOCUMENT, leases=(), tunnels=(replace(TUNNEL, counters=counters),))
-    made.look = lambda: Seen(status, leases, lambda some: [CARRIED] * len(some))
+    made.look = lambda: Seen(status, leases, lambda _, group: [CARRIED] * len(group.peers))
     made.is_ready = lambda: True
     return made
 
@@ -102,7 +103,7 @@ def test_in_pieces_each_peer_is_told_once() -> None:
 
 
 ODD = replace(
-    LEASE, node='a"b\\c\nd', subnet=ip_network("fd00::/64"), public_ip=ip_address("fd02::2")
+    LEASE, node='a"b\\c\nd%d', subnet=ip_network("fd00::/64"), public_ip=ip_address("fd02::2")
 )
 NEVER = replace(CARRIED, heard_ms=0, out_bytes=2**53)
 NOW = 9.0
@@ -136,7 +137,13 @@ def test_series_by_peer_are_as_the_library_makes_them(
 ) -> None:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Library(peers))
-    columns = peer_lines(*map(list, zip(*peers, strict=True)), now=NOW) if peers else [""] * 5
+    traffic = {lease.public_ip: carried for lease, carried in peers}
+    pieces = PeerSeries().read(
+        [lease for lease, _ in peers],
+        lambda _, group: [traffic[peer] for peer in group.peers],
+        lambda: NOW,
+    )
+    columns = [b"".join(column).decode() for column in zip(*pieces, strict=True)] or [""] * 5
     told = "".join(
         _head(metric) + lines for metric, lines in zip(PEER_METRICS, columns, strict=True)
     )
@@ -147,3 +154,24 @@ def numbers_parsed(text: str) -> list[tuple[str, float | str]]:
     """Lines; there are several ways to write a number."""
     parts = (line.rpartition(" ") for line in text.splitlines())
     return [(head, end if head.startswith("#") else float(end)) for head, _, end in parts]
+
+
+def test_each_scrape_tells_the_leases_of_its_moment() -> None:
+    leases: list[Lease] = []
+    made = metrics()
+    seen = made.look
+    assert seen is not None
+    made.look = lambda: replace(seen(), leases=tuple(leases))
+    other = replace(LEASE, node="n3")
+    for leases[:] in ([LEASE], [LEASE], [other, ODD], [], [LEASE, other]):
+        told = [dict(labels) for name, labels in scrape(made) if name == PEER_METRICS[0].name]
+        assert told == [{"family": str(one.family), "node": one.node} for one in leases]
+
+
+def test_a_scrape_that_is_not_read_to_its_end_leaves_nothing_behind() -> None:
+    leases = [replace(LEASE, node=f"n{number}") for number in range(1001)]
+    series = PeerSeries()
+    carried = lambda _, group: [CARRIED] * len(group.peers)  # noqa: E731
+    next(series.read(leases, carried, lambda: NOW))
+    told = b"".join(piece[0] for piece in series.read(leases, carried, lambda: NOW))
+    assert told.count(b"\n") == len(leases)

@@ -4,7 +4,7 @@
 from ipaddress import ip_address
 
 from fwd.model import Address
-from fwd.plane.peers import SHARED, PeerSlots, PeerTraffic
+from fwd.plane.peers import SHARED, PeerGroup, PeerSlots, PeerTraffic
 
 # Of either family: a slot is an address' and asks for no more.
 A, B = (ip_address(f"192.168.50.{number}") for number in (1, 2))
@@ -71,3 +71,14 @@ def test_traffic_adds_up_and_has_a_beginning() -> None:
     assert both == PeerTraffic(5, 50, 7, 70, 500)
     assert both.since(first) == PeerTraffic(4, 40, 5, 50, 0), "heard by the one before only"
     assert PeerTraffic(heard_ms=501).since(first).heard_ms == 501
+
+
+def test_a_group_has_the_slots_of_the_table_in_force() -> None:
+    slots, group = PeerSlots(), PeerGroup([A, C, B])
+    assert group.slots(slots.by_peer) == (None, None, None)
+    commit(slots, A, B)
+    before = group.slots(slots.by_peer)
+    assert before == (slots.by_peer[A], None, slots.by_peer[B])
+    commit(slots, C)
+    commit(slots, C, A, D)
+    assert group.slots(slots.by_peer) == (slots.by_peer[A], slots.by_peer[C], None)
