@@ -3,7 +3,8 @@
 
 Everything around the data plane is the lab's and the same for all: veths, bridges, addresses, MTU.
 ``routed`` is what is left when there is no tunnel, the ceiling; ``proxy`` is the plainest userspace
-tunnel, one packet a system call, in threads of this process (``cext/traffic/proxy.c``).
+tunnel, one packet a system call, in threads of this process (``cext/traffic/proxy.c``); ``relay``
+is the same with super-packets and without a protocol, the least that TUN and UDP sockets cost.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -37,7 +39,13 @@ _PROXY_PORT: Final = 8473  # 8472 is the vxlan device's, which is there and carr
 _PROXY_QUEUE: Final = 2000  # packets; as fwd's TUN has
 _IFREQ: Final = struct.Struct("16sH22x")  # linux/if.h
 _TUNSETIFF: Final = 0x400454CA  # linux/if_tun.h
+_TUNSETOFFLOAD: Final = 0x400454D0
 _IFF_TUN_NO_PI: Final = 0x1001
+_IFF_VNET_HDR: Final = 0x4000
+_OFFLOADS: Final = 0x67  # TUN_F_CSUM, TSO4, TSO6, USO4, USO6
+_UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
+_UDP_HEADERS: Final = {4: 28, 6: 48}  # bytes, with IP's
+_MESSAGE: Final = 65_000  # bytes of a super-packet that fit a datagram, with some to spare
 _SETTLE_LIMIT: Final = 5.0  # seconds until the first round trip
 
 
@@ -47,6 +55,7 @@ class DataPlane(enum.Enum):
     LAB = "as the lab builds it"
     ROUTED = "routes over the underlay"
     PROXY = "one packet a system call"
+    RELAY = "super-packets without a protocol"
     WIREGUARD = "wireguard-go"
     OPENVSWITCH = "Open vSwitch in userspace"
 
@@ -78,6 +87,7 @@ KNOWN: Final = {
         Contender("routed", "r", (_KERNEL, _KERNEL), DataPlane.ROUTED),
         Contender("mixed", "m", (_FWD, _KERNEL)),
         Contender("proxy", "p", (_KERNEL, _KERNEL), DataPlane.PROXY),
+        Contender("relay", "y", (_KERNEL, _KERNEL), DataPlane.RELAY),
         Contender("wireguard-go", "w", (_KERNEL, _KERNEL), DataPlane.WIREGUARD),
         Contender("openvswitch", "o", (_KERNEL, _KERNEL), DataPlane.OPENVSWITCH),
     )
@@ -177,26 +187,36 @@ def _routed(running: Topology) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _proxied(running: Topology) -> Iterator[None]:
+def _proxied(running: Topology, *, whole: bool = False) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for node, peer in _ends(running):
-            tun = traffic.inside(node.namespace, _open_tun)
+            tun = traffic.inside(node.namespace, partial(_open_tun, whole=whole))
             stack.callback(os.close, tun)
             udp = stack.enter_context(_proxy_socket(running, node, peer))
-            lines = [f"link set {_PROXY_DEVICE} mtu {running.pod_mtu} txqueuelen {_PROXY_QUEUE} up"]
+            if whole:
+                headers = _UDP_HEADERS[running.plans[0].family]
+                udp.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, running.spec.mtu - headers)
+                udp.setsockopt(socket.SOL_UDP, _UDP_GRO, 1)
+            lines = [
+                f"link set {_PROXY_DEVICE} mtu {running.pod_mtu} txqueuelen {_PROXY_QUEUE} up",
+                f"link set {_PROXY_DEVICE} gso_max_size {_MESSAGE}",
+            ]
             lines += [
                 f"route replace {plan.subnet(peer.index)} dev {_PROXY_DEVICE}"
                 for plan in running.plans
             ]
             netns.apply(node.namespace, [steps.ip(line) for line in lines])
-            stack.enter_context(traffic.tunnel(tun, udp))
+            stack.enter_context(traffic.tunnel(tun, udp, whole=whole))
         yield
 
 
-def _open_tun() -> int:
+def _open_tun(*, whole: bool) -> int:
+    flags = _IFF_TUN_NO_PI | (_IFF_VNET_HDR if whole else 0)
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(_PROXY_DEVICE.encode(), _IFF_TUN_NO_PI))
+        fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(_PROXY_DEVICE.encode(), flags))
+        if whole:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS)
     except OSError:
         os.close(fd)
         raise
@@ -227,6 +247,7 @@ _SET_UP: Final = {
     DataPlane.LAB: _as_built,
     DataPlane.ROUTED: _routed,
     DataPlane.PROXY: _proxied,
+    DataPlane.RELAY: partial(_proxied, whole=True),
     DataPlane.WIREGUARD: wireguard.between,
     DataPlane.OPENVSWITCH: openvswitch.between,
 }

@@ -189,10 +189,14 @@ def connections(path: Route, *, seconds: float) -> float:
 
 
 @contextlib.contextmanager
-def tunnel(tun: int, udp: socket.socket) -> Iterator[None]:
-    """Carry packets between a TUN and a connected socket, one a system call, while this lasts."""
+def tunnel(tun: int, udp: socket.socket, *, whole: bool) -> Iterator[None]:
+    """Carry packets between a TUN and a connected socket, one a system call, while this lasts.
+
+    whole: super-packets, as they are, with the vnet header; else packets, with VXLAN's overhead.
+    """
     with _threads(1) as (pool, stop):
-        running = pool.submit(lib.tg_proxy, tun, udp.fileno(), stop)
+        carry = lib.tg_relay if whole else lib.tg_proxy
+        running = pool.submit(carry, tun, udp.fileno(), stop)
         yield
     _check(running.result(), "carry packets")
 
