@@ -243,7 +243,7 @@ def _ends(running: Topology) -> tuple[tuple[Node, Node], tuple[Node, Node]]:
     return ((one, other), (other, one))
 
 
-_SET_UP: Final = {
+_SET_UP: Final[dict[DataPlane, Callable[[Topology], contextlib.AbstractContextManager[None]]]] = {
     DataPlane.LAB: _as_built,
     DataPlane.ROUTED: _routed,
     DataPlane.PROXY: _proxied,
