@@ -202,6 +202,7 @@ bool inbound(struct worker *w, const struct table *t)
 	for (int i = 0; i < n; i++) {
 		struct received m = udp_received(&w->receiver, i);
 
+		patience_carried(&w->patience, m.len);
 		in_message(w, t, &m);
 	}
 	coalesce_flush(&w->coalescer);

@@ -5,6 +5,7 @@
  * for a moment (patience.h), then sleeps.
  */
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -63,6 +64,13 @@ static bool look(struct worker *w, int ms, unsigned *ready)
 	return n > 0;
 }
 
+static void let_gather(void)
+{
+	struct timespec t = { .tv_nsec = GATHER_NS };
+
+	ppoll(NULL, 0, &t, NULL);
+}
+
 /* The directions that have something; none after a while, and to stop. */
 static unsigned wait_until_ready(struct worker *w)
 {
@@ -72,6 +80,8 @@ static unsigned wait_until_ready(struct worker *w)
 	bool done = false;
 
 	snapshot_leave(w->reader);
+	if (patience_gathers(p))
+		let_gather();
 	while (!done && patience_left(p, now_ns() - begin)) {
 		sched_yield();
 		done = look(w, 0, &ready);

@@ -186,6 +186,7 @@ bool outbound(struct worker *w, const struct table *t)
 		more = len >= 0;
 		if (!more)
 			break;
+		patience_carried(&w->patience, len);
 		out_packet(w, t, &v, ip, len);
 		at = ip + len + ARENA_ALIGN;
 		at -= (uintptr_t)at % ARENA_ALIGN;

@@ -11,6 +11,11 @@
  * looking did not cover counts with its length, so a few of those and the
  * worker sleeps at once; on an idle node it never looks.
  *
+ * A worker that carries bulk does not look: nobody waits for a packet of a
+ * stream, and whoever has yielded comes back late, while one that is woken
+ * comes before those that computed meanwhile.  After a turn with bulk it lets
+ * more of it gather, as network cards do with their interrupts.
+ *
  * It gives way: between two looks it yields its core, so what it spends is
  * what nobody else wants.  (To stop looking altogether where others want the
  * core was worse by every measure, docs/decisions/performance.md.)
@@ -19,9 +24,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum {
+	BULK = 16 << 10,	/* bytes of what was read or received in one */
+	BULK_TURNS = 16,	/* so long it counts */
+	GATHER_NS = 10000,	/* and the kernel's timer slack, 50 us */
+};
+
 struct patience {
 	uint64_t most;		/* ns, 0: never look */
 	uint64_t gap;		/* ns, average of the last ones */
+	uint32_t bulk;		/* turns for which not to look */
 };
 
 static inline void patience_init(struct patience *p, uint64_t most)
@@ -32,7 +44,20 @@ static inline void patience_init(struct patience *p, uint64_t most)
 /* Whether to look (again), `waited` ns after running dry. */
 static inline bool patience_left(const struct patience *p, uint64_t waited)
 {
-	return p->gap <= p->most && waited < p->most;
+	return !p->bulk && p->gap <= p->most && waited < p->most;
+}
+
+/* So many bytes were read or received in one. */
+static inline void patience_carried(struct patience *p, uint32_t bytes)
+{
+	if (bytes >= BULK)
+		p->bulk = BULK_TURNS;
+}
+
+/* Whether the turn that ends carried bulk. */
+static inline bool patience_gathers(const struct patience *p)
+{
+	return p->bulk == BULK_TURNS;
 }
 
 /* There is something to do, `gap` ns after running dry. */
@@ -41,4 +66,5 @@ static inline void patience_learn(struct patience *p, uint64_t gap)
 	if (gap > 4 * p->most)
 		gap = 4 * p->most;
 	p->gap = (3 * p->gap + gap) / 4;
+	p->bulk -= p->bulk > 0;
 }

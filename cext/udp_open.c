@@ -11,7 +11,7 @@
 #include "udp.h"
 
 enum {
-	RECEIVE_BUFFER = 8 << 20,
+	RECEIVE_BUFFER = 16 << 20,
 	SEND_BUFFER = 4 << 20,
 	SOURCE_PORT_MIN = 49152,	/* RFC 7348, 5: the dynamic range */
 	SOURCE_PORTS = 16384,

@@ -20,7 +20,7 @@ enum {
 	/* What one turn reads from the TUN: 64 small packets, or as many
 	 * super-packets as leave the last one room in the arena. */
 	OUT_BATCH = 64,
-	ARENA = 256 << 10,
+	ARENA = 512 << 10,
 	ARENA_ALIGN = 64,
 };
 

@@ -117,9 +117,9 @@ DATA_PLANE = (
     Flag(
         name="workers",
         parse=number(1, MAX_WORKERS),
-        default=min(4, os.cpu_count() or 1),
+        default=min(4, max(1, (os.cpu_count() or 1) // 2)),
         metavar="N",
-        help="hot-loop threads",
+        help="hot-loop threads; half as many as there are processors, 1 to 4, if not given",
     ),
     Flag(
         name="worker-cpus",

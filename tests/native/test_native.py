@@ -58,6 +58,7 @@ UNFAILING = {
     "close": "at the end only (tun.c)",
     "mmap": "set-up only (peers.c)",
     "munmap": "at the end only (peers.c)",
+    "ppoll": "a pause, shorter if it fails (loop.c)",
 }
 
 

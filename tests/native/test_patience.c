@@ -57,6 +57,24 @@ TEST(one_pause_is_forgiven_and_a_quiet_node_sleeps_at_once)
 	CHECK(looks(&p));
 }
 
+TEST(nobody_looks_while_there_is_bulk)
+{
+	struct patience p;
+
+	patience_init(&p, MOST);
+	learn(&p, US, 20);
+	patience_carried(&p, BULK - 1);
+	CHECK(looks(&p));
+	CHECK(!patience_gathers(&p));
+	patience_carried(&p, BULK);
+	CHECK(patience_gathers(&p));
+	learn(&p, US, BULK_TURNS - 1);
+	CHECK(!looks(&p));
+	CHECK(!patience_gathers(&p));
+	learn(&p, US, 1);
+	CHECK(looks(&p));
+}
+
 TEST(zero_is_never)
 {
 	struct patience p;

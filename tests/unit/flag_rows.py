@@ -159,7 +159,9 @@ ROWS: Sequence[Row] = (
         Exit2("must be one of render, copy"),
         Exit2("must be one of render, copy"),
     ),
-    number("workers", min(4, os.cpu_count() or 1), one="1", two="64", bounds="1 to 64"),
+    number(
+        "workers", min(4, max(1, (os.cpu_count() or 1) // 2)), one="1", two="64", bounds="1 to 64"
+    ),
     switch("supervise", "FLANNELD_SUPERVISE", default=False),
     switch("spare", "FLANNELD_SPARE", default=True),
     Row(
