@@ -19,6 +19,12 @@
 /* The calling thread goes into a network namespace and stays there. */
 int tg_enter(int netns);
 
+/*
+ * Nanoseconds that a word takes from one processor's cache to another's and
+ * back.  -ETIMEDOUT: one of them has no time.  Some 10 ms.
+ */
+int tg_apart(uint32_t cpu, uint32_t other, uint32_t *ns);
+
 /* Datagrams, numbered within each of the flows: one connected socket each. */
 struct tg_send {
 	uint32_t size;		/* bytes of payload */

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from msgspec import Struct
 
 import fwd
+from fwd.bench import traffic
 from fwd.bench.contenders import Running
 from fwd.lab import agentproc, child, survey
 from fwd.lab.state import State
@@ -68,6 +69,15 @@ def load_now() -> float:
     before = cpu_times()
     time.sleep(_LOOK)
     return (cpu_times() - before).busy_share
+
+
+def processors_apart() -> int:
+    """Nanoseconds between the first and the last processor's cache, there and back; 0: unknown."""
+    usable = sorted(os.sched_getaffinity(0))
+    try:
+        return traffic.apart(usable[0], usable[-1]) if len(usable) > 1 else 0
+    except OSError:
+        return 0
 
 
 class Agent(Struct, frozen=True):

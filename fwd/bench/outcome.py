@@ -7,6 +7,8 @@ from msgspec import Struct
 
 MAX_STOLEN: Final = 0.02  # share of the processors; more of it, and a measurement is repeated
 MAX_LOAD: Final = 0.10
+MOVED: Final = 2.0
+"""Times as far apart: then processors were moved to other places of the host."""
 
 
 class Metric(Struct, frozen=True):
@@ -48,6 +50,8 @@ class Sample(Struct, frozen=True):
         underlay: the state of its links (``links.STATES``).
         stolen: share of the processors' time that the hypervisor gave to others.
         load: share that was busy just before, with nothing of ours running.
+        apart: nanoseconds from one processor's cache to another's and back; 0: unknown.
+        moved: whether that was another before it than after it.
         repeats: how often it was measured before, and thrown away as disturbed.
     """
 
@@ -58,9 +62,11 @@ class Sample(Struct, frozen=True):
     outcome: Outcome
     stolen: float = 0.0
     load: float = 0.0
+    apart: int = 0
+    moved: bool = False
     repeats: int = 0
 
     @property
     def disturbed(self) -> bool:
         """Whether something else had a part in it."""
-        return self.stolen > MAX_STOLEN or self.load > MAX_LOAD
+        return self.stolen > MAX_STOLEN or self.load > MAX_LOAD or self.moved

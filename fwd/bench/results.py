@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from fwd.bench.outcome import Metric, Sample
+from fwd.bench.outcome import MOVED, Metric, Sample
 
 _SHOWN_LOSS = 0.05  # per cent: what rounds to more than nothing
 
@@ -85,7 +85,9 @@ def _compare(
     underlay: str, metric: Metric, group: dict[str, list[Sample]], *, baseline: str
 ) -> Iterator[Summary]:
     measured = {name: _values(samples, metric) for name, samples in group.items()}
-    flaws = {name: tuple(_flaws(samples, metric)) for name, samples in group.items()}
+    known = [one.apart for samples in group.values() for one in samples if one.apart]
+    far = MOVED * min(known, default=0)
+    flaws = {name: tuple(_flaws(samples, metric, far=far)) for name, samples in group.items()}
     bar = measured.get(baseline, [])
     bar_whole = bool(bar) and len(bar) == len(group[baseline])
     for name, samples in group.items():
@@ -126,8 +128,11 @@ def _errors(samples: Sequence[Sample], metric: Metric) -> Iterator[str]:
         yield f"{count} of {len(samples)} failed: {reason}"
 
 
-def _flaws(samples: Sequence[Sample], metric: Metric) -> Iterator[str]:
-    """What makes a figure less than clean, though it is one."""
+def _flaws(samples: Sequence[Sample], metric: Metric, *, far: float) -> Iterator[str]:
+    """What makes a figure less than clean, though it is one.
+
+    far: nanoseconds apart, beyond which processors are at other places than in other runs.
+    """
     outcomes = [sample.outcome for sample in samples]
     lost = max((one.loss_percent.get(metric.name, 0.0) for one in outcomes), default=0.0)
     if lost >= _SHOWN_LOSS:
@@ -141,6 +146,9 @@ def _flaws(samples: Sequence[Sample], metric: Metric) -> Iterator[str]:
     ):
         if count:
             yield f"{count} {what}"
+    elsewhere = [sample.apart for sample in samples if sample.apart > far]
+    if elsewhere:
+        yield f"{len(elsewhere)} of {len(samples)} with processors {max(elsewhere)} ns apart"
     disturbed = sum(sample.disturbed for sample in samples)
     if disturbed:
         yield f"{disturbed} of {len(samples)} disturbed"

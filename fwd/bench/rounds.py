@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of measuring: in each round every scenario, with one contender after the other.
 
-What disturbs a measurement is looked for twice: other load just before each scenario, when nothing
-of ours runs, and time stolen by the hypervisor during it.  Load is waited for to end, a stolen-from
-measurement is repeated, both a bounded number of times; after that the sample says it is disturbed.
+What disturbs a measurement is looked for: other load just before each scenario, when nothing of
+ours runs, time stolen by the hypervisor during it, and whether that has moved the processors
+meanwhile.  Load is waited for to end, a measurement is repeated, both a bounded number of times;
+after that the sample says it is disturbed.
 """
 
 import time
@@ -11,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fwd.bench import links, machine, scenarios
 from fwd.bench.contenders import Running
-from fwd.bench.outcome import MAX_LOAD, MAX_STOLEN, Outcome, Sample
+from fwd.bench.outcome import MAX_LOAD, MAX_STOLEN, MOVED, Sample
 from fwd.bench.scenarios import Scenario, Timing
 
 _CALM_WAIT: Final = 0.5  # seconds
@@ -74,19 +76,8 @@ def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Meas
                 len(samples),
                 total,
             )
-            measured = _measure(scenario, running, schedule)
-            samples.append(
-                Sample(
-                    underlay=wanted,
-                    scenario=scenario.name,
-                    contender=running.contender.name,
-                    round=number,
-                    outcome=measured[0],
-                    stolen=measured[1],
-                    load=load,
-                    repeats=measured[2],
-                )
-            )
+            sample = _measure(scenario, running, schedule)
+            samples.append(replace(sample, underlay=wanted, round=number, load=load))
     return Measured(tuple(samples), len(samples) == total, time.monotonic() - began)
 
 
@@ -98,17 +89,26 @@ def _groups(schedule: Schedule) -> Iterator[tuple[int, str, Scenario]]:
                     yield number, underlay, scenario
 
 
-def _measure(
-    scenario: Scenario, running: Running, schedule: Schedule
-) -> tuple[Outcome, float, int]:
-    """The outcome, the share of time stolen meanwhile, and how often it was repeated."""
+def _measure(scenario: Scenario, running: Running, schedule: Schedule) -> Sample:
     repeats = 0
     while True:
-        before = machine.cpu_times()
+        near, before = machine.processors_apart(), machine.cpu_times()
         outcome = scenarios.attempt(scenario, running, schedule.timing)
         stolen = (machine.cpu_times() - before).stolen_share
-        if stolen <= MAX_STOLEN or repeats == schedule.repeats:
-            return outcome, stolen, repeats
+        near, far = sorted((near, machine.processors_apart()))
+        moved = far > MOVED * near > 0
+        if (stolen <= MAX_STOLEN and not moved) or repeats == schedule.repeats:
+            return Sample(
+                underlay="",
+                scenario=scenario.name,
+                contender=running.contender.name,
+                round=0,
+                outcome=outcome,
+                stolen=stolen,
+                apart=far,
+                moved=moved,
+                repeats=repeats,
+            )
         repeats += 1
 
 

@@ -190,15 +190,19 @@ def connections(path: Route, *, seconds: float) -> float:
 
 @contextlib.contextmanager
 def tunnel(tun: int, udp: socket.socket, *, whole: bool) -> Iterator[None]:
-    """Carry packets between a TUN and a connected socket, one a system call, while this lasts.
-
-    whole: super-packets, as they are, with the vnet header; else packets, with VXLAN's overhead.
-    """
+    """Carry packets, or super-packets as they are, between a TUN and a connected socket."""
     with _threads(1) as (pool, stop):
         carry = lib.tg_relay if whole else lib.tg_proxy
         running = pool.submit(carry, tun, udp.fileno(), stop)
         yield
     _check(running.result(), "carry packets")
+
+
+def apart(cpu: int, other: int) -> int:
+    """Nanoseconds from one processor's cache to another's and back, or OSError."""
+    ns = ffi.new("uint32_t *")
+    _check(lib.tg_apart(cpu, other, ns), "look how far apart processors are")
+    return int(ns[0])
 
 
 def inside(namespace: str, what: Callable[[], T]) -> T:

@@ -9,9 +9,12 @@ from fwd.bench.results import Order, Summary, order, summarize
 RATE = Metric("rate", "a rate", "kpps")
 
 
+_ABOUT = ("stolen", "load", "repeats", "apart", "moved")
+
+
 def sample(contender: str, value: float | None, number: int = 1, **more: Any) -> Sample:  # noqa: ANN401
     """A round's figure or failure; `more` is of the sample or of its outcome."""
-    about = {name: more.pop(name) for name in ("stolen", "load", "repeats") if name in more}
+    about = {name: more.pop(name) for name in _ABOUT if name in more}
     values = {} if value is None else {"rate": value}
     error = "nothing arrived" if value is None else None
     outcome = Outcome(values=values, error=error, **more)
@@ -83,6 +86,19 @@ def test_each_flaw_has_its_remark() -> None:
         "1 repeated",
         "2 of 3 disturbed",
     )
+
+
+def test_runs_with_distant_processors_are_told() -> None:
+    found = summaries(
+        *(sample("fwd", 3.0, apart=apart) for apart in (50, 310, 0, 300)),
+        *(sample("kernel", 9.0, apart=apart) for apart in (90, 60, 100)),
+    )
+    assert found["fwd"].remarks == ("2 of 4 with processors 310 ns apart",)
+    assert found["kernel"].remarks == ()
+    assert found["kernel"].marked is False
+    assert found["fwd"].marked
+    moved = summaries(sample("fwd", 3.0, apart=300, moved=True), sample("kernel", 9.0, apart=300))
+    assert moved["fwd"].remarks == ("1 of 1 disturbed",)
 
 
 def test_underlays_are_not_mixed() -> None:
