@@ -132,14 +132,14 @@ int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
 		int *fds, uint32_t *granted);
 
 /*
- * A receiving socket on local:port, VX_UDP_GRO if granted.  The first one
- * (beside = 0) must have the port to itself, or it would share it with a
- * stranger: -EADDRINUSE.  Those after it (beside = 1) join it.  scope: the
- * link's number if local is link-local, else 0.
+ * A worker's receiving socket on local:port, VX_UDP_GRO if granted.  The first
+ * one (index = 0) must have the port to itself, or it would share it with a
+ * stranger: -EADDRINUSE.  Those after it join it.  scope: the link's number if
+ * local is link-local, else 0.
  */
 int vx_udp_listen(uint8_t family, const uint8_t *local, uint32_t scope,
-		  uint16_t port, int beside, uint32_t offloads,
-		  uint32_t *granted);
+		  uint16_t port, uint32_t index, uint32_t workers,
+		  uint32_t offloads, uint32_t *granted);
 
 /* A sending socket bound to local and some port of 49152-65535. */
 int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t scope,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A worker's thread: both directions by turns, each a bounded batch, so that
- * neither starves the other; when both have been read dry it looks for more
- * for a moment (patience.h), then sleeps.
+ * neither starves the other; when both have been read dry it lets bulk gather
+ * or looks for more for a moment (patience.h), then sleeps.
  */
 #include <errno.h>
 #include <poll.h>

@@ -11,10 +11,10 @@
  * looking did not cover counts with its length, so a few of those and the
  * worker sleeps at once; on an idle node it never looks.
  *
- * A worker that carries bulk does not look: nobody waits for a packet of a
- * stream, and whoever has yielded comes back late, while one that is woken
- * comes before those that computed meanwhile.  After a turn with bulk it lets
- * more of it gather, as network cards do with their interrupts.
+ * A worker that carries bulk does not look: a stream waits for its window, not
+ * for one packet, and whoever has yielded comes back late, while one that is
+ * woken comes before those that computed meanwhile.  When it has run dry after
+ * bulk it lets more of it gather, as network cards do with their interrupts.
  *
  * It gives way: between two looks it yields its core, so what it spends is
  * what nobody else wants.  (To stop looking altogether where others want the
@@ -26,14 +26,14 @@
 
 enum {
 	BULK = 16 << 10,	/* bytes of what was read or received in one */
-	BULK_TURNS = 16,	/* so long it counts */
-	GATHER_NS = 10000,	/* and the kernel's timer slack, 50 us */
+	BULK_WAITS = 16,	/* times of running dry for which it counts */
+	GATHER_NS = 10000,	/* and what timers are slack by, 50 us */
 };
 
 struct patience {
 	uint64_t most;		/* ns, 0: never look */
 	uint64_t gap;		/* ns, average of the last ones */
-	uint32_t bulk;		/* turns for which not to look */
+	uint32_t bulk;		/* times for which not to look */
 };
 
 static inline void patience_init(struct patience *p, uint64_t most)
@@ -51,13 +51,13 @@ static inline bool patience_left(const struct patience *p, uint64_t waited)
 static inline void patience_carried(struct patience *p, uint32_t bytes)
 {
 	if (bytes >= BULK)
-		p->bulk = BULK_TURNS;
+		p->bulk = BULK_WAITS;
 }
 
-/* Whether the turn that ends carried bulk. */
+/* Whether bulk was carried since the worker last ran dry. */
 static inline bool patience_gathers(const struct patience *p)
 {
-	return p->bulk == BULK_TURNS;
+	return p->bulk == BULK_WAITS;
 }
 
 /* There is something to do, `gap` ns after running dry. */

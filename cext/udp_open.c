@@ -11,7 +11,8 @@
 #include "udp.h"
 
 enum {
-	RECEIVE_BUFFER = 16 << 20,
+	RECEIVE_BUFFER = 16 << 20,	/* all workers' together */
+	RECEIVE_BUFFER_MIN = 4 << 20,
 	SEND_BUFFER = 4 << 20,
 	SOURCE_PORT_MIN = 49152,	/* RFC 7348, 5: the dynamic range */
 	SOURCE_PORTS = 16384,
@@ -93,25 +94,28 @@ static int open_socket(uint8_t family)
 }
 
 int vx_udp_listen(uint8_t family, const uint8_t *local, uint32_t scope,
-		  uint16_t port, int beside, uint32_t offloads,
-		  uint32_t *granted)
+		  uint16_t port, uint32_t index, uint32_t workers,
+		  uint32_t offloads, uint32_t *granted)
 {
+	int share = RECEIVE_BUFFER / (workers ? workers : 1);
 	int fd = open_socket(family);
 	int error;
 
 	if (fd < 0)
 		return fd;
 	*granted = 0;
-	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, RECEIVE_BUFFER);
+	if (share < RECEIVE_BUFFER_MIN)
+		share = RECEIVE_BUFFER_MIN;
+	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, share);
 	if (family == IPV4)
 		error = set(fd, IPPROTO_IP, IP_RECVTOS, 1);
 	else
 		error = set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
-	if (!error && beside)
+	if (!error && index)
 		error = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	error = error ? -errno : bind_to(fd, family, local, scope, port);
 	/* Set late, it lets others join (reuseport_add_sock). */
-	if (!error && !beside && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
+	if (!error && !index && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
 		error = -errno;
 	if (error) {
 		close(fd);

@@ -113,13 +113,20 @@ LIFE = (
     ),
 )
 
+
+def workers_for(processors: int) -> int:
+    """On two, one worker is faster than two (docs/decisions/performance.md); more, nobody knows."""
+    return 1 if processors <= 2 else min(4, processors)
+
+
 DATA_PLANE = (
     Flag(
         name="workers",
         parse=number(1, MAX_WORKERS),
-        default=min(4, max(1, (os.cpu_count() or 1) // 2)),
+        default=workers_for(os.cpu_count() or 1),
         metavar="N",
-        help="hot-loop threads; half as many as there are processors, 1 to 4, if not given",
+        help="hot-loop threads; if not given, one on up to two processors, else as many as there"
+        " are, four at most",
     ),
     Flag(
         name="worker-cpus",
@@ -135,7 +142,7 @@ DATA_PLANE = (
         default=100,
         metavar="N",
         help="microseconds that a worker looks for the next packet before it sleeps, while packets"
-        " come that close; 0: it sleeps at once",
+        " come that close and are no bulk, which gathers; 0: never",
     ),
     Flag(
         name="source-check",

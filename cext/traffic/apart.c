@@ -14,12 +14,13 @@
 enum {
 	TRIPS = 500,		/* of which the mean is taken, */
 	TRIES = 20,		/* so often, and the least of these */
-	PATIENCE = 100000000,	/* looks at the word: a tenth of a second */
+	PATIENCE = 50000000,	/* looks at the word: tenths of a second */
 };
 
 struct apart {
 	_Alignas(128) _Atomic uint32_t word;	/* odd: asked, even: answered */
 	_Alignas(128) _Atomic bool stop;
+	uint32_t patience;
 	int error;
 	uint32_t ns;
 };
@@ -41,7 +42,7 @@ static void *answer(void *apart)
 static bool trip(struct apart *a, uint32_t ask)
 {
 	atomic_store_explicit(&a->word, ask, memory_order_relaxed);
-	for (uint32_t i = 0; i < PATIENCE; i++)
+	for (; a->patience; a->patience--)
 		if (atomic_load_explicit(&a->word, memory_order_relaxed) ==
 		    ask + 1)
 			return true;
@@ -88,10 +89,13 @@ static int start(pthread_t *thread, uint32_t cpu, void *(*body)(void *),
 
 int tg_apart(uint32_t cpu, uint32_t other, uint32_t *ns)
 {
-	struct apart a = { 0 };
+	struct apart a = { .patience = PATIENCE };
 	pthread_t answering, asking;
-	int error = start(&answering, other, answer, &a);
+	int error;
 
+	if (cpu == other)
+		return -EINVAL;
+	error = start(&answering, other, answer, &a);
 	if (error)
 		return -error;
 	error = start(&asking, cpu, ask, &a);

@@ -21,7 +21,8 @@ int tg_enter(int netns);
 
 /*
  * Nanoseconds that a word takes from one processor's cache to another's and
- * back.  -ETIMEDOUT: one of them has no time.  Some 10 ms.
+ * back.  -EINVAL: there is no such processor, or they are one; -ETIMEDOUT: one
+ * of them has no time.  Some milliseconds, a few tenths of a second at most.
  */
 int tg_apart(uint32_t cpu, uint32_t other, uint32_t *ns);
 

@@ -20,7 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from fwd.bench import openvswitch, traffic, wireguard
+from fwd.bench import links, openvswitch, traffic, wireguard
 from fwd.lab import lab, netns, signals, state, steps, topology
 from fwd.lab.errors import LabError
 from fwd.lab.probes import Route
@@ -92,6 +92,11 @@ KNOWN: Final = {
         Contender("openvswitch", "o", (_KERNEL, _KERNEL), DataPlane.OPENVSWITCH),
     )
 }
+
+
+def takes_part(contender: Contender, underlay: str) -> bool:
+    """Whether it carries anything there: a relay's pieces are no packets."""
+    return contender.data_plane is not DataPlane.RELAY or underlay == links.ON
 
 
 class Running(Struct, frozen=True):
@@ -197,10 +202,9 @@ def _proxied(running: Topology, *, whole: bool = False) -> Iterator[None]:
                 headers = _UDP_HEADERS[running.plans[0].family]
                 udp.setsockopt(socket.SOL_UDP, _UDP_SEGMENT, running.spec.mtu - headers)
                 udp.setsockopt(socket.SOL_UDP, _UDP_GRO, 1)
-            lines = [
-                f"link set {_PROXY_DEVICE} mtu {running.pod_mtu} txqueuelen {_PROXY_QUEUE} up",
-                f"link set {_PROXY_DEVICE} gso_max_size {_MESSAGE}",
-            ]
+            lines = [f"link set {_PROXY_DEVICE} mtu {running.pod_mtu} txqueuelen {_PROXY_QUEUE} up"]
+            if whole:
+                lines.append(f"link set {_PROXY_DEVICE} gso_max_size {_MESSAGE}")
             lines += [
                 f"route replace {plan.subnet(peer.index)} dev {_PROXY_DEVICE}"
                 for plan in running.plans

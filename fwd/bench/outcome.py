@@ -50,7 +50,8 @@ class Sample(Struct, frozen=True):
         underlay: the state of its links (``links.STATES``).
         stolen: share of the processors' time that the hypervisor gave to others.
         load: share that was busy just before, with nothing of ours running.
-        apart: nanoseconds from one processor's cache to another's and back; 0: unknown.
+        apart: nanoseconds from the first processor's cache to the last one's and back, the larger
+            of before and after; 0: unknown.
         moved: whether that was another before it than after it.
         repeats: how often it was measured before, and thrown away as disturbed.
     """

@@ -176,8 +176,8 @@ def _foot(result: Result, found: Sequence[Summary]) -> Iterator[str]:
     disturbed = sum(sample.disturbed for sample in samples)
     if disturbed:
         yield (
-            f"{disturbed} of {len(samples)} measurements were disturbed by other load or stolen"
-            " time: on a quiet machine the figures would differ."
+            f"{disturbed} of {len(samples)} measurements were disturbed by other load, stolen time"
+            " or moved processors: on a quiet machine the figures would differ."
         )
     if not result.measured.complete:
         yield "INCOMPLETE: the time limit ended it before every round was done."

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from fwd.bench import links, machine, scenarios
-from fwd.bench.contenders import Running
-from fwd.bench.outcome import MAX_LOAD, MAX_STOLEN, MOVED, Sample
+from fwd.bench.contenders import Running, takes_part
+from fwd.bench.outcome import MAX_LOAD, MAX_STOLEN, MOVED, Outcome, Sample
 from fwd.bench.scenarios import Scenario, Timing
 
 _CALM_WAIT: Final = 0.5  # seconds
@@ -58,7 +57,7 @@ def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Meas
     """
     began = time.monotonic()
     groups = list(_groups(schedule))
-    total = len(groups) * len(contestants)
+    total = sum(len(_taking_part(contestants, underlay)) for _, underlay, _ in groups)
     samples: list[Sample] = []
     underlay = None
     for number, wanted, scenario in groups:
@@ -69,15 +68,28 @@ def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Meas
             for running in contestants:
                 links.switch(running.topology, wanted)
         load = _calm(schedule.repeats)
-        for running in contestants:
+        for running in _taking_part(contestants, wanted):
             say(
                 f"round {number}/{schedule.rounds}, offload {wanted}, {scenario.name}:"
                 f" {running.contender.name}",
                 len(samples),
                 total,
             )
-            sample = _measure(scenario, running, schedule)
-            samples.append(replace(sample, underlay=wanted, round=number, load=load))
+            taken = _measure(scenario, running, schedule)
+            samples.append(
+                Sample(
+                    underlay=wanted,
+                    scenario=scenario.name,
+                    contender=running.contender.name,
+                    round=number,
+                    outcome=taken.outcome,
+                    stolen=taken.stolen,
+                    load=load,
+                    apart=taken.apart,
+                    moved=taken.moved,
+                    repeats=taken.repeats,
+                )
+            )
     return Measured(tuple(samples), len(samples) == total, time.monotonic() - began)
 
 
@@ -89,26 +101,30 @@ def _groups(schedule: Schedule) -> Iterator[tuple[int, str, Scenario]]:
                     yield number, underlay, scenario
 
 
-def _measure(scenario: Scenario, running: Running, schedule: Schedule) -> Sample:
+def _taking_part(contestants: Sequence[Running], underlay: str) -> list[Running]:
+    return [one for one in contestants if takes_part(one.contender, underlay)]
+
+
+class _Taken(Struct, frozen=True):
+    """The last of some measurements, as a Sample has it."""
+
+    outcome: Outcome
+    stolen: float
+    apart: int
+    moved: bool
+    repeats: int
+
+
+def _measure(scenario: Scenario, running: Running, schedule: Schedule) -> _Taken:
     repeats = 0
     while True:
-        near, before = machine.processors_apart(), machine.cpu_times()
+        first, before = machine.processors_apart(), machine.cpu_times()
         outcome = scenarios.attempt(scenario, running, schedule.timing)
         stolen = (machine.cpu_times() - before).stolen_share
-        near, far = sorted((near, machine.processors_apart()))
+        near, far = sorted((first, machine.processors_apart()))
         moved = far > MOVED * near > 0
         if (stolen <= MAX_STOLEN and not moved) or repeats == schedule.repeats:
-            return Sample(
-                underlay="",
-                scenario=scenario.name,
-                contender=running.contender.name,
-                round=0,
-                outcome=outcome,
-                stolen=stolen,
-                apart=far,
-                moved=moved,
-                repeats=repeats,
-            )
+            return _Taken(outcome, stolen, far, moved, repeats)
         repeats += 1
 
 

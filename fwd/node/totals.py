@@ -21,7 +21,7 @@ class Totals:
 
     def take_over(self, plane: Plane) -> None:
         """Before plane is closed."""
-        self._peers = self.peers(plane)
+        self._peers = {peer: total for peer, total in self.peers(plane).items() if total != NOTHING}
         self._carried.update(plane.counters())
 
     def counters(self, plane: Plane | None) -> dict[str, int]:
@@ -40,8 +40,12 @@ class Totals:
 
     def of(self, plane: Plane | None, group: PeerGroup) -> list[PeerTraffic]:
         """The same for the peers of a group, in its order."""
-        before = [self._peers.get(peer, NOTHING) for peer in group.peers] if self._peers else ()
         if plane is None:
-            return list(before) or [NOTHING] * len(group.peers)
+            return [self._peers.get(peer, NOTHING) for peer in group.peers]
         now = plane.traffic_of(group)
-        return [row.plus(old) for row, old in zip(now, before, strict=True)] if before else now
+        if not self._peers:
+            return now
+        return [
+            row.plus(self._peers[peer]) if peer in self._peers else row
+            for peer, row in zip(group.peers, now, strict=True)
+        ]

@@ -107,7 +107,7 @@ def open_sockets(
     for _ in range(listening or settings.sources):
         if listening:
             fd = lib.vx_udp_listen(
-                family, local, scope, settings.port, bool(fds), offloads, granted
+                family, local, scope, settings.port, len(fds), listening, offloads, granted
             )
             check(
                 fd, f"receive on {settings.local} UDP port {settings.port}", device=settings.device

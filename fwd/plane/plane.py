@@ -138,7 +138,7 @@ class Plane:
         rows = [NOTHING if slot is None else next(read) for slot in slots]
         if self._begun:
             rows = [
-                row.since(self._begun.get(peer, NOTHING))
+                row.since(self._begun[peer]) if peer in self._begun else row
                 for peer, row in zip(group.peers, rows, strict=True)
             ]
         return rows

@@ -57,7 +57,7 @@ struct kit loadnet_kit(uint32_t offloads, uint32_t workers)
 	device_up("flannel.1", all->own, all->wide, MTU, 0);
 	for (int i = 0; i < n; i++, granted |= got)
 		CHECK((k.listen[i] = vx_udp_listen(version(), all->local, 0,
-						   VXLAN_PORT, i > 0,
+						   VXLAN_PORT, i, n,
 						   offloads, &got)) >= 0);
 	for (uint32_t i = 0; i < SOURCES; i++)
 		CHECK((k.source[i] = vx_udp_source(version(), all->local, 0,

@@ -22,6 +22,7 @@ TEST(processors_are_some_way_apart)
 	if (first == last)
 		return;
 	CHECK_EQ(tg_apart(first, last, &ns), 0);
-	CHECK(ns > 0);
+	CHECK(ns > 5 && ns < 1000000);
+	CHECK_EQ(tg_apart(first, first, &ns), -EINVAL);
 	CHECK_EQ(tg_apart(first, CPU_SETSIZE, &ns), -EINVAL);
 }

@@ -68,7 +68,7 @@ TEST(nobody_looks_while_there_is_bulk)
 	CHECK(!patience_gathers(&p));
 	patience_carried(&p, BULK);
 	CHECK(patience_gathers(&p));
-	learn(&p, US, BULK_TURNS - 1);
+	learn(&p, US, BULK_WAITS - 1);
 	CHECK(!looks(&p));
 	CHECK(!patience_gathers(&p));
 	learn(&p, US, 1);

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from tests.netns.names import own
 from tests.netns.namespace import ROOT, WAIT_SECONDS, Namespace, wait_for
+from tests.netns.threads import SEVERAL
 
 __all__ = [
     "BOTH_FAMILIES",
@@ -258,7 +259,7 @@ class Cluster:
         number = len(self._removals)
         run_dir = self.directory / name
         command = [*self.before.get(name, ()), sys.executable, *self.python, "-m", "fwd", "run"]
-        command += ["--node-name", name, "--run-dir", str(run_dir)]
+        command += ["--node-name", name, "--run-dir", str(run_dir), *SEVERAL]
         command += ["--subnet-file", str(run_dir / "subnet.env")]
         command += [*self.source_flags(name), *flags]
         return self._keep(

@@ -24,6 +24,9 @@ _WALL: Final = 0x40000000  # linux/wait.h
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
+SEVERAL = ("--workers=2",)
+"""For agents of tests, whatever the machine has: one worker gets less wrong than several."""
+
 
 def workers(pid: int, number: int) -> list[int]:
     """Thread ids of an agent's workers of this number, one a tunnel."""

@@ -28,6 +28,7 @@ from fwd.plane import CounterKind, counter_info
 from tests.netns import frames
 from tests.netns.names import own
 from tests.netns.sockets import udp_in
+from tests.netns.threads import SEVERAL
 
 PREFIX: Final = own("dt")
 FAMILIES: Final = {"IPv4": 4, "IPv6": 6}
@@ -140,7 +141,7 @@ class Net:
         node = self.node(index)
         agentproc.stop([self._agents[node.name]])
         self._log_starts[node.namespace] = self._state_dir.log(node.namespace).stat().st_size
-        spec = msgspec.structs.replace(self.plan.spec, run_args=args)
+        spec = msgspec.structs.replace(self.plan.spec, run_args=(*SEVERAL, *args))
         plan = msgspec.structs.replace(self.plan, spec=spec)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in (env or {}).items():
@@ -224,7 +225,7 @@ def built(  # noqa: PLR0913 - what tests ask of a lab
         pods=pods,
         mtu=mtu,
         families=families,
-        run_args=args,
+        run_args=(*SEVERAL, *args),
         source=source,
     )
     plan, state_dir = topology.plan(spec), state.default(PREFIX)

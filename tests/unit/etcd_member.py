@@ -24,7 +24,12 @@ from tests.etcd_server import PREFIX, EtcdServer
 SOON = 20.0
 """Seconds: what has to come comes in a twentieth of it, but machines are busy."""
 PATIENCE = EtcdPatience(connect=2.0, answer=2.0, quiet=0.5)
-SMALL = {"Network": "10.5.0.0/24", "SubnetLen": 28, "Backend": {"Type": "vxlan"}}
+SMALL = {
+    "Network": "10.5.0.0/24",
+    "SubnetLen": 28,
+    "SubnetMax": "10.5.0.224",  # the one after it is given to peers by the tests themselves
+    "Backend": {"Type": "vxlan"},
+}
 """Room for 15 nodes: the first subnet is nobody's."""
 
 

@@ -11,6 +11,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fwd.runflags import workers_for
+
 
 class Exit2:
     """A wrong command line, and in the environment a note beside the default."""
@@ -159,9 +161,7 @@ ROWS: Sequence[Row] = (
         Exit2("must be one of render, copy"),
         Exit2("must be one of render, copy"),
     ),
-    number(
-        "workers", min(4, max(1, (os.cpu_count() or 1) // 2)), one="1", two="64", bounds="1 to 64"
-    ),
+    number("workers", workers_for(os.cpu_count() or 1), one="1", two="64", bounds="1 to 64"),
     switch("supervise", "FLANNELD_SUPERVISE", default=False),
     switch("spare", "FLANNELD_SPARE", default=True),
     Row(

@@ -220,3 +220,10 @@ def test_flanneld_is_fwd_run(capfd: pytest.CaptureFixture[str]) -> None:
 def test_the_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capfd.readouterr().out == f"fwd {config.version()}\n"
+
+
+@pytest.mark.parametrize(
+    ("processors", "workers"), [(1, 1), (2, 1), (3, 3), (4, 4), (5, 4), (64, 4)]
+)
+def test_workers_by_processors(processors: int, workers: int) -> None:
+    assert runflags.workers_for(processors) == workers
