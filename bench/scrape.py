@@ -12,6 +12,7 @@ for that, too.  Root; two minutes.
 
 import argparse
 import json
+import os
 import re
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from fwd.runflags import workers_for
 from tests.netns.agent_support import FACTS, Agent, Cluster
 from tests.unit.in_family import said
 
@@ -203,8 +205,10 @@ def main() -> None:
             cluster.build()
             fill(cluster, asked.peers)
             ip = cluster.facts.loopback
-            agent = cluster.started("n1", f"--healthz-ip={ip}", f"--healthz-port={_PORT}")
-            cluster.started("n2")
+            workers = f"--workers={workers_for(os.cpu_count() or 1)}"
+            health = f"--healthz-ip={ip}", f"--healthz-port={_PORT}"
+            agent = cluster.started("n1", *health, workers)
+            cluster.started("n2", workers)
             if not cluster.reaches(cluster.n1, "n2"):
                 raise SystemExit("the nodes do not reach each other")
             time.sleep(1)
