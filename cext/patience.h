@@ -15,6 +15,8 @@
  * for one packet, and whoever has yielded comes back late, while one that is
  * woken comes before those that computed meanwhile.  When it has run dry after
  * bulk it lets more of it gather, as network cards do with their interrupts.
+ * One large packet is no bulk yet: it may be all of an answer that is waited
+ * for, and whoever asks again must not wait for us each time.
  *
  * It gives way: between two looks it yields its core, so what it spends is
  * what nobody else wants.  (To stop looking altogether where others want the
@@ -25,7 +27,8 @@
 #include <stdint.h>
 
 enum {
-	BULK = 16 << 10,	/* bytes of what was read or received in one */
+	LARGE = 16 << 10,	/* bytes read or received in one */
+	BULK_LARGE = 2,		/* of these without running dry are bulk */
 	BULK_WAITS = 16,	/* times of running dry for which it counts */
 	GATHER_NS = 10000,	/* and what timers are slack by, 50 us */
 };
@@ -33,6 +36,7 @@ enum {
 struct patience {
 	uint64_t most;		/* ns, 0: never look */
 	uint64_t gap;		/* ns, average of the last ones */
+	uint32_t large;		/* since the worker last ran dry */
 	uint32_t bulk;		/* times for which not to look */
 };
 
@@ -50,14 +54,17 @@ static inline bool patience_left(const struct patience *p, uint64_t waited)
 /* So many bytes were read or received in one. */
 static inline void patience_carried(struct patience *p, uint32_t bytes)
 {
-	if (bytes >= BULK)
+	if (bytes < LARGE)
+		return;
+	p->large++;
+	if (p->large >= BULK_LARGE)
 		p->bulk = BULK_WAITS;
 }
 
-/* Whether bulk was carried since the worker last ran dry. */
+/* Whether to let bulk gather, before anything else, when run dry. */
 static inline bool patience_gathers(const struct patience *p)
 {
-	return p->bulk == BULK_WAITS;
+	return p->bulk && p->large;
 }
 
 /* There is something to do, `gap` ns after running dry. */
@@ -67,4 +74,5 @@ static inline void patience_learn(struct patience *p, uint64_t gap)
 		gap = 4 * p->most;
 	p->gap = (3 * p->gap + gap) / 4;
 	p->bulk -= p->bulk > 0;
+	p->large = 0;
 }

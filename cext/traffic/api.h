@@ -80,9 +80,9 @@ int tg_echo(int udp, int listener, int stop);
 int tg_proxy(int tun, int udp, int stop);
 
 /*
- * The least that a tunnel through a TUN and UDP sockets can do, the floor of
- * what they cost: each super-packet of the TUN is one message of a socket with
- * UDP_SEGMENT, and the other way round, vnet header and all; nothing is looked
+ * What TUN and UDP sockets cost if nothing is done to a packet: each
+ * super-packet of the TUN is one message of a socket with UDP_SEGMENT, and the
+ * other way round, vnet header and all, one a system call; nothing is looked
  * at, added or checked.  No protocol: whoever loses a segment loses it all.
  */
 int tg_relay(int tun, int udp, int stop);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Two tunnels to compare with: one as one would write it first, and the least
- * that any can do.  Both descriptors do not block.
+ * Two tunnels to compare with: one as one would write it first, and one that
+ * does nothing to what it moves.  Both descriptors do not block.
  */
 #include <errno.h>
 #include <poll.h>

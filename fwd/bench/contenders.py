@@ -4,7 +4,7 @@
 Everything around the data plane is the lab's and the same for all: veths, bridges, addresses, MTU.
 ``routed`` is what is left when there is no tunnel, the ceiling; ``proxy`` is the plainest userspace
 tunnel, one packet a system call, in threads of this process (``cext/traffic/proxy.c``); ``relay``
-is the same with super-packets and without a protocol, the least that TUN and UDP sockets cost.
+is the same with super-packets and without a protocol: what TUN and UDP sockets cost by themselves.
 """
 
 import contextlib

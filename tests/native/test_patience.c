@@ -63,15 +63,35 @@ TEST(nobody_looks_while_there_is_bulk)
 
 	patience_init(&p, MOST);
 	learn(&p, US, 20);
-	patience_carried(&p, BULK - 1);
+	for (int i = 0; i < 100; i++)
+		patience_carried(&p, LARGE - 1);
 	CHECK(looks(&p));
 	CHECK(!patience_gathers(&p));
-	patience_carried(&p, BULK);
+	patience_carried(&p, LARGE);
+	patience_carried(&p, LARGE);
+	CHECK(!looks(&p));
 	CHECK(patience_gathers(&p));
-	learn(&p, US, BULK_WAITS - 1);
+	learn(&p, US, 1);
 	CHECK(!looks(&p));
 	CHECK(!patience_gathers(&p));
+	patience_carried(&p, LARGE);
+	CHECK(patience_gathers(&p));
+	learn(&p, US, BULK_WAITS - 2);
+	CHECK(!looks(&p));
 	learn(&p, US, 1);
+	CHECK(looks(&p));
+}
+
+TEST(large_answers_one_by_one_are_no_bulk)
+{
+	struct patience p;
+
+	patience_init(&p, MOST);
+	for (int i = 0; i < 100; i++) {
+		patience_carried(&p, LARGE);
+		CHECK(!patience_gathers(&p));
+		learn(&p, US, 1);
+	}
 	CHECK(looks(&p));
 }
 
