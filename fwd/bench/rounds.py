@@ -9,7 +9,7 @@ after that the sample says it is disturbed.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, TypedDict
 
 from msgspec import Struct
 
@@ -75,19 +75,14 @@ def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Meas
                 len(samples),
                 total,
             )
-            taken = _measure(scenario, running, schedule)
             samples.append(
                 Sample(
                     underlay=wanted,
                     scenario=scenario.name,
                     contender=running.contender.name,
                     round=number,
-                    outcome=taken.outcome,
-                    stolen=taken.stolen,
                     load=load,
-                    apart=taken.apart,
-                    moved=taken.moved,
-                    repeats=taken.repeats,
+                    **_measure(scenario, running, schedule),
                 )
             )
     return Measured(tuple(samples), len(samples) == total, time.monotonic() - began)
@@ -105,8 +100,8 @@ def _taking_part(contestants: Sequence[Running], underlay: str) -> list[Running]
     return [one for one in contestants if takes_part(one.contender, underlay)]
 
 
-class _Taken(Struct, frozen=True):
-    """The last of some measurements, as a Sample has it."""
+class _Measurement(TypedDict):
+    """What of a Sample is known only after measuring."""
 
     outcome: Outcome
     stolen: float
@@ -115,7 +110,7 @@ class _Taken(Struct, frozen=True):
     repeats: int
 
 
-def _measure(scenario: Scenario, running: Running, schedule: Schedule) -> _Taken:
+def _measure(scenario: Scenario, running: Running, schedule: Schedule) -> _Measurement:
     repeats = 0
     while True:
         first, before = machine.processors_apart(), machine.cpu_times()
@@ -124,7 +119,13 @@ def _measure(scenario: Scenario, running: Running, schedule: Schedule) -> _Taken
         near, far = sorted((first, machine.processors_apart()))
         moved = far > MOVED * near > 0
         if (stolen <= MAX_STOLEN and not moved) or repeats == schedule.repeats:
-            return _Taken(outcome, stolen, far, moved, repeats)
+            return {
+                "outcome": outcome,
+                "stolen": stolen,
+                "apart": far,
+                "moved": moved,
+                "repeats": repeats,
+            }
         repeats += 1
 
 

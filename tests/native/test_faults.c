@@ -120,6 +120,30 @@ TEST(a_device_that_refuses_segments_gets_every_datagram_by_itself)
 	check_no_segments(6);
 }
 
+/* 60 datagrams of any size in a read are large now and then. */
+static void check_patience(uint8_t family)
+{
+	struct worker *w = worker_begin(family, true);
+
+	kernel.to_read = 500;
+	run(w, outbound, &kernel.to_read);
+	CHECK(w->patience.bulk > 0);
+	check_out(w);
+	w->patience.bulk = w->patience.large = 0;
+	kernel.handed_out = kernel.taken = 0;
+	kernel.to_receive = 500;
+	run(w, inbound, &kernel.to_receive);
+	CHECK_EQ(w->patience.bulk, 0);	/* of 900 bytes at most */
+	check_in(w);
+	worker_end(w);
+}
+
+TEST(what_is_carried_is_told_to_patience)
+{
+	check_patience(4);
+	check_patience(6);
+}
+
 static void check_full_tun(uint8_t family)
 {
 	struct worker *w = worker_begin(family, true);

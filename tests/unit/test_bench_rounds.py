@@ -30,5 +30,5 @@ def test_a_measurement_is_repeated_while_processors_move(
     monkeypatch.setattr(machine, "cpu_times", lambda: calm)
     schedule = rounds.Schedule(1, (), (), cast("Any", None), repeats=2, time_limit=1.0)
     taken = rounds._measure(cast("Any", None), cast("Any", None), schedule)
-    assert (taken.apart, taken.moved, taken.repeats) == kept
+    assert (taken["apart"], taken["moved"], taken["repeats"]) == kept
     assert not list(places)
