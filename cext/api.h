@@ -24,6 +24,7 @@
 #define VX_MULTI_QUEUE 8
 #define VX_UDP_SEGMENT 16
 #define VX_UDP_GRO 32
+#define VX_TUNNEL_GSO 64
 
 /* Source check: which inner sources a peer may use. */
 #define VX_SOURCE_OFF 0
@@ -66,9 +67,10 @@ struct vx_settings {
 	uint8_t family;		/* 4 or 6: inner and outer alike */
 	uint8_t source_check;
 	uint8_t mac[6];		/* own VtepMAC */
+	uint8_t local[16];	/* own underlay address */
 	uint32_t vni;
 	uint32_t mtu;		/* of the TUN: the largest inner packet */
-	uint32_t offloads;	/* what vx_tun_open and all vx_udp_* granted */
+	uint32_t offloads;	/* what vx_t*_open and all vx_udp_* granted */
 	uint32_t icmp_rate;	/* unreachables a second and worker; 0: none */
 	uint32_t workers;	/* as many TUN queues and receiving sockets */
 	uint32_t sources;	/* sending sockets, one source port each */
@@ -132,6 +134,13 @@ int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
 		int *fds, uint32_t *granted);
 
 /*
+ * Opens TAP device `name`, which goes with its last descriptor, for packets in
+ * a UDP tunnel that the kernel has not cut yet.  Returns its descriptor;
+ * -EOPNOTSUPP: the kernel takes no such packets (before 6.17).
+ */
+int vx_tap_open(const char *name);
+
+/*
  * A worker's receiving socket on local:port, VX_UDP_GRO if granted.  The first
  * one (index = 0) must have the port to itself, or it would share it with a
  * stranger: -EADDRINUSE.  Those after it join it.  scope: the link's number if
@@ -147,12 +156,13 @@ int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t scope,
 
 /*
  * A plane with an empty table and no thread running, on settings->workers TUN
- * queues and receiving sockets and settings->sources sending ones.  It owns the
- * descriptors from here on (also when it fails).  NULL: *error is -errno.
+ * queues and receiving sockets and settings->sources sending ones, and on a TAP
+ * if there is one (tap >= 0).  It owns the descriptors from here on (also when
+ * it fails).  NULL: *error is -errno.
  */
 struct vx_plane *vx_plane_new(const struct vx_settings *settings,
 			      const int *tun, const int *listen,
-			      const int *source, int *error);
+			      const int *source, int tap, int *error);
 
 /* Starts the workers: once, and again after a stop. */
 int vx_plane_start(struct vx_plane *plane);

@@ -20,6 +20,10 @@
 	X(OUT_SENT, "out_sent", "packets sent to the underlay")		\
 	X(OUT_GSO_REFUSED, "out_gso_refused",				\
 	  "batches that were sent again without UDP_SEGMENT")		\
+	X(OUT_UNCUT, "out_uncut",					\
+	  "super-packets sent whole, for the kernel to cut")		\
+	X(OUT_UNCUT_REFUSED, "out_uncut_refused",			\
+	  "super-packets that the kernel did not take whole")		\
 	X(ICMP_SENT, "icmp_sent", "net unreachable sent to local senders")\
 	X(IN_RECEIVES, "in_receives", "messages from the underlay")	\
 	X(IN_PACKETS, "in_packets", "datagrams from the underlay")	\

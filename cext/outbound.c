@@ -111,6 +111,25 @@ static void encap_segment(struct slot *slot, const struct pkt *p, uint32_t i)
 	slot->iov[1] = (struct iovec){ payload, len };
 }
 
+/* False: it has to be cut, for the link or because somebody is watching. */
+static bool sent_uncut(struct worker *w, const struct peer *peer,
+		       const struct pkt *p, uint32_t n, uint32_t source)
+{
+	uint32_t segment = HEADROOM + p->payload + p->gso_size;
+
+	if (!uncut_takes(&w->uncut, p, w->sender.now) ||
+	    !udp_proven(&w->sender, peer, segment) || w->trace.capture)
+		return false;
+	udp_send_all(&w->sender, &w->packer);	/* before, in a flow */
+	if (uncut_send(&w->uncut, peer, p, n, source, w->sender.now) < 0) {
+		count(&w->counters, COUNT_OUT_UNCUT_REFUSED, 1);
+		return false;
+	}
+	udp_account(&w->sender, peer, n, p->len + (n - 1) * p->payload);
+	count(&w->counters, COUNT_OUT_UNCUT, 1);
+	return true;
+}
+
 static void encap(struct worker *w, const struct peer *peer,
 		  const struct pkt *p, uint32_t n)
 {
@@ -118,7 +137,7 @@ static void encap(struct worker *w, const struct peer *peer,
 
 	if (n == 1)
 		encap_packet(take_slot(w, peer, p, source), p);
-	else
+	else if (!sent_uncut(w, peer, p, n, source))
 		for (uint32_t i = 0; i < n; i++)
 			encap_segment(take_slot(w, peer, p, source), p, i);
 }
@@ -179,7 +198,7 @@ bool outbound(struct worker *w, const struct table *t)
 	uint32_t n;
 
 	for (n = 0; n < OUT_BATCH && at <= last; n++) {
-		uint8_t *ip = at + HEADROOM;
+		uint8_t *ip = at + UNCUT_ROOM + HEADROOM;
 		struct vnethdr v;
 		int len = tun_read(w->tun, w->vnet, &v, ip, IP6_MAX_LEN);
 

@@ -35,14 +35,17 @@ enum {
 
 struct patience {
 	uint64_t most;		/* ns, 0: never look */
+	bool gathers;		/* bulk: each send costs much, however large */
 	uint64_t gap;		/* ns, average of the last ones */
 	uint32_t large;		/* since the worker last ran dry */
 	uint32_t bulk;		/* times for which not to look */
 };
 
-static inline void patience_init(struct patience *p, uint64_t most)
+static inline void patience_init(struct patience *p, uint64_t most,
+				 bool gathers)
 {
-	*p = (struct patience){ .most = most, .gap = 4 * most };
+	*p = (struct patience){ .most = most, .gathers = gathers,
+				.gap = 4 * most };
 }
 
 /* Whether to look (again), `waited` ns after running dry. */
@@ -64,7 +67,7 @@ static inline void patience_carried(struct patience *p, uint32_t bytes)
 /* Whether to let bulk gather, before anything else, when run dry. */
 static inline bool patience_gathers(const struct patience *p)
 {
-	return p->bulk && p->large;
+	return p->gathers && p->bulk && p->large;
 }
 
 /* There is something to do, `gap` ns after running dry. */

@@ -59,7 +59,7 @@ static int add_workers(struct vx_plane *plane, const int *tun,
 	for (uint32_t i = 0; i < plane->settings.workers; i++) {
 		struct worker *w = worker_new(&plane->settings, tun[i],
 					      listen[i], plane->source,
-					      plane->stop, &error);
+					      plane->tap, plane->stop, &error);
 
 		plane->taken++;		/* also by one that failed */
 		plane->workers[i] = w;
@@ -89,7 +89,8 @@ static void close_all(const int *fds, uint32_t n)
 
 /* A plane that failed on its way; what no worker took is still to close. */
 static void give_up(struct vx_plane *plane, const struct vx_settings *s,
-		    const int *tun, const int *listen, const int *source)
+		    const int *tun, const int *listen, const int *source,
+		    int tap)
 {
 	uint32_t taken = plane ? plane->taken : 0;
 
@@ -105,6 +106,7 @@ static void give_up(struct vx_plane *plane, const struct vx_settings *s,
 	close_all(tun + taken, s->workers - taken);
 	close_all(listen + taken, s->workers - taken);
 	close_all(source, s->sources);
+	close_all(&tap, tap >= 0);
 }
 
 static int plane_init(struct vx_plane *plane, const int *tun,
@@ -121,7 +123,7 @@ static int plane_init(struct vx_plane *plane, const int *tun,
 
 struct vx_plane *vx_plane_new(const struct vx_settings *settings,
 			      const int *tun, const int *listen,
-			      const int *source, int *error)
+			      const int *source, int tap, int *error)
 {
 	struct vx_plane *plane = aligned_alloc(_Alignof(struct vx_plane),
 					       sizeof(*plane));
@@ -134,13 +136,14 @@ struct vx_plane *vx_plane_new(const struct vx_settings *settings,
 	}
 	if (!*error) {
 		plane->settings = *settings;
+		plane->tap = tap;
 		memcpy(plane->source, source,
 		       settings->sources * sizeof(*source));
 		*error = plane_init(plane, tun, listen);
 	}
 	if (!*error)
 		return plane;
-	give_up(plane, settings, tun, listen, source);
+	give_up(plane, settings, tun, listen, source, tap);
 	return NULL;
 }
 
@@ -211,6 +214,7 @@ void vx_plane_free(struct vx_plane *plane)
 	for (uint32_t i = 0; i < plane->settings.workers; i++)
 		worker_free(plane->workers[i]);
 	close_all(plane->source, plane->settings.sources);
+	close_all(&plane->tap, plane->tap >= 0);
 	close(plane->stop);
 	snapshot_free(&plane->snapshot);
 	free(plane);

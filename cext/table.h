@@ -59,3 +59,9 @@ static inline const uint8_t *peer_outer(const struct peer *peer)
 		       ? (const uint8_t *)&peer->sa.in.sin_addr
 		       : (const uint8_t *)&peer->sa.in6.sin6_addr;
 }
+
+/* Its UDP port, which stands at one place in both. */
+static inline be16 peer_port(const struct peer *peer)
+{
+	return peer->sa.in.sin_port;
+}

@@ -9,6 +9,7 @@
 enum {
 	FULL_WAIT_MS = 1,
 	REFUSED_MS = 1000,
+	PROVEN_MS = 1000,
 };
 
 /* What to do with a message that was not sent. */
@@ -27,6 +28,38 @@ static bool may_segment(const void *who, const struct peer *peer)
 	       s->refused_until[refusal(peer)] <= s->now;
 }
 
+/* The largest size of the last second is what counts. */
+static void prove(struct sender *s, const struct peer *peer, uint32_t size)
+{
+	struct proof *p = &s->proofs[refusal(peer)];
+
+	if (p->peer != peer || p->until <= s->now || p->size < size)
+		*p = (struct proof){ peer, s->now + PROVEN_MS, size };
+}
+
+bool udp_proven(const struct sender *s, const struct peer *peer, uint32_t size)
+{
+	const struct proof *p = &s->proofs[refusal(peer)];
+
+	return p->peer == peer && p->until > s->now && p->size >= size &&
+	       may_segment(s, peer);
+}
+
+static void count_sent(struct counters *c, uint32_t sends, uint64_t packets,
+		       uint64_t bytes)
+{
+	count(c, COUNT_OUT_SENDS, sends);
+	count(c, COUNT_OUT_SENT, packets);
+	count(c, COUNT_OUT_BYTES, bytes);
+}
+
+void udp_account(struct sender *s, const struct peer *peer, uint32_t packets,
+		 uint64_t bytes)
+{
+	peer_sent(&s->peers[peer->slot], packets, bytes);
+	count_sent(s->counters, 1, packets, bytes);
+}
+
 /* n messages from the i-th on were sent. */
 static void account(struct sender *s, const struct packer *k, uint32_t i,
 		    uint32_t n)
@@ -35,20 +68,20 @@ static void account(struct sender *s, const struct packer *k, uint32_t i,
 	uint64_t packets = 0, bytes = 0;
 
 	for (const uint32_t end = i + n; i < end; i++) {
-		const struct peer *peer = k->slots[m->first[i]].peer;
+		const struct slot *first = &k->slots[m->first[i]];
 		uint16_t at = m->first[i];
 		uint64_t these = 0;
 
 		for (uint32_t left = m->count[i]; left--;
 		     at = k->slots[at].next)
 			these += k->slots[at].inner_len;
-		peer_sent(&s->peers[peer->slot], m->count[i], these);
+		peer_sent(&s->peers[first->peer->slot], m->count[i], these);
+		if (m->count[i] > 1)
+			prove(s, first->peer, first->len);
 		packets += m->count[i];
 		bytes += these;
 	}
-	count(s->counters, COUNT_OUT_SENDS, n);
-	count(s->counters, COUNT_OUT_SENT, packets);
-	count(s->counters, COUNT_OUT_BYTES, bytes);
+	count_sent(s->counters, n, packets, bytes);
 }
 
 /*
@@ -97,8 +130,7 @@ static bool wait_for_room(int fd, bool *waited)
 	return poll(&p, 1, FULL_WAIT_MS) > 0;
 }
 
-/* Local port of a socket, in network order. */
-static be16 port_of(int fd)
+be16 udp_port(int fd)
 {
 	struct sockaddr_in6 name = { 0 };	/* or sockaddr_in */
 	socklen_t len = sizeof(name);
@@ -125,7 +157,7 @@ static SELDOM void lose(struct sender *s, struct packer *k, int fd, uint32_t i,
 
 	count(s->counters, reason, m->count[i]);
 	for (uint32_t n = m->count[i]; n--; at = k->slots[at].next) {
-		struct sighting seen = datagram(&k->slots[at], port_of(fd));
+		struct sighting seen = datagram(&k->slots[at], udp_port(fd));
 
 		trace_dropped(s->trace, reason, &seen);
 		k->slots[at].n_iov = 0;		/* shown */
@@ -137,7 +169,7 @@ static SELDOM void show_sent(struct sender *s, const struct packer *k)
 {
 	for (uint64_t used = k->used; used; used &= used - 1) {
 		unsigned source = __builtin_ctzll(used);
-		be16 port = port_of(s->fds[source]);
+		be16 port = udp_port(s->fds[source]);
 
 		for (uint16_t at = k->head[source]; at != NO_SLOT;
 		     at = k->slots[at].next) {
@@ -209,85 +241,4 @@ void udp_send_all(struct sender *s, struct packer *k)
 	if (s->trace->capture)
 		show_sent(s, k);
 	pack_reset(k);
-}
-
-/* What the kernel writes over when it receives message i. */
-static void prepare(struct receiver *r, uint32_t i)
-{
-	struct msghdr *h = &r->msg[i].msg_hdr;
-
-	h->msg_namelen = sizeof(r->name[i]);
-	h->msg_controllen = sizeof(r->control[i]);
-}
-
-void udp_receiver_init(struct receiver *r, uint8_t *buffers)
-{
-	r->batch = IN_BATCH;
-	for (unsigned i = 0; i < IN_BATCH; i++) {
-		r->iov[i] = (struct iovec){ buffers + i * IN_STRIDE,
-					    IN_ROOM };
-		r->msg[i].msg_hdr = (struct msghdr){
-			.msg_name = &r->name[i],
-			.msg_iov = &r->iov[i],
-			.msg_iovlen = 1,
-			.msg_control = r->control[i],
-		};
-		prepare(r, i);
-	}
-}
-
-int udp_receive(struct receiver *r, int fd, bool *more)
-{
-	uint32_t asked = r->batch, bytes = 0;
-	int n;
-
-	for (uint32_t i = 0; i < r->used; i++)
-		prepare(r, i);
-	r->used = 0;
-	do
-		n = recvmmsg(fd, r->msg, asked, MSG_DONTWAIT, NULL);
-	while (n < 0 && errno == EINTR);
-	*more = n == (int)asked;
-	if (n <= 0)
-		return n < 0 ? -errno : 0;
-	r->used = n;
-	for (int i = 0; i < n; i++)
-		bytes += r->msg[i].msg_len;
-	r->batch = bytes / n <= IN_SMALL ? IN_BATCH : IN_BATCH_LARGE;
-	return n;
-}
-
-static void take_control(struct received *got, struct cmsghdr *c)
-{
-	int value = 0;
-
-	if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
-		memcpy(&value, CMSG_DATA(c), sizeof(value));
-		got->segment = value;
-	} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
-		got->tos = *CMSG_DATA(c);
-	} else if (c->cmsg_level == IPPROTO_IPV6 &&
-		   c->cmsg_type == IPV6_TCLASS) {
-		memcpy(&value, CMSG_DATA(c), sizeof(value));
-		got->tos = value;
-	}
-}
-
-struct received udp_received(const struct receiver *r, uint32_t i)
-{
-	struct msghdr *h = (struct msghdr *)&r->msg[i].msg_hdr;
-	const struct sockaddr_in6 *name = &r->name[i];
-	struct received got = {
-		.data = r->iov[i].iov_base,
-		.len = r->msg[i].msg_len,
-		.truncated = h->msg_flags & MSG_TRUNC,
-	};
-
-	if (name->sin6_family == AF_INET6)
-		got.addr = (const uint8_t *)&name->sin6_addr;
-	else /* sin_addr stands where sin6_flowinfo does */
-		got.addr = (const uint8_t *)&name->sin6_flowinfo;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c))
-		take_control(&got, c);
-	return got;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The underlay sockets: opening (vx_udp_listen, vx_udp_source), sending
- * what pack.c collected, receiving a batch.
+ * The underlay sockets: opening (vx_udp_listen, vx_udp_source, udp_open.c),
+ * sending what pack.c collected, receiving a batch (udp_receive.c).
  */
 #pragma once
 #include "counters.h"
@@ -23,6 +23,13 @@ enum {
 	REFUSALS = 64,
 };
 
+/* Segments of `size` bytes went to this peer at once, as one message. */
+struct proof {
+	const struct peer *peer;
+	uint64_t until;			/* ms: it is good for */
+	uint32_t size;
+};
+
 /* One worker's sending side. */
 struct sender {
 	const int *fds;			/* one for each source port */
@@ -35,11 +42,24 @@ struct sender {
 	/* Peers whose path took no UDP_SEGMENT: until when not to try, by
 	 * hash of the peer.  A collision costs speed, nothing else. */
 	uint64_t refused_until[REFUSALS];
+	struct proof proofs[REFUSALS];	/* by the same hash */
 	struct messages messages;
 };
 
 /* Sends and empties all lists of k.  Counts what was sent and what not. */
 void udp_send_all(struct sender *s, struct packer *k);
+
+/* Counts a message to the peer that was sent; bytes are inner ones. */
+void udp_account(struct sender *s, const struct peer *peer, uint32_t packets,
+		 uint64_t bytes);
+
+/* Whether a socket has sent segments of `size` bytes to the peer just now: then
+ * the path takes them. */
+bool udp_proven(const struct sender *s, const struct peer *peer,
+		uint32_t size);
+
+/* The port that a socket sends from. */
+be16 udp_port(int fd);
 
 /* A batch of received messages; memory for it is `buffers`. */
 struct receiver {

@@ -140,12 +140,24 @@ struct vnethdr {
 	uint16_t csum_offset;
 } PACKED;
 
+/* The same of a packet in a UDP tunnel (struct virtio_net_hdr_v1_hash_tunnel):
+ * `inner` is about the packet inside, with offsets from the frame's start. */
+struct vnethdr_tunnel {
+	struct vnethdr inner;
+	uint16_t unused[5];
+	uint16_t outer_th;	/* little endian: offset of the outer UDP */
+	uint16_t inner_nh;	/* as well: of the inner IP */
+} PACKED;
+
 enum {
 	VNET_NEEDS_CSUM = 1,
+	VNET_TUNNEL_CSUM = 8,
 	VNET_GSO_NONE = 0,
 	VNET_GSO_TCP4 = 1,
 	VNET_GSO_TCP6 = 4,
 	VNET_GSO_UDP = 5,	/* VIRTIO_NET_HDR_GSO_UDP_L4, Linux 6.2 */
+	VNET_GSO_TUNNEL4 = 0x20,	/* ..._UDP_TUNNEL_IPV4, _IPV6: */
+	VNET_GSO_TUNNEL6 = 0x40,	/* Linux 6.17 */
 	VNET_GSO_ECN = 0x80,
 };
 
@@ -158,3 +170,4 @@ static_assert(sizeof(struct tcphdr) == 20, "RFC 9293, 3.1");
 static_assert(sizeof(struct udphdr) == 8, "RFC 768");
 static_assert(sizeof(struct icmphdr) == 8, "RFC 792");
 static_assert(sizeof(struct vnethdr) == 10, "linux/virtio_net.h");
+static_assert(sizeof(struct vnethdr_tunnel) == 24, "linux/virtio_net.h");

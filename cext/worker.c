@@ -13,8 +13,6 @@
 
 enum {
 	HUGE_PAGE = 2 << 20,
-	ARENA_BYTES = ARENA + 2 * ARENA_ALIGN + sizeof(struct overlay) +
-		      IP6_MAX_LEN,
 	BUFFER_BYTES = ARENA_BYTES + IN_BATCH * IN_STRIDE,
 	BUFFER_ROOM = (BUFFER_BYTES + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1),
 };
@@ -56,7 +54,8 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 	w->vnet = s->offloads & VX_VNET_HDR;
 	w->tso = s->offloads & VX_TSO;
 	w->uso = s->offloads & VX_USO;
-	patience_init(&w->patience, s->spin * 1000ull);
+	patience_init(&w->patience, s->spin * 1000ull,
+		      !(s->offloads & VX_TUNNEL_GSO));
 	w->icmp.rate = s->icmp_rate;
 	w->sender.fds = source;
 	w->sender.n_fds = s->sources;
@@ -70,7 +69,8 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 }
 
 struct worker *worker_new(const struct vx_settings *settings, int tun,
-			  int listen, const int *source, int stop, int *error)
+			  int listen, const int *source, int tap, int stop,
+			  int *error)
 {
 	struct worker *w = aligned_alloc(_Alignof(struct worker), sizeof(*w));
 	int watched[] = { tun, listen, stop };
@@ -92,6 +92,8 @@ struct worker *worker_new(const struct vx_settings *settings, int tun,
 		udp_receiver_init(&w->receiver, w->arena + ARENA_BYTES);
 		*error = w->epoll < 0 ? -errno : watch(w->epoll, watched, 3);
 	}
+	if (!*error)
+		*error = uncut_init(&w->uncut, settings, tap, source);
 	if (!*error)
 		return w;
 	worker_free(w);

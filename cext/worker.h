@@ -15,6 +15,7 @@
 #include "steer.h"
 #include "trace.h"
 #include "udp.h"
+#include "uncut.h"
 
 enum {
 	/* What one turn reads from the TUN: 64 small packets, or as many
@@ -22,6 +23,8 @@ enum {
 	OUT_BATCH = 64,
 	ARENA = 512 << 10,
 	ARENA_ALIGN = 64,
+	ARENA_BYTES = ARENA + 2 * ARENA_ALIGN + UNCUT_ROOM +
+		      sizeof(struct overlay) + IP6_MAX_LEN,
 };
 
 struct worker {
@@ -41,6 +44,7 @@ struct worker {
 
 	struct packer packer;		/* outbound */
 	struct sender sender;
+	struct uncut uncut;
 	struct icmp_limit icmp;
 	uint8_t *arena;
 
@@ -64,8 +68,8 @@ uint64_t now_ms(void);
  * it also wakes for `stop`.  NULL: *error is -errno.
  */
 struct worker *worker_new(const struct vx_settings *settings, int tun,
-			  int listen, const int *source, int stop,
-			  int *error);
+			  int listen, const int *source, int tap,
+			  int stop, int *error);
 void worker_free(struct worker *w);
 
 /* The thread's body. */

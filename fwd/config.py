@@ -72,6 +72,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     spin_us: int = 100
     source_check: str
     disable_offload: frozenset[str] = frozenset()
+    tunnel_gso: bool = False
 
     healthz_ip: str = "0.0.0.0"  # noqa: S104 - flannel's default
     healthz_port: int = 0

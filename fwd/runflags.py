@@ -158,6 +158,13 @@ DATA_PLANE = (
         repeat=True,
         help=f"do without some of {', '.join(OFFLOADS)}",
     ),
+    Flag(
+        name="tunnel-gso",
+        parse=boolean,
+        default=False,
+        help="leave it to the kernel to cut what TCP sends: through a TAP, from which the node then"
+        " forwards the tunnel's own datagrams (docs/operations.md); Linux 6.17",
+    ),
 )
 
 OBSERVING = (

@@ -167,7 +167,7 @@ static struct bed make(const struct size *size, uint32_t n)
 	int error;
 
 	bed.worker = must(worker_new(&settings, eventfd(0, 0), eventfd(0, 0),
-				     sources, eventfd(0, 0), &error));
+				     sources, -1, eventfd(0, 0), &error));
 	bed.worker->path_mtus = &path_mtus;
 	memset(&stub, 0, sizeof(stub));
 	stub.batch = size->batch;

@@ -89,7 +89,8 @@ def parse(argv: Sequence[str]) -> Options:
 
 def _contenders(names: Sequence[str], run_args: Sequence[str]) -> list[Contender]:
     """Those known by name; ``run_args`` go to each that runs fwd."""
-    return [structs.replace(KNOWN[name], run_args=tuple(run_args)) for name in names]
+    known = [KNOWN[name] for name in names]
+    return [structs.replace(one, run_args=(*one.run_args, *run_args)) for one in known]
 
 
 def _variants(given: argparse.Namespace) -> list[Contender]:

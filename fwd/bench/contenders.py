@@ -2,6 +2,7 @@
 """What is compared: data planes, each in a lab of two nodes with two Pods.
 
 Everything around the data plane is the lab's and the same for all: veths, bridges, addresses, MTU.
+``uncut`` is fwd with --tunnel-gso.
 ``routed`` is what is left when there is no tunnel, the ceiling; ``proxy`` is the plainest userspace
 tunnel, one packet a system call, in threads of this process (``cext/traffic/proxy.c``); ``relay``
 is the same with super-packets and without a protocol: what TUN and UDP sockets cost by themselves.
@@ -86,6 +87,7 @@ KNOWN: Final = {
         Contender(BASELINE, "k", (_KERNEL, _KERNEL)),
         Contender("routed", "r", (_KERNEL, _KERNEL), DataPlane.ROUTED),
         Contender("mixed", "m", (_FWD, _KERNEL)),
+        Contender("uncut", "u", (_FWD, _FWD), run_args=("--tunnel-gso",)),
         Contender("proxy", "p", (_KERNEL, _KERNEL), DataPlane.PROXY),
         Contender("relay", "y", (_KERNEL, _KERNEL), DataPlane.RELAY),
         Contender("wireguard-go", "w", (_KERNEL, _KERNEL), DataPlane.WIREGUARD),

@@ -71,7 +71,7 @@ class Show(Message, frozen=True, tag="show"):
 
 
 class Kit(Message, frozen=True, tag="kit"):
-    """A tunnel.  Beside it come its descriptors: TUN queues, receiving, then sending sockets."""
+    """A tunnel.  Beside it come its descriptors: TUN queues, receiving, sending sockets, TAP."""
 
     device: str
     family: int
@@ -92,6 +92,7 @@ class Kit(Message, frozen=True, tag="kit"):
     scope: int = 0
     cpus: tuple[int, ...] = ()
     spin_us: int = 0
+    taps: int = 0
 
 
 class Shown(Message, frozen=True, tag="shown"):

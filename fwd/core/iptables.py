@@ -76,6 +76,8 @@ def render(rule: Rule, part: Part, *, random_fully: bool) -> str:
     for option, match in (("-s", rule.source), ("-d", rule.destination)):
         if match is not None:
             words.append(_render_match(option, match))
+    if rule.interfaces:
+        words.append(f"-i {rule.interfaces}+")
     if rule.marked:
         words.append(f"-m mark --mark {MASQUERADED:#x}/{MASQUERADED:#x}")
     words.append(f'-m comment --comment "{part.comment}" -j {rule.verdict.name}')

@@ -90,6 +90,8 @@ def wanted_contents(wanted: Wanted, family: int, *, random_fully: bool) -> dict[
 def render(rule: Rule, family: int, *, random_fully: bool) -> str:
     """A rule as nft lists it."""
     words = [f"meta mark 0x{MASQUERADED:08x}"] if rule.marked else []
+    if rule.interfaces:
+        words.append(f'iifname "{rule.interfaces}*"')
     for field, match in (("saddr", rule.source), ("daddr", rule.destination)):
         if match is not None:
             words.append(_render_match(f"{KEYWORD[family]} {field}", match))

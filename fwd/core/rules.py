@@ -23,6 +23,9 @@ FAMILIES = (IPV4, IPV6)
 MASQUERADED = 0x4000
 """The mark of packets that kube-proxy masquerades; twice made some kernels drop them (#1679)."""
 
+TAPS: Mapping[int, str] = {IPV4: "fwd.", IPV6: "fwd-v6."}
+"""How the names of the devices begin that the tunnel's own datagrams come out of."""
+
 MULTICAST: Mapping[int, Network] = {IPV4: ip_network("224.0.0.0/4"), IPV6: ip_network("ff00::/8")}
 
 
@@ -54,6 +57,8 @@ class Rule(Struct, frozen=True):
     verdict: Verdict
     source: Match | None = None
     destination: Match | None = None
+    interfaces: str = ""
+    """What the name of the one it came through begins with; empty: any."""
     marked: bool = False
     """Only packets with the mark MASQUERADED."""
 
@@ -73,6 +78,8 @@ class Wanted(Struct, frozen=True):
     """--iptables-forward-rules"""
     random_fully: bool = True
     """Where the engine can; off: --ip-masq-fully-random-disable."""
+    tunnel_gso: bool = False
+    """--tunnel-gso: the tunnel's own datagrams are forwarded, too."""
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -163,7 +170,10 @@ def wanted_forward(wanted: Wanted, family: int) -> tuple[Rule, ...]:
     """Empty: no chain."""
     if not wanted.forward or family not in wanted.networks:
         return ()
-    return forward_rules(wanted.networks[family])
+    rules = forward_rules(wanted.networks[family])
+    if wanted.tunnel_gso:
+        rules += (Rule(Verdict.ACCEPT, interfaces=TAPS[family]),)
+    return rules
 
 
 def compare(wanted: Sequence[str], actual: Sequence[str], *, where: str) -> Iterator[Finding]:

@@ -47,6 +47,7 @@ def wanted_rules(config: RunConfig, env: SubnetEnv) -> Wanted:
         masquerade=config.ip_masq,
         forward=config.iptables_forward_rules,
         random_fully=not config.ip_masq_fully_random_disable,
+        tunnel_gso=config.tunnel_gso,
     )
 
 

@@ -31,7 +31,7 @@ _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _RTN_ANYCAST = 4
 _IFA_F_TEMPORARY, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x20, 0x80
 _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x04, 0x08, 0x40
-_SCOPE_GLOBAL, _SCOPE_LINK = 0, 253
+_SCOPE_GLOBAL, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _RTPROT_BOOT = 3
 _ADDR_GEN_NONE = 1
 
@@ -182,6 +182,30 @@ def apply(layout: Layout) -> int:
             proto=_RTPROT_BOOT,
             scope=_SCOPE_LINK if layout.network.version == IPV4 else _SCOPE_GLOBAL,
         )
+        return index
+
+
+def apply_quiet(name: str, *, address: Address | None, up: bool) -> int:
+    """A device that gives no sign of itself, with one address, of this host only, or none.
+
+    Returns its index.  Raises OSError.
+    """
+    with _netlink(f"set up {name}") as ipr:
+        link = _link(ipr, name)
+        if link is None:
+            raise OSError(errno.ENODEV, f"cannot set up {name}: it is gone")
+        index = int(link["index"])
+        _no_noise(ipr, index, name)
+        if address is not None:
+            ipr.addr(
+                "replace",
+                index=index,
+                family=_AF[address.version],
+                address=str(address),
+                prefixlen=address.max_prefixlen,
+                scope=_SCOPE_HOST,
+            )
+        ipr.link("set", index=index, state="up" if up else "down")
         return index
 
 

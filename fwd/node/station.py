@@ -149,7 +149,7 @@ def _station(own: OwnLease, link: underlay.Underlay, config: RunConfig, conf: Ne
             cpus=config.worker_cpus,
             spin_us=config.spin_us,
             source_check=SourceCheck[config.source_check.upper()],
-            offloads=wanted_offloads(config.disable_offload),
+            offloads=wanted_offloads(config.disable_offload, tunnel_gso=config.tunnel_gso),
         ),
     )
 
@@ -178,9 +178,9 @@ async def _settle_mac(own: OwnLease, device: str, run_dir: RunDir) -> bytes:
     return choice.mac
 
 
-def wanted_offloads(disabled: Iterable[str]) -> Offload:
+def wanted_offloads(disabled: Iterable[str], *, tunnel_gso: bool = False) -> Offload:
     """All but the disabled ones and those that need one of these."""
-    wanted = ALL_OFFLOADS
+    wanted = ALL_OFFLOADS | (Offload.TUNNEL_GSO if tunnel_gso else Offload(0))
     for name in disabled:
         wanted &= ~Offload.named(name)
     if Offload.VNET_HDR not in wanted:  # the header is what tells the segment size

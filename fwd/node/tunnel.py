@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum
 
 from fwd.model import Address, Plan
-from fwd.node import netlink
+from fwd.node import netlink, tap
 from fwd.node.handover.legacy import Succession
 from fwd.node.totals import Totals
 from fwd.ops import log
@@ -60,6 +60,8 @@ class Tunnel:
             plane = Plane.open(self.settings)
         try:
             self._index = await asyncio.to_thread(netlink.apply, self.layout)
+            if plane.descriptors.tap:
+                await asyncio.to_thread(tap.apply, self.settings.tap, self.settings.family)
             plane.commit(self.plan)
             self._totals.inherit(self._legacy.start(plane))
         except BaseException:
@@ -133,11 +135,24 @@ class Tunnel:
             self.close()
             return Health.LOST
         lacking = await asyncio.to_thread(netlink.lacking, self.layout, self._index)
-        if not lacking:
-            return Health.GOOD
-        await asyncio.to_thread(netlink.apply, self.layout)
-        log.warning("device-repaired", device=self.layout.device, lacked=", ".join(lacking))
-        return Health.REPAIRED
+        if lacking:
+            await asyncio.to_thread(netlink.apply, self.layout)
+            log.warning("device-repaired", device=self.layout.device, lacked=", ".join(lacking))
+        if not await self._check_tap():
+            self.close()
+            return Health.LOST
+        return Health.REPAIRED if lacking else Health.GOOD
+
+    async def _check_tap(self) -> bool:
+        """Whether it is there, or there is to be none; what is wrong with it is mended."""
+        if self.plane is None or not self.plane.descriptors.tap:
+            return True
+        name, family = self.settings.tap, self.settings.family
+        lacking = await asyncio.to_thread(tap.lacking, name, family)
+        if lacking and tap.DEVICE not in lacking:
+            await asyncio.to_thread(tap.apply, name, family)
+            log.warning("device-repaired", device=name, lacked=", ".join(lacking))
+        return tap.DEVICE not in lacking
 
     def pause(self) -> tuple[dict[str, int], bytes]:
         """Stops the workers but keeps everything; totals, and what the workers have learned."""

@@ -48,6 +48,18 @@ TRAFFIC = {
         "Messages sent again without UDP_SEGMENT",
         _FAMILY,
     ),
+    "out_uncut": Metric(
+        "fwd_outbound_uncut_packets_total",
+        COUNTER,
+        "Super-packets sent whole, for the kernel to cut (--tunnel-gso)",
+        _FAMILY,
+    ),
+    "out_uncut_refused": Metric(
+        "fwd_outbound_refused_uncut_packets_total",
+        COUNTER,
+        "Super-packets that the kernel did not take whole, so that the agent cut them",
+        _FAMILY,
+    ),
     "icmp_sent": Metric(
         "fwd_icmp_unreachable_sent_total",
         COUNTER,

@@ -64,4 +64,5 @@ _SLOWER = {
     Offload.MULTI_QUEUE: "one worker does all the work",
     Offload.UDP_SEGMENT: "each outer datagram is handed to the kernel by itself",
     Offload.UDP_GRO: "outer datagrams are received one by one",
+    Offload.TUNNEL_GSO: "what TCP sends is cut by the agent, as it is without --tunnel-gso",
 }

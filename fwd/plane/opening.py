@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens what a plane works with: TUN queues, sockets."""
 
+import errno
 import os
 from contextlib import ExitStack
 
@@ -8,9 +9,8 @@ from msgspec import Struct
 
 from fwd._plane import ffi, lib
 from fwd.core.oshints import hint
-from fwd.model import Address
 from fwd.plane.errors import check
-from fwd.plane.settings import TUN_OFFLOADS, Offload, PlaneSettings
+from fwd.plane.settings import TUN_OFFLOADS, Offload, PlaneSettings, packed_address
 
 _TUN = "/dev/net/tun"
 
@@ -35,12 +35,14 @@ class Descriptors(Struct, frozen=True):
     listen: tuple[int, ...]
     """As many receiving sockets."""
     source: tuple[int, ...]
+    tap: tuple[int, ...]
+    """One for TUNNEL_GSO, or none."""
     granted: Offload
 
     @property
     def all(self) -> tuple[int, ...]:
         """Every one of them, in an order that does not change."""
-        return self.tun + self.listen + self.source
+        return self.tun + self.listen + self.source + self.tap
 
     def close(self) -> None:
         """Closes them."""
@@ -54,6 +56,7 @@ def open_descriptors(settings: PlaneSettings) -> Descriptors:
         listen, gro = open_sockets(settings, undo, listening=settings.workers)
         source, segment = open_sockets(settings, undo)
         tun, granted = open_tun(settings, undo)
+        tap = open_tap(settings, undo)
         undo.pop_all()
     for fd in listen[len(tun) :]:  # without multi-queue there are fewer workers than wanted
         os.close(fd)
@@ -61,7 +64,8 @@ def open_descriptors(settings: PlaneSettings) -> Descriptors:
         tun=tuple(tun),
         listen=tuple(listen[: len(tun)]),
         source=tuple(source),
-        granted=granted | gro | segment,
+        tap=tap,
+        granted=granted | gro | segment | (Offload.TUNNEL_GSO if tap else Offload(0)),
     )
 
 
@@ -74,6 +78,8 @@ def try_out(settings: PlaneSettings) -> Offload:
         _, gro = open_sockets(settings, undo, listening=1)
         _, segment = open_sockets(settings, undo)
         _, granted = open_tun(settings, undo)
+        if open_tap(settings, undo):
+            granted |= Offload.TUNNEL_GSO
     return granted | gro | segment
 
 
@@ -95,11 +101,26 @@ def open_tun(settings: PlaneSettings, undo: ExitStack) -> tuple[list[int], Offlo
     return queues, Offload(granted[0])
 
 
+def open_tap(settings: PlaneSettings, undo: ExitStack) -> tuple[int, ...]:
+    """The TAP, if it is wanted and the kernel has what it is for; it is not up yet.
+
+    What is forwarded cannot have link-local addresses.
+    """
+    if Offload.TUNNEL_GSO not in settings.offloads or settings.scope:
+        return ()
+    fd = lib.vx_tap_open(settings.tap.encode())
+    if fd == -errno.EOPNOTSUPP:
+        return ()
+    check(fd, f"open TAP device {settings.tap}", device=settings.tap)
+    undo.callback(os.close, fd)
+    return (int(fd),)
+
+
 def open_sockets(
     settings: PlaneSettings, undo: ExitStack, *, listening: int = 0
 ) -> tuple[list[int], Offload]:
     """As many receiving sockets as asked for, or else the sending ones; what all of them grant."""
-    local, granted = _address(settings.local), ffi.new("uint32_t *")
+    local, granted = packed_address(settings.local), ffi.new("uint32_t *")
     family, scope = settings.family, settings.scope
     offloads = settings.offloads & (Offload.UDP_GRO if listening else Offload.UDP_SEGMENT)
     in_force = offloads
@@ -119,7 +140,3 @@ def open_sockets(
         fds.append(fd)
         in_force &= Offload(granted[0])
     return fds, in_force
-
-
-def _address(address: Address) -> bytes:
-    return address.packed.ljust(lib.VX_ADDR_LEN, b"\0")

@@ -46,6 +46,7 @@ class Plane:
             ffi.new("int[]", descriptors.tun),
             ffi.new("int[]", descriptors.listen),
             ffi.new("int[]", descriptors.source),
+            descriptors.tap[0] if descriptors.tap else -1,
             error,
         )
         if handle == ffi.NULL:

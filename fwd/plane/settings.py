@@ -19,6 +19,7 @@ class Offload(enum.IntFlag):
     MULTI_QUEUE = lib.VX_MULTI_QUEUE
     UDP_SEGMENT = lib.VX_UDP_SEGMENT
     UDP_GRO = lib.VX_UDP_GRO
+    TUNNEL_GSO = lib.VX_TUNNEL_GSO
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -34,6 +35,9 @@ class Offload(enum.IntFlag):
 TUN_OFFLOADS = Offload.VNET_HDR | Offload.TSO | Offload.USO | Offload.MULTI_QUEUE
 UDP_OFFLOADS = Offload.UDP_SEGMENT | Offload.UDP_GRO
 ALL_OFFLOADS = TUN_OFFLOADS | UDP_OFFLOADS
+"""But for TUNNEL_GSO, which changes how the node's firewall sees the tunnel: to be asked for."""
+
+_NAME_MAX = 15
 
 MIN_MTU: int = lib.VX_MIN_MTU
 """Of the TUN, bytes."""
@@ -75,6 +79,16 @@ class PlaneSettings(Struct, frozen=True, kw_only=True):
     sources: int = 16
     """Sending sockets: as many outer source ports, so many flows in the underlay's eyes."""
 
+    @property
+    def tap(self) -> str:
+        """Name of the TAP for TUNNEL_GSO: fwd.1 beside flannel.1."""
+        return f"fwd{self.device.removeprefix('flannel')}"[:_NAME_MAX]
+
+
+def packed_address(address: Address) -> bytes:
+    """As C has it: network order, in the first bytes of VX_ADDR_LEN."""
+    return address.packed.ljust(lib.VX_ADDR_LEN, b"\0")
+
 
 def c_settings(settings: PlaneSettings, *, offloads: Offload, workers: int) -> Any:  # noqa: ANN401
     """The same for C; offloads and workers as they were granted."""
@@ -85,6 +99,7 @@ def c_settings(settings: PlaneSettings, *, offloads: Offload, workers: int) -> A
             "family": settings.family,
             "source_check": settings.source_check,
             "mac": settings.mac,
+            "local": packed_address(settings.local),
             "vni": settings.vni,
             "mtu": settings.mtu,
             "offloads": offloads,

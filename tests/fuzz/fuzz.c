@@ -124,6 +124,7 @@ struct worker *fuzz_worker(uint8_t byte)
 	w.coalescer.udp = w.uso;
 	w.icmp.rate = s.icmp_rate;
 	w.sender.n_fds = s.sources;
+	w.uncut = (struct uncut){ .tap = -1, .family = s.family };
 	w.path_mtus = &path_mtus;
 	memset(&path_mtus, 0, sizeof(path_mtus));
 	memset(&w.counters, 0, sizeof(w.counters));

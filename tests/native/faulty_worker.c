@@ -4,9 +4,7 @@
 #include "check.h"
 #include "decap_frame.h"
 
-enum { ARENA_BYTES = ARENA + 2 * ARENA_ALIGN + sizeof(struct overlay) +
-		     IP_MAX_LEN,
-       TUN_FD = 1, LISTEN_FD = 2 };
+enum { TUN_FD = 1, LISTEN_FD = 2 };
 
 static struct path_mtus path_mtus;
 static struct steering steering;
@@ -56,6 +54,7 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 		.stopping = &faulty_stopping,
 		.path_mtus = &path_mtus, .steering = &steering, .tuns = tuns,
 		.tun = TUN_FD, .listen = LISTEN_FD, .epoll = -1,
+		.uncut = { .tap = -1 },
 		.vnet = vnet, .tso = vnet, .uso = vnet, .arena = memory,
 	};
 	w.icmp.rate = 1000000;

@@ -83,7 +83,7 @@ struct vx_plane *loadnet_plane_on(const struct kit *kit)
 	duplicate(k.tun, kit->tun, s->workers);
 	duplicate(k.listen, kit->listen, s->workers);
 	duplicate(k.source, kit->source, s->sources);
-	plane = vx_plane_new(s, k.tun, k.listen, k.source, &error);
+	plane = vx_plane_new(s, k.tun, k.listen, k.source, -1, &error);
 	CHECK(plane != NULL);
 	return plane;
 }

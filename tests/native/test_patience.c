@@ -22,7 +22,7 @@ TEST(nobody_looks_before_packets_have_come_close_on_each_other)
 {
 	struct patience p;
 
-	patience_init(&p, MOST);
+	patience_init(&p, MOST, true);
 	CHECK(!looks(&p));
 	learn(&p, 20 * US, 1);
 	CHECK(!looks(&p));
@@ -34,7 +34,7 @@ TEST(looking_ends)
 {
 	struct patience p;
 
-	patience_init(&p, MOST);
+	patience_init(&p, MOST, true);
 	learn(&p, 20 * US, 20);
 	CHECK(patience_left(&p, MOST - 1));
 	CHECK(!patience_left(&p, MOST));
@@ -44,7 +44,7 @@ TEST(one_pause_is_forgiven_and_a_quiet_node_sleeps_at_once)
 {
 	struct patience p;
 
-	patience_init(&p, MOST);
+	patience_init(&p, MOST, true);
 	learn(&p, US, 20);
 	learn(&p, 1000 * 1000 * US, 1);
 	learn(&p, US, 2);
@@ -61,7 +61,7 @@ TEST(nobody_looks_while_there_is_bulk)
 {
 	struct patience p;
 
-	patience_init(&p, MOST);
+	patience_init(&p, MOST, true);
 	learn(&p, US, 20);
 	for (int i = 0; i < 100; i++)
 		patience_carried(&p, LARGE - 1);
@@ -86,7 +86,7 @@ TEST(large_answers_one_by_one_are_no_bulk)
 {
 	struct patience p;
 
-	patience_init(&p, MOST);
+	patience_init(&p, MOST, true);
 	for (int i = 0; i < 100; i++) {
 		patience_carried(&p, LARGE);
 		CHECK(!patience_gathers(&p));
@@ -99,7 +99,7 @@ TEST(zero_is_never)
 {
 	struct patience p;
 
-	patience_init(&p, 0);
+	patience_init(&p, 0, true);
 	CHECK(!looks(&p));
 	learn(&p, 0, 20);
 	CHECK(!looks(&p));

@@ -31,7 +31,7 @@ static struct vx_plane *idle_plane(void)
 	}
 	CHECK_EQ(pipe(source), 0);
 	close(source[1]);
-	plane = vx_plane_new(&s, tun, listen, source, &error);
+	plane = vx_plane_new(&s, tun, listen, source, -1, &error);
 	CHECK_EQ(error, 0);
 	return plane;
 }

@@ -25,6 +25,7 @@ SO_RCVBUFFORCE: Final = 33
 
 # linux/ethtool.h
 SET_TX_CHECKSUM: Final = 0x17
+SET_TSO: Final = 0x1F
 _SIOCETHTOOL: Final = 0x8946
 
 LIMIT: Final = 15.0  # seconds that any one socket call may take

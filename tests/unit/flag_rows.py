@@ -213,6 +213,7 @@ ROWS: Sequence[Row] = (
         Exit2("must be a comma list of vnet-hdr, tso, uso, multi-queue, udp-segment, udp-gro"),
         frozenset(),
     ),
+    switch("tunnel-gso", "FLANNELD_TUNNEL_GSO", default=False),
     text("healthz-ip", "0.0.0.0"),
     number("healthz-port", 0, one="8081", two="-1", bounds=INT),
     switch("metrics-per-peer", "FLANNELD_METRICS_PER_PEER", default=True),

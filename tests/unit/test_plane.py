@@ -16,11 +16,12 @@ def test_the_librarys_offloads_are_those_of_the_option() -> None:
     assert set(ALL_OFFLOADS.names) == set(runflags.OFFLOADS)
     for name in runflags.OFFLOADS:
         assert Offload.named(name).names == (name,)
-    assert set(_SLOWER) == set(ALL_OFFLOADS), "each has a text for the log"
+    assert set(_SLOWER) == {*ALL_OFFLOADS, Offload.TUNNEL_GSO}, "each has a text for the log"
 
 
 def test_without_a_vnet_header_there_is_no_segmentation_either() -> None:
     assert wanted_offloads(()) == ALL_OFFLOADS
+    assert wanted_offloads((), tunnel_gso=True) == ALL_OFFLOADS | Offload.TUNNEL_GSO
     assert wanted_offloads({"uso"}).names == tuple(n for n in runflags.OFFLOADS if n != "uso")
     assert not wanted_offloads({"vnet-hdr"}) & (Offload.TSO | Offload.USO | Offload.VNET_HDR)
 

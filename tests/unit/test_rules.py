@@ -3,6 +3,7 @@
 
 from ipaddress import ip_network
 
+import msgspec
 import pytest
 
 from fwd.core import iptables, nftables
@@ -175,3 +176,17 @@ def test_another_network_shares_no_rule_with_ours() -> None:
         theirs = iptables.wanted_rules(part, other, IPV4, random_fully=True)
         common = {rule for rule in ours if "--mark" in rule}
         assert set(ours) & set(theirs) == common
+
+
+@pytest.mark.parametrize(("family", "name"), [(IPV4, "fwd."), (IPV6, "fwd-v6.")])
+def test_the_tunnels_own_datagrams_are_forwarded_if_there_are_any(family: int, name: str) -> None:
+    without = CASES["masq-forward"]
+    wanted = msgspec.structs.replace(without, tunnel_gso=True)
+    texts = [
+        iptables.wanted_rules(iptables.FORWARD, one, family, random_fully=True)
+        for one in (without, wanted)
+    ]
+    rule = f'-i {name}+ -m comment --comment "flanneld forward" -j ACCEPT'
+    assert texts[1] == [*texts[0], rule]
+    contents = nftables.wanted_contents(wanted, family, random_fully=True)
+    assert contents[nftables.FORWARD][-1] == f'iifname "{name}*" accept'

@@ -17,7 +17,7 @@ from fwd.plane import Descriptors, Offload, Plane, PlaneSettings, SourceCheck
 
 _TUNGETIFF = 0x800454D2
 _IFREQ = struct.Struct("16sH22x")
-_IFF_TUN, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0001, 0x4000, 0x0100
+_IFF_TUN, _IFF_TAP, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0001, 0x0002, 0x4000, 0x0100
 
 
 def describe(plane: Plane) -> talk.Kit:
@@ -36,6 +36,7 @@ def describe(plane: Plane) -> talk.Kit:
         granted=int(descriptors.granted),
         queues=len(descriptors.tun),
         sources=len(descriptors.source),
+        taps=len(descriptors.tap),
         source_check=int(settings.source_check),
         icmp_rate=settings.icmp_rate,
         scope=settings.scope,
@@ -67,16 +68,23 @@ def settings_of(kit: talk.Kit) -> PlaneSettings:
 
 def sort_out(kit: talk.Kit, fds: list[int]) -> Descriptors:
     """The descriptors that came beside a kit.  ValueError if they are not what it says."""
-    if kit.queues < 1 or kit.sources < 1 or len(fds) != 2 * kit.queues + kit.sources:
+    taps = 2 * kit.queues + kit.sources
+    if kit.queues < 1 or kit.sources < 1 or kit.taps not in (0, 1) or len(fds) != taps + kit.taps:
         raise ValueError(f"{kit.device}: {len(fds)} descriptors for {kit.queues} queues")
     descriptors = Descriptors(
         tun=tuple(fds[: kit.queues]),
         listen=tuple(fds[kit.queues : 2 * kit.queues]),
-        source=tuple(fds[2 * kit.queues :]),
+        source=tuple(fds[2 * kit.queues : taps]),
+        tap=tuple(fds[taps:]),
         granted=Offload(kit.granted),
     )
+    kind = _IFF_TUN
+    kind |= _IFF_VNET_HDR if Offload.VNET_HDR in descriptors.granted else 0
+    kind |= _IFF_MULTI_QUEUE if Offload.MULTI_QUEUE in descriptors.granted else 0
     for fd in descriptors.tun:
-        _check_queue(kit, fd)
+        _check_queue(kit, fd, device=kit.device, kind=kind)
+    for fd in descriptors.tap:
+        _check_queue(kit, fd, device=settings_of(kit).tap, kind=_IFF_TAP | _IFF_VNET_HDR)
     for fd in descriptors.listen:
         _check_socket(kit, fd, port=kit.port)
     for fd in descriptors.source:
@@ -104,18 +112,14 @@ def why_not(kit: talk.Kit, settings: PlaneSettings) -> str | None:
     return f"another {', another '.join(differ)}" if differ else None
 
 
-def _check_queue(kit: talk.Kit, fd: int) -> None:
+def _check_queue(kit: talk.Kit, fd: int, *, device: str, kind: int) -> None:
     """Of this device, in this namespace or not at all: a deleted one says EBADFD."""
     try:
         name, flags = _IFREQ.unpack(fcntl.ioctl(fd, _TUNGETIFF, bytes(_IFREQ.size)))
     except OSError as error:
         raise ValueError(f"{kit.device}: a queue that is none: {error.strerror}") from error
-    granted = Offload(kit.granted)
-    wanted = _IFF_TUN
-    wanted |= _IFF_VNET_HDR if Offload.VNET_HDR in granted else 0
-    wanted |= _IFF_MULTI_QUEUE if Offload.MULTI_QUEUE in granted else 0
-    have = flags & (_IFF_TUN | _IFF_VNET_HDR | _IFF_MULTI_QUEUE)
-    if name.rstrip(b"\0") != kit.device.encode() or have != wanted:
+    have = flags & (_IFF_TUN | _IFF_TAP | _IFF_VNET_HDR | _IFF_MULTI_QUEUE)
+    if name.rstrip(b"\0") != device.encode() or have != kind:
         raise ValueError(f"{kit.device}: a queue of another device or kind")
 
 

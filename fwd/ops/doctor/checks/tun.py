@@ -29,6 +29,7 @@ _NEEDED = {
     Offload.MULTI_QUEUE: "a TUN driver with IFF_MULTI_QUEUE",
     Offload.UDP_SEGMENT: "Linux 4.18",
     Offload.UDP_GRO: "Linux 5.0",
+    Offload.TUNNEL_GSO: "Linux 6.17 and an underlay address that is not link-local",
 }
 
 
@@ -53,7 +54,7 @@ def look(patient: Patient) -> Iterator[Finding]:
         tunnel = agent.tunnels[_family(patient)]
         yield _offloads(_joined(tunnel.offloads), lacking=_joined(tunnel.fallen_back))
         return
-    wanted = wanted_offloads(patient.config.disable_offload)
+    wanted = wanted_offloads(patient.config.disable_offload, tunnel_gso=patient.config.tunnel_gso)
     try:
         granted = _try_out(wanted, _family(patient))
     except OSError as error:

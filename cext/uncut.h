@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A super-packet's short cut: whole, through a TAP device of ours, into the
+ * kernel's forwarding.
+ *
+ * Theory of operation.  What the TUN hands over uncut need not be cut here:
+ * since Linux 6.17 a TAP takes a tunnel's packet whole, with outer headers
+ * that its writer made (virtio 1.4, 5.1.6: VIRTIO_NET_HDR_GSO_UDP_TUNNEL_*;
+ * a TUN takes none: the check behind it asks for an Ethernet header).  The
+ * kernel forwards it, as a router would, to the interface that leads to the
+ * peer, and cuts it there, or its network card does, or nobody where the other
+ * end is on this machine too.  That spares a header and a checksum for each
+ * segment, and on most links all reading of the payload.
+ *
+ * A socket knows what a path takes, forwarding does not: it would drop what is
+ * too large for an IPv6 path, and nobody would hear of it.  So a super-packet
+ * goes this way only for a second after the socket has taken segments as large
+ * to the same peer (udp_proven()); then it asks the socket again.
+ *
+ * A flow keeps its order: both ways end in the same queue of the same
+ * interface before the system call returns, and its outer ports are the same.
+ */
+#pragma once
+#include "pkt.h"
+#include "table.h"
+
+/* Bytes; less is sent together with others.  A fuzzer's packets are small. */
+#ifndef UNCUT_LEAST
+#define UNCUT_LEAST (16 << 10)
+#endif
+
+enum {
+	UNCUT_ROOM = sizeof(struct ethernet) + sizeof(struct ip6hdr) +
+		     sizeof(struct udphdr),
+	UNCUT_BROKEN_MS = 1000,
+};
+
+struct uncut {
+	int tap;		/* -1: there is none */
+	uint8_t family;
+	uint8_t local[VX_ADDR_LEN];
+	uint8_t mac[6];		/* of the TAP */
+	uint16_t id;		/* RFC 791: the next segment's identification */
+	uint64_t broken_until;	/* ms: the TAP took nothing */
+	be16 port[VX_MAX_SOURCES];
+};
+
+/* For packets from `local`, by the ports of these sockets.  0, -errno. */
+int uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
+	       const int *sources);
+
+/* Whether p, of n segments, may go whole at `now`. */
+static inline bool uncut_takes(const struct uncut *u, const struct pkt *p,
+			       uint64_t now)
+{
+	uint32_t most = p->family == IPV4 ? UDP_MAX_PAYLOAD4
+					  : UDP_MAX_PAYLOAD6;
+
+	return u->tap >= 0 && p->transport == PROTO_TCP && p->gso_size &&
+	       p->len >= UNCUT_LEAST &&
+	       sizeof(struct overlay) + p->len <= most &&
+	       u->broken_until <= now;
+}
+
+/*
+ * Sends p, of n segments, to the peer; the headers are written into the
+ * UNCUT_ROOM and the struct overlay in front of p->ip, p stays as it is.
+ * -errno: it was not sent, and nothing will be for UNCUT_BROKEN_MS.
+ */
+int uncut_send(struct uncut *u, const struct peer *peer, const struct pkt *p,
+	       uint32_t n, uint32_t source, uint64_t now);
