@@ -13,6 +13,8 @@
 
 #define VX_ADDR_LEN 16
 #define VX_MAX_WORKERS 64
+#define VX_WORKER_QUEUES 8
+#define VX_MAX_QUEUES 256
 #define VX_MAX_SOURCES 64
 #define VX_MIN_MTU 576
 #define VX_PEER_SLOTS 131072
@@ -72,7 +74,8 @@ struct vx_settings {
 	uint32_t mtu;		/* of the TUN: the largest inner packet */
 	uint32_t offloads;	/* what vx_t*_open and all vx_udp_* granted */
 	uint32_t icmp_rate;	/* unreachables a second and worker; 0: none */
-	uint32_t workers;	/* as many TUN queues and receiving sockets */
+	uint32_t workers;	/* as many receiving sockets */
+	uint32_t queues;	/* of the TUN, for each worker */
 	uint32_t sources;	/* sending sockets, one source port each */
 	uint16_t port;		/* destination UDP port, 8472 by default */
 	uint16_t spin;		/* us to look for packets before sleeping */
@@ -133,12 +136,10 @@ struct vx_test {
 int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
 		int *fds, uint32_t *granted);
 
-/*
- * Opens TAP device `name`, which goes with its last descriptor, for packets in
- * a UDP tunnel that the kernel has not cut yet.  Returns its descriptor;
- * -EOPNOTSUPP: the kernel takes no such packets (before 6.17).
- */
+/* Opens TAP `name`, which goes with its last descriptor, for super-packets in a
+ * UDP tunnel.  -EOPNOTSUPP: the kernel takes none (before 6.17). */
 int vx_tap_open(const char *name);
+const uint8_t *vx_tap_mac(void);	/* 6 bytes: what it must have */
 
 /*
  * A worker's receiving socket on local:port, VX_UDP_GRO if granted.  The first
@@ -155,10 +156,11 @@ int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t scope,
 		  uint32_t offloads, uint32_t *granted);
 
 /*
- * A plane with an empty table and no thread running, on settings->workers TUN
- * queues and receiving sockets and settings->sources sending ones, and on a TAP
- * if there is one (tap >= 0).  It owns the descriptors from here on (also when
- * it fails).  NULL: *error is -errno.
+ * A plane with an empty table and no thread running, on settings->workers
+ * receiving sockets, settings->queues times as many TUN queues (the first ones
+ * are the first worker's), settings->sources sending sockets, and on a TAP if
+ * there is one (tap >= 0).  It owns the descriptors from here on (also when it
+ * fails).  NULL: *error is -errno.
  */
 struct vx_plane *vx_plane_new(const struct vx_settings *settings,
 			      const int *tun, const int *listen,

@@ -59,8 +59,8 @@ static int write_segments(struct worker *w, int tun, const struct pkt *p)
 static int queue_of(const struct worker *w, const struct pkt *p)
 {
 	if (!w->steering)
-		return w->tun;
-	return w->tuns[steer_queue(w->steering, p, w->index)];
+		return w->tuns[w->queue];
+	return w->tuns[steer_queue(w->steering, p, w->queue, w->n_queues)];
 }
 
 static bool takes_gso(const struct worker *w, const struct pkt *p)
@@ -202,7 +202,7 @@ bool inbound(struct worker *w, const struct table *t)
 	for (int i = 0; i < n; i++) {
 		struct received m = udp_received(&w->receiver, i);
 
-		patience_carried(&w->patience, m.len);
+		patience_carried(&w->patience, m.len, 0);
 		in_message(w, t, &m);
 	}
 	coalesce_flush(&w->coalescer);

@@ -54,7 +54,8 @@ int vx_plane_relearn(struct vx_plane *plane, const uint8_t *in, uint32_t n)
 		return -EINVAL;
 	}
 	path_mtu_restore(&plane->path_mtus, l->path_mtu);
-	steer_restore(&plane->steering, l->steer, plane->settings.workers);
+	steer_restore(&plane->steering, l->steer, plane->settings.workers *
+						  plane->settings.queues);
 	free(l);
 	return 0;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A worker's thread: both directions by turns, each a bounded batch, so that
- * neither starves the other; when both have been read dry it lets bulk gather
- * or looks for more for a moment (patience.h), then sleeps.
+ * neither starves the other, and of the TUN's queues an equal part of it each,
+ * so that the flows of one do not starve those of another; when all have been
+ * read dry it lets bulk gather or looks for more for a moment (patience.h),
+ * then sleeps.
  */
 #include <errno.h>
 #include <poll.h>
@@ -16,10 +18,11 @@
 
 enum {
 	SLEEP_MS = 1000,
-	EVENTS = 3,		/* as many descriptors are watched */
+	EVENTS = EVENT_STOP + 1,
 };
 
-enum direction { OUT = 1, IN = 2, BOTH = OUT | IN };
+/* What is ready, a bit for each event. */
+enum { QUEUES = (1u << VX_WORKER_QUEUES) - 1, SOCKET = 1u << EVENT_SOCKET };
 
 uint64_t now_ms(void)
 {
@@ -43,25 +46,9 @@ static uint64_t now_ns(void)
  */
 static void drop_broken(struct worker *w, const struct epoll_event *e)
 {
-	if (e->events & (EPOLLERR | EPOLLHUP) && e->data.fd == w->tun)
-		epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->tun, NULL);
-}
-
-/* Whether anything happened within `ms`; *ready gets the directions. */
-static bool look(struct worker *w, int ms, unsigned *ready)
-{
-	struct epoll_event events[EVENTS];
-	int n = epoll_wait(w->epoll, events, EVENTS, ms);
-
-	*ready = 0;
-	for (int i = 0; i < n; i++) {
-		drop_broken(w, &events[i]);
-		if (events[i].data.fd == w->tun)
-			*ready |= OUT;
-		if (events[i].data.fd == w->listen)
-			*ready |= IN;
-	}
-	return n > 0;
+	if (e->events & (EPOLLERR | EPOLLHUP) && e->data.u32 < w->n_queues)
+		epoll_ctl(w->epoll, EPOLL_CTL_DEL,
+			  w->tuns[w->queue + e->data.u32], NULL);
 }
 
 static void let_gather(void)
@@ -71,7 +58,21 @@ static void let_gather(void)
 	ppoll(NULL, 0, &t, NULL);
 }
 
-/* The directions that have something; none after a while, and to stop. */
+/* Whether anything happened within `ms`; *ready gets what. */
+static bool look(struct worker *w, int ms, unsigned *ready)
+{
+	struct epoll_event events[EVENTS];
+	int n = epoll_wait(w->epoll, events, EVENTS, ms);
+
+	*ready = 0;
+	for (int i = 0; i < n; i++) {
+		drop_broken(w, &events[i]);
+		*ready |= 1u << events[i].data.u32;
+	}
+	return n > 0;
+}
+
+/* What has something; nothing after a while, and to stop. */
 static unsigned wait_until_ready(struct worker *w)
 {
 	struct patience *p = &w->patience;
@@ -92,23 +93,39 @@ static unsigned wait_until_ready(struct worker *w)
 	return ready;
 }
 
+/* A batch of each direction that is ready; whether there may be more. */
+static bool take_turn(struct worker *w, const struct table *t, unsigned ready)
+{
+	bool more = false;
+
+	w->ready = ready & QUEUES;
+	if (w->ready)
+		more = outbound(w, t);
+	if (w->patience.full) {
+		let_gather();
+		patience_waited(&w->patience);
+	}
+	if (ready & SOCKET)
+		more |= inbound(w, t);
+	return more;
+}
+
 void *worker_main(void *worker)
 {
 	struct worker *w = worker;
-	unsigned ready = BOTH;
+	unsigned ready = 0;
 
 	rights_leave_worker();
 	callfilter_leave_worker();
 	while (!atomic_load_explicit(w->stopping, memory_order_relaxed)) {
 		const struct table *t = snapshot_read(w->snapshot, w->reader);
-		bool more;
 
 		w->sender.now = now_ms();
 		trace_turn(&w->trace, atomic_load(w->capture));
-		more = ready & OUT && outbound(w, t);
-		more |= ready & IN && inbound(w, t);
-		/* While one direction is busy the other is tried each turn. */
-		ready = more ? BOTH : wait_until_ready(w);
+		if (take_turn(w, t, ready))
+			look(w, 0, &ready);
+		else
+			ready = wait_until_ready(w);
 	}
 	snapshot_leave(w->reader);
 	return NULL;

@@ -61,7 +61,7 @@ static void answer_unreachable(struct worker *w, const struct pkt *p)
 
 	if (len == 0 || !icmp_allowed(&w->icmp, now_ms()))
 		return;
-	if (tun_write(w->tun, w->vnet, &v, iov, 2) == 0)
+	if (tun_write(w->tuns[w->turn], w->vnet, &v, iov, 2) == 0)
 		count(&w->counters, COUNT_ICMP_SENT, 1);
 }
 
@@ -181,7 +181,7 @@ static void out_packet(struct worker *w, const struct table *t,
 		return;
 	path_mtu_learn(w->path_mtus, &p);
 	if (w->steering)
-		steer_learn(w->steering, &p, w->index);
+		steer_learn(w->steering, &p, w->turn);
 	peer = table_lookup(t, pkt_dst(&p));
 	if (!peer) {
 		out_shown(w, t, &p, len, n, unowned(&p));
@@ -191,26 +191,64 @@ static void out_packet(struct worker *w, const struct table *t,
 	encap(w, peer, &p, n);
 }
 
-bool outbound(struct worker *w, const struct table *t)
+/*
+ * Reads one of `shares` parts of a turn from the queue w->turn, into the arena
+ * from `at` on; where the next one may begin.  *more: there may be more in it.
+ */
+static uint8_t *read_queue(struct worker *w, const struct table *t,
+			   uint8_t *at, uint32_t shares, bool *more)
 {
-	uint8_t *at = w->arena, *last = w->arena + ARENA;
-	bool more = true;
-	uint32_t n;
+	uint32_t queue = 1u << (w->turn - w->queue), n;
+	uint32_t most = patience_beside(&w->patience, queue) ? BULK_SMALL
+							     : OUT_BATCH;
+	uint8_t *end = w->arena + ARENA, *last = at + ARENA / shares;
+	int tun = w->tuns[w->turn], len = 0;
 
-	for (n = 0; n < OUT_BATCH && at <= last; n++) {
+	most /= shares;
+	if (last > end)
+		last = end;
+	for (n = 0; n < most && at <= last; n++) {
 		uint8_t *ip = at + UNCUT_ROOM + HEADROOM;
 		struct vnethdr v;
-		int len = tun_read(w->tun, w->vnet, &v, ip, IP6_MAX_LEN);
 
-		more = len >= 0;
-		if (!more)
+		len = tun_read(tun, w->vnet, &v, ip, IP6_MAX_LEN);
+		if (len < 0)
 			break;
-		patience_carried(&w->patience, len);
+		patience_carried(&w->patience, len, queue);
 		out_packet(w, t, &v, ip, len);
 		at = ip + len + ARENA_ALIGN;
 		at -= (uintptr_t)at % ARENA_ALIGN;
 	}
 	count(&w->counters, COUNT_OUT_READS, n);
+	if (len < 0)
+		return at;
+	*more = true;
+	w->patience.full |= patience_beside(&w->patience, queue);
+	return at;
+}
+
+/* Of the queues that are left the next one, in a circle. */
+static uint32_t next_queue(const struct worker *w, uint32_t left)
+{
+	uint32_t later = left & -(2u << (w->turn - w->queue));
+
+	return w->queue + __builtin_ctz(later ? later : left);
+}
+
+bool outbound(struct worker *w, const struct table *t)
+{
+	uint32_t first = w->turn, shares = __builtin_popcount(w->ready);
+	uint8_t *at = w->arena;
+	bool more = false;
+
+	for (uint32_t left = w->ready; left;
+	     left &= ~(1u << (w->turn - w->queue))) {
+		w->turn = next_queue(w, left);
+		if (left == w->ready)
+			first = w->turn;
+		at = read_queue(w, t, at, shares, &more);
+	}
+	w->turn = first;	/* another one is first next time */
 	udp_send_all(&w->sender, &w->packer);
 	return more;
 }

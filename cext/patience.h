@@ -18,6 +18,14 @@
  * One large packet is no bulk yet: it may be all of an answer that is waited
  * for, and whoever asks again must not wait for us each time.
  *
+ * Beside bulk of another queue a flood of small packets would have all the
+ * time that there is: the worker never runs dry, bulk never gathers, and on a
+ * busy node the flood's way takes the processors that bulk's ends need.  So
+ * there a batch is a short one, and when it was not all the worker pauses as it
+ * does for bulk: up to 170,000 a second pass, more than the kernel's path
+ * carries of one sender.  (Bulk that is received alone does not slow it down:
+ * then small packets may be what that is acknowledged with.)
+ *
  * It gives way: between two looks it yields its core, so what it spends is
  * what nobody else wants.  (To stop looking altogether where others want the
  * core was worse by every measure, docs/decisions/performance.md.)
@@ -30,6 +38,7 @@ enum {
 	LARGE = 16 << 10,	/* bytes read or received in one */
 	BULK_LARGE = 2,		/* of these without running dry are bulk */
 	BULK_WAITS = 16,	/* times of running dry for which it counts */
+	BULK_SMALL = 16,	/* packets of a batch beside it */
 	GATHER_NS = 10000,	/* and what timers are slack by, 50 us */
 };
 
@@ -37,8 +46,12 @@ struct patience {
 	uint64_t most;		/* ns, 0: never look */
 	bool gathers;		/* bulk: each send costs much, however large */
 	uint64_t gap;		/* ns, average of the last ones */
+	bool full;		/* small packets beside it were not all read */
 	uint32_t large;		/* since the worker last ran dry */
 	uint32_t bulk;		/* times for which not to look */
+	uint32_t waits;
+	/* Queues that bulk was read from, a bit each: lately, and before. */
+	uint32_t carriers[2];
 };
 
 static inline void patience_init(struct patience *p, uint64_t most,
@@ -54,11 +67,13 @@ static inline bool patience_left(const struct patience *p, uint64_t waited)
 	return !p->bulk && p->gap <= p->most && waited < p->most;
 }
 
-/* So many bytes were read or received in one. */
-static inline void patience_carried(struct patience *p, uint32_t bytes)
+/* So many bytes were read in one, from this queue (a bit), or received (0). */
+static inline void patience_carried(struct patience *p, uint32_t bytes,
+				    uint32_t queue)
 {
 	if (bytes < LARGE)
 		return;
+	p->carriers[0] |= queue;
 	p->large++;
 	if (p->large >= BULK_LARGE)
 		p->bulk = BULK_WAITS;
@@ -70,12 +85,33 @@ static inline bool patience_gathers(const struct patience *p)
 	return p->gathers && p->bulk && p->large;
 }
 
+/* Whether this queue (a bit) has no bulk, but another one has. */
+static inline bool patience_beside(const struct patience *p, uint32_t queue)
+{
+	uint32_t carriers = p->carriers[0] | p->carriers[1];
+
+	return p->bulk && carriers && !(carriers & queue);
+}
+
+/* The worker has waited, or paused after such a batch. */
+static inline void patience_waited(struct patience *p)
+{
+	p->full = false;
+	p->large = 0;
+	if (p->bulk)
+		p->bulk--;
+	p->waits++;
+	if (p->waits % BULK_WAITS)
+		return;
+	p->carriers[1] = p->carriers[0];
+	p->carriers[0] = 0;
+}
+
 /* There is something to do, `gap` ns after running dry. */
 static inline void patience_learn(struct patience *p, uint64_t gap)
 {
 	if (gap > 4 * p->most)
 		gap = 4 * p->most;
 	p->gap = (3 * p->gap + gap) / 4;
-	p->bulk -= p->bulk > 0;
-	p->large = 0;
+	patience_waited(p);
 }

@@ -44,20 +44,22 @@ static int check(const struct vx_settings *s)
 	if (s->family != IPV4 && s->family != IPV6)
 		return -EAFNOSUPPORT;
 	if (s->workers < 1 || s->workers > VX_MAX_WORKERS || s->sources < 1 ||
-	    s->sources > VX_MAX_SOURCES || s->vni >= 1 << 24 ||
+	    s->sources > VX_MAX_SOURCES || s->queues < 1 ||
+	    s->queues > VX_WORKER_QUEUES ||
+	    s->workers * s->queues > VX_MAX_QUEUES || s->vni >= 1 << 24 ||
 	    !mtu_fits(s->mtu) || s->port == 0)
 		return -EINVAL;
 	return 0;
 }
 
-static int add_workers(struct vx_plane *plane, const int *tun,
-		       const int *listen)
+static int add_workers(struct vx_plane *plane, const int *listen)
 {
+	uint32_t queues = plane->settings.workers * plane->settings.queues;
 	struct snapshot *s = &plane->snapshot;
 	int error = 0;
 
 	for (uint32_t i = 0; i < plane->settings.workers; i++) {
-		struct worker *w = worker_new(&plane->settings, tun[i],
+		struct worker *w = worker_new(&plane->settings, i, plane->tun,
 					      listen[i], plane->source,
 					      plane->tap, plane->stop, &error);
 
@@ -69,13 +71,8 @@ static int add_workers(struct vx_plane *plane, const int *tun,
 		w->reader = &s->readers[s->n_readers++];
 		w->stopping = &plane->stopping;
 		w->capture = &plane->capture;
-		w->trace.index = i;
 		w->path_mtus = &plane->path_mtus;
-		w->steering = plane->settings.workers > 1 ? &plane->steering
-							  : NULL;
-		w->tuns = plane->tun;
-		w->index = i;
-		plane->tun[i] = tun[i];
+		w->steering = queues > 1 ? &plane->steering : NULL;
 		snapshot_leave(w->reader);
 	}
 	return 0;
@@ -95,7 +92,7 @@ static void give_up(struct vx_plane *plane, const struct vx_settings *s,
 	uint32_t taken = plane ? plane->taken : 0;
 
 	if (plane) {
-		for (uint32_t i = 0; i < s->workers; i++)
+		for (uint32_t i = 0; i < taken; i++)
 			if (plane->workers[i])
 				worker_free(plane->workers[i]);
 		snapshot_free(&plane->snapshot);
@@ -103,14 +100,13 @@ static void give_up(struct vx_plane *plane, const struct vx_settings *s,
 			close(plane->stop);
 		free(plane);
 	}
-	close_all(tun + taken, s->workers - taken);
+	close_all(tun + taken * s->queues, (s->workers - taken) * s->queues);
 	close_all(listen + taken, s->workers - taken);
 	close_all(source, s->sources);
 	close_all(&tap, tap >= 0);
 }
 
-static int plane_init(struct vx_plane *plane, const int *tun,
-		      const int *listen)
+static int plane_init(struct vx_plane *plane, const int *listen)
 {
 	int error;
 
@@ -118,7 +114,7 @@ static int plane_init(struct vx_plane *plane, const int *tun,
 	if (plane->stop < 0)
 		return -errno;
 	error = vx_plane_commit(plane, NULL, 0, NULL, 0);
-	return error ? error : add_workers(plane, tun, listen);
+	return error ? error : add_workers(plane, listen);
 }
 
 struct vx_plane *vx_plane_new(const struct vx_settings *settings,
@@ -139,7 +135,9 @@ struct vx_plane *vx_plane_new(const struct vx_settings *settings,
 		plane->tap = tap;
 		memcpy(plane->source, source,
 		       settings->sources * sizeof(*source));
-		*error = plane_init(plane, tun, listen);
+		memcpy(plane->tun, tun, settings->workers *
+		       settings->queues * sizeof(*tun));
+		*error = plane_init(plane, listen);
 	}
 	if (!*error)
 		return plane;

@@ -20,7 +20,7 @@ struct vx_plane {
 	uint32_t taken;			/* queues that workers own */
 	int source[VX_MAX_SOURCES];
 	int tap;			/* -1: none; shared by the workers */
-	int tun[VX_MAX_WORKERS];	/* owned by the workers */
+	int tun[VX_MAX_QUEUES];		/* owned by the workers */
 	struct worker *workers[VX_MAX_WORKERS];
 };
 

@@ -71,7 +71,7 @@ void steer_learn(struct steering *s, const struct pkt *p, uint32_t queue)
 }
 
 uint32_t steer_queue(const struct steering *s, const struct pkt *p,
-		     uint32_t own)
+		     uint32_t own, uint32_t n)
 {
 	uint32_t hash = symmetric_hash(p);
 	const _Atomic uint32_t *bucket = s->entry[hash % STEER_BUCKETS];
@@ -83,7 +83,7 @@ uint32_t steer_queue(const struct steering *s, const struct pkt *p,
 		if ((e & ~QUEUE_MASK) == tag_of(hash))
 			return e & QUEUE_MASK;
 	}
-	return own;
+	return own + (hash >> 16) % n;
 }
 
 void steer_save(const struct steering *s, uint32_t *out)

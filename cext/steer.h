@@ -30,9 +30,10 @@ struct steering {
 /* A packet of p's flow was read from this queue. */
 void steer_learn(struct steering *s, const struct pkt *p, uint32_t queue);
 
-/* The queue to write p to: its flow's, or `own` for one never read. */
+/* The queue to write p to: its flow's; for one never read one of n from `own`
+ * on, by the flow. */
 uint32_t steer_queue(const struct steering *s, const struct pkt *p,
-		     uint32_t own);
+		     uint32_t own, uint32_t n);
 
 /* All entries, for a plane on the same queues; and back, as far as they name
  * one of `queues`. */

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -19,6 +20,26 @@
 #define TUN_F_UDP_TUNNEL_GSO 0x080
 #define TUN_F_UDP_TUNNEL_GSO_CSUM 0x100
 #endif
+
+/*
+ * Given, not random: to a random one of the kernel's udev prefers another
+ * (systemd.link, MACAddressPolicy=persistent), and what goes to the one before
+ * is dropped without a word.
+ */
+static const uint8_t tap_mac[6] = { 2, 'f', 'w', 'd', 0, 1 };
+
+const uint8_t *vx_tap_mac(void)
+{
+	return tap_mac;
+}
+
+static int set_mac(int fd)
+{
+	struct ifreq ifr = { .ifr_hwaddr.sa_family = ARPHRD_ETHER };
+
+	memcpy(ifr.ifr_hwaddr.sa_data, tap_mac, sizeof(tap_mac));
+	return ioctl(fd, SIOCSIFHWADDR, &ifr);
+}
 
 /* Nobody reads it: what the kernel sends there must not pile up. */
 static int throw_away(int fd)
@@ -40,7 +61,7 @@ static int set_up(int fd, const char *name)
 
 	memcpy(ifr.ifr_name, name, strlen(name));
 	if (ioctl(fd, TUNSETIFF, &ifr) < 0 ||
-	    ioctl(fd, TUNSETVNETHDRSZ, &hdr_len) < 0)
+	    set_mac(fd) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &hdr_len) < 0)
 		return -errno;
 	if (ioctl(fd, TUNSETOFFLOAD, flags) < 0)
 		return errno == EINVAL ? -EOPNOTSUPP : -errno;

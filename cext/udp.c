@@ -28,20 +28,29 @@ static bool may_segment(const void *who, const struct peer *peer)
 	       s->refused_until[refusal(peer)] <= s->now;
 }
 
+/* By address: peers move with each table. */
+static bool is_for(const struct proof *p, const struct peer *peer)
+{
+	return memcmp(&p->to, &peer->sa, peer->salen) == 0;
+}
+
 /* The largest size of the last second is what counts. */
 static void prove(struct sender *s, const struct peer *peer, uint32_t size)
 {
 	struct proof *p = &s->proofs[refusal(peer)];
 
-	if (p->peer != peer || p->until <= s->now || p->size < size)
-		*p = (struct proof){ peer, s->now + PROVEN_MS, size };
+	if (!is_for(p, peer) || p->until <= s->now || p->size < size) {
+		memcpy(&p->to, &peer->sa, peer->salen);
+		p->until = s->now + PROVEN_MS;
+		p->size = size;
+	}
 }
 
 bool udp_proven(const struct sender *s, const struct peer *peer, uint32_t size)
 {
 	const struct proof *p = &s->proofs[refusal(peer)];
 
-	return p->peer == peer && p->until > s->now && p->size >= size &&
+	return is_for(p, peer) && p->until > s->now && p->size >= size &&
 	       may_segment(s, peer);
 }
 

@@ -25,7 +25,7 @@ enum {
 
 /* Segments of `size` bytes went to this peer at once, as one message. */
 struct proof {
-	const struct peer *peer;
+	struct sockaddr_in6 to;		/* or sockaddr_in */
 	uint64_t until;			/* ms: it is good for */
 	uint32_t size;
 };

@@ -3,8 +3,7 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <net/if.h>
-#include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/uio.h>
 
 #include "ecn.h"
@@ -19,28 +18,26 @@ enum {
 /* Locally administered: whoever made the frame, nobody answers it. */
 static const uint8_t sender_mac[6] = { 2 };
 
-int uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
-	       const int *sources)
+void uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
+		const int *sources)
 {
-	struct ifreq ifr;
-
 	*u = (struct uncut){ .tap = tap, .family = settings->family };
 	if (tap < 0)
-		return 0;
+		return;
 	memcpy(u->local, settings->local, sizeof(u->local));
-	if (ioctl(tap, SIOCGIFHWADDR, &ifr) < 0)
-		return -errno;
-	memcpy(u->mac, ifr.ifr_hwaddr.sa_data, sizeof(u->mac));
+	/* Workers count by themselves: their datagrams to one peer should
+	 * not have one number (RFC 6864). */
+	if (getrandom(&u->id, sizeof(u->id), GRND_NONBLOCK) < 0)
+		u->id = (uintptr_t)u;
 	for (uint32_t i = 0; i < settings->sources; i++)
 		u->port[i] = udp_port(sources[i]);
-	return 0;
 }
 
 static void put_ethernet(const struct uncut *u, struct ethernet *eth)
 {
 	bool v4 = u->family == IPV4;
 
-	memcpy(eth->dst, u->mac, sizeof(eth->dst));
+	memcpy(eth->dst, vx_tap_mac(), sizeof(eth->dst));
 	memcpy(eth->src, sender_mac, sizeof(eth->src));
 	eth->type = htons(v4 ? ETHERTYPE_IP4 : ETHERTYPE_IP6);
 }

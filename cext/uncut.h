@@ -17,8 +17,11 @@
  * goes this way only for a second after the socket has taken segments as large
  * to the same peer (udp_proven()); then it asks the socket again.
  *
- * A flow keeps its order: both ways end in the same queue of the same
- * interface before the system call returns, and its outer ports are the same.
+ * A flow keeps its order as far as its packets keep their way: both ways have
+ * the same outer ports and end in the interface's queue before the system call
+ * returns, but on a card with many queues and no XPS those of a TAP all have
+ * the first one (skb_tx_hash: the queue that they came from), and over IPv6
+ * the flow label is another.
  */
 #pragma once
 #include "pkt.h"
@@ -39,15 +42,14 @@ struct uncut {
 	int tap;		/* -1: there is none */
 	uint8_t family;
 	uint8_t local[VX_ADDR_LEN];
-	uint8_t mac[6];		/* of the TAP */
 	uint16_t id;		/* RFC 791: the next segment's identification */
 	uint64_t broken_until;	/* ms: the TAP took nothing */
 	be16 port[VX_MAX_SOURCES];
 };
 
-/* For packets from `local`, by the ports of these sockets.  0, -errno. */
-int uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
-	       const int *sources);
+/* For packets from settings->local, by the ports of these sockets. */
+void uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
+		const int *sources);
 
 /* Whether p, of n segments, may go whole at `now`. */
 static inline bool uncut_takes(const struct uncut *u, const struct pkt *p,

@@ -35,16 +35,22 @@ static uint8_t *buffers_new(void)
 	return buffers;
 }
 
-static int watch(int epoll, const int *fds, unsigned n)
+static int watch(int epoll, int fd, uint32_t event)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct epoll_event e = { .events = EPOLLIN,
-					 .data.fd = fds[i] };
+	struct epoll_event e = { .events = EPOLLIN, .data.u32 = event };
 
-		if (epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &e) < 0)
-			return -errno;
-	}
-	return 0;
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
+}
+
+static int watch_all(const struct worker *w, int stop)
+{
+	int error = w->epoll < 0 ? -errno : 0;
+
+	for (uint32_t i = 0; !error && i < w->n_queues; i++)
+		error = watch(w->epoll, w->tuns[w->queue + i], i);
+	if (!error)
+		error = watch(w->epoll, w->listen, EVENT_SOCKET);
+	return error ? error : watch(w->epoll, stop, EVENT_STOP);
 }
 
 static void take_settings(struct worker *w, const struct vx_settings *s,
@@ -68,32 +74,41 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 	w->coalescer.udp = w->uso;
 }
 
-struct worker *worker_new(const struct vx_settings *settings, int tun,
-			  int listen, const int *source, int tap, int stop,
-			  int *error)
+static void close_own(const int *tuns, uint32_t n, int listen)
+{
+	while (n--)
+		close(tuns[n]);
+	close(listen);
+}
+
+struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
+			  const int *tuns, int listen, const int *source,
+			  int tap, int stop, int *error)
 {
 	struct worker *w = aligned_alloc(_Alignof(struct worker), sizeof(*w));
-	int watched[] = { tun, listen, stop };
+	uint32_t queue = index * settings->queues;
 
 	*error = -ENOMEM;
 	if (!w) {
-		close(tun);
-		close(listen);
+		close_own(tuns + queue, settings->queues, listen);
 		return NULL;
 	}
 	memset(w, 0, sizeof(*w));
-	w->tun = tun;
+	w->tuns = tuns;
+	w->queue = w->turn = queue;
+	w->n_queues = settings->queues;
+	w->ready = 1;
 	w->listen = listen;
+	w->trace.index = index;
 	w->peers = peers_new();
+	uncut_init(&w->uncut, settings, tap, source);
 	take_settings(w, settings, source);
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->arena = buffers_new();
 	if (w->arena && w->peers && !tracer_init(&w->trace, settings->family)) {
 		udp_receiver_init(&w->receiver, w->arena + ARENA_BYTES);
-		*error = w->epoll < 0 ? -errno : watch(w->epoll, watched, 3);
+		*error = watch_all(w, stop);
 	}
-	if (!*error)
-		*error = uncut_init(&w->uncut, settings, tap, source);
 	if (!*error)
 		return w;
 	worker_free(w);
@@ -102,8 +117,7 @@ struct worker *worker_new(const struct vx_settings *settings, int tun,
 
 void worker_free(struct worker *w)
 {
-	close(w->tun);
-	close(w->listen);
+	close_own(w->tuns + w->queue, w->n_queues, w->listen);
 	if (w->epoll >= 0)
 		close(w->epoll);
 	free(w->arena);

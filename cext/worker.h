@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A worker: one thread, one TUN queue, one receiving socket, and all the
+ * A worker: one thread, a few TUN queues, one receiving socket, and all the
  * memory that it will ever use.
  */
 #pragma once
@@ -34,10 +34,12 @@ struct worker {
 	const _Atomic bool *stopping;
 	struct capture *_Atomic const *capture;	/* as the table: once a turn */
 	struct path_mtus *path_mtus;	/* shared by all workers */
-	struct steering *steering;	/* as well; NULL: one worker */
-	const int *tuns;		/* all queues, by worker */
-	uint32_t index;			/* of this worker */
-	int tun, listen, epoll;
+	struct steering *steering;	/* as well; NULL: there is one queue */
+	const int *tuns;		/* all queues; this worker's are */
+	uint32_t queue, n_queues;	/* n_queues from `queue` on, */
+	uint32_t turn;			/* one of these, that is read, */
+	uint32_t ready;			/* and those to read, a bit each */
+	int listen, epoll;
 	struct patience patience;	/* before it sleeps */
 	bool vnet, tso, uso;		/* granted offloads of the TUN */
 	pthread_t thread;
@@ -56,7 +58,8 @@ struct worker {
 	_Alignas(64) struct counters counters;
 };
 
-/* One turn; whether there may be more to do at once. */
+/* One turn, from the queues w->ready or from the socket; whether there may be
+ * more to do at once. */
 bool outbound(struct worker *w, const struct table *t);
 bool inbound(struct worker *w, const struct table *t);
 
@@ -64,13 +67,18 @@ bool inbound(struct worker *w, const struct table *t);
 uint64_t now_ms(void);
 
 /*
- * A worker on a TUN queue and a receiving socket, which it owns from here on;
- * it also wakes for `stop`.  NULL: *error is -errno.
+ * Worker number `index` on its share of all TUN queues and a receiving socket,
+ * which it owns from here on; it also wakes for `stop`.  NULL: *error is
+ * -errno.
  */
-struct worker *worker_new(const struct vx_settings *settings, int tun,
-			  int listen, const int *source, int tap,
-			  int stop, int *error);
+struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
+			  const int *tuns, int listen, const int *source,
+			  int tap, int stop, int *error);
 void worker_free(struct worker *w);
+
+/* What epoll says in data.u32: the queue's number among the worker's own, or
+ * one of these. */
+enum { EVENT_SOCKET = VX_WORKER_QUEUES, EVENT_STOP };
 
 /* The thread's body. */
 void *worker_main(void *worker);

@@ -157,16 +157,18 @@ static struct bed make(const struct size *size, uint32_t n)
 		.family = IPV4, .source_check = VX_SOURCE_STRICT,
 		.mac = { 2, 1 }, .vni = 1, .port = VXLAN_PORT, .mtu = MTU,
 		.offloads = VX_VNET_HDR | VX_TSO | VX_USO | VX_UDP_SEGMENT,
-		.workers = 1, .sources = 16,
+		.workers = 1, .queues = 1, .sources = 16,
 	};
 	static const int sources[16];
 	static struct path_mtus path_mtus;
+	static int tun;
 	struct bed bed = { size, NULL, leases_table(&settings, n),
 			   size->out ? outbound : inbound };
 	uint32_t packets = size->segments > 1 ? 64 : STUB_PACKETS;
 	int error;
 
-	bed.worker = must(worker_new(&settings, eventfd(0, 0), eventfd(0, 0),
+	tun = eventfd(0, 0);
+	bed.worker = must(worker_new(&settings, 0, &tun, eventfd(0, 0),
 				     sources, -1, eventfd(0, 0), &error));
 	bed.worker->path_mtus = &path_mtus;
 	memset(&stub, 0, sizeof(stub));

@@ -31,7 +31,7 @@ OLDEST, NEWEST = 1, 1
 MOST_BYTES = 192 * 1024
 """Of a message: what a unix socket takes at once by default is somewhat more."""
 MOST_DESCRIPTORS = 250
-"""With a message (SCM_MAX_FD is 253): 64 workers have 192."""
+"""With a message (SCM_MAX_FD is 253): 64 workers have 145."""
 
 
 class MisunderstoodError(ValueError):
@@ -81,7 +81,7 @@ class Kit(Message, frozen=True, tag="kit"):
     port: int
     mtu: int
     workers: int
-    """Wanted; there is a queue and a receiving socket for each that was had."""
+    """Wanted; there is a receiving socket for each that was had, `receivers`."""
     offloads: int
     """Wanted, as cext/api.h numbers them; `granted` are those in force."""
     granted: int
@@ -93,6 +93,8 @@ class Kit(Message, frozen=True, tag="kit"):
     cpus: tuple[int, ...] = ()
     spin_us: int = 0
     taps: int = 0
+    receivers: int = 0
+    """0, of a version before there were several queues a worker: as many as queues."""
 
 
 class Shown(Message, frozen=True, tag="shown"):

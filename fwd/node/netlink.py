@@ -185,8 +185,8 @@ def apply(layout: Layout) -> int:
         return index
 
 
-def apply_quiet(name: str, *, address: Address | None, up: bool) -> int:
-    """A device that gives no sign of itself, with one address, of this host only, or none.
+def apply_quiet(name: str, *, address: Address | None, mac: bytes, up: bool) -> int:
+    """A device that gives no sign of itself, with this MAC and one address of the host, or none.
 
     Returns its index.  Raises OSError.
     """
@@ -205,6 +205,8 @@ def apply_quiet(name: str, *, address: Address | None, up: bool) -> int:
                 prefixlen=address.max_prefixlen,
                 scope=_SCOPE_HOST,
             )
+        if of_link(link).mac != mac:
+            ipr.link("set", index=index, address=mac.hex(":"))
         ipr.link("set", index=index, state="up" if up else "down")
         return index
 

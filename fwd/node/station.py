@@ -185,4 +185,6 @@ def wanted_offloads(disabled: Iterable[str], *, tunnel_gso: bool = False) -> Off
         wanted &= ~Offload.named(name)
     if Offload.VNET_HDR not in wanted:  # the header is what tells the segment size
         wanted &= ~(Offload.TSO | Offload.USO)
+    if not (Offload.TSO in wanted and Offload.UDP_SEGMENT in wanted):
+        wanted &= ~Offload.TUNNEL_GSO  # nothing to send whole, or no path proven to take it
     return wanted

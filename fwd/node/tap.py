@@ -20,6 +20,7 @@ from pathlib import Path
 from fwd.model import IPV4
 from fwd.node import netlink
 from fwd.ops import log
+from fwd.plane import tap_mac
 
 _ADDRESS = ip_address("127.84.72.1")
 """Of every such device, on every node: it is only there for the device to have one."""
@@ -43,7 +44,8 @@ _SECONDS = 2.0
 def apply(name: str, family: int) -> None:
     """Makes the device ready to forward from.  May be called again.  Raises OSError."""
     up = _forwards(family)
-    index = netlink.apply_quiet(name, address=_ADDRESS if family == IPV4 else None, up=up)
+    address = _ADDRESS if family == IPV4 else None
+    index = netlink.apply_quiet(name, address=address, mac=tap_mac(), up=up)
     if family == IPV4:
         _set_conf(index, name)
     if not up:
@@ -56,6 +58,7 @@ def lacking(name: str, family: int) -> tuple[str, ...]:
     if device is None:
         return (DEVICE,)
     wrong = [] if device.up == _forwards(family) else ["up"]
+    wrong += [] if device.mac == tap_mac() else ["mac"]
     if family == IPV4:
         wrong += [key for key, (_, value) in _WANTED.items() if _conf(name, key) != str(value)]
         if not any(

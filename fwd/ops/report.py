@@ -61,7 +61,7 @@ _SLOWER = {
     Offload.VNET_HDR: "packets cross the TUN one at a time, finished and MTU-sized",
     Offload.TSO: "the kernel cuts outgoing TCP into MTU-sized packets",
     Offload.USO: "the kernel cuts outgoing UDP batches into single datagrams",
-    Offload.MULTI_QUEUE: "one worker does all the work",
+    Offload.MULTI_QUEUE: "one worker does all the work, and all flows share its queue",
     Offload.UDP_SEGMENT: "each outer datagram is handed to the kernel by itself",
     Offload.UDP_GRO: "outer datagrams are received one by one",
     Offload.TUNNEL_GSO: "what TCP sends is cut by the agent, as it is without --tunnel-gso",

@@ -12,7 +12,7 @@ Every failure of C is a -errno and becomes one OSError whose text says what to d
 # cffi's objects are of no type that mypy knows; everything that leaves this package has one.
 from fwd.plane.confining import Trial, calls_limited, keep_rights, limit_calls, trials
 from fwd.plane.counters import CounterInfo, CounterKind, counter_info
-from fwd.plane.opening import Descriptors, probe, try_out
+from fwd.plane.opening import Descriptors, probe, tap_mac, try_out
 from fwd.plane.peers import NOTHING, PeerGroup, PeerTraffic
 from fwd.plane.plane import Plane
 from fwd.plane.settings import ALL_OFFLOADS, MIN_MTU, Offload, PlaneSettings, SourceCheck
@@ -38,6 +38,7 @@ __all__ = [
     "limit_calls",
     "pack_table",
     "probe",
+    "tap_mac",
     "trials",
     "try_out",
 ]

@@ -9,8 +9,15 @@ from msgspec import Struct
 
 from fwd._plane import ffi, lib
 from fwd.core.oshints import hint
+from fwd.model import MAC_LEN
 from fwd.plane.errors import check
-from fwd.plane.settings import TUN_OFFLOADS, Offload, PlaneSettings, packed_address
+from fwd.plane.settings import (
+    TUN_OFFLOADS,
+    Offload,
+    PlaneSettings,
+    packed_address,
+    queues_of_each,
+)
 
 _TUN = "/dev/net/tun"
 
@@ -31,9 +38,9 @@ class Descriptors(Struct, frozen=True):
     """
 
     tun: tuple[int, ...]
-    """One queue a worker."""
+    """Queues, as many for each worker."""
     listen: tuple[int, ...]
-    """As many receiving sockets."""
+    """One receiving socket a worker."""
     source: tuple[int, ...]
     tap: tuple[int, ...]
     """One for TUNNEL_GSO, or none."""
@@ -51,18 +58,20 @@ class Descriptors(Struct, frozen=True):
 
 
 def open_descriptors(settings: PlaneSettings) -> Descriptors:
-    """Sockets and TUN.  The TUN last: a port that is taken must not leave a device behind."""
+    """Sockets, TAP and TUN.  The TUN last: what fails before must not leave a device behind."""
     with ExitStack() as undo:
         listen, gro = open_sockets(settings, undo, listening=settings.workers)
         source, segment = open_sockets(settings, undo)
+        tap = open_tap(settings, undo) if segment else ()
         tun, granted = open_tun(settings, undo)
-        tap = open_tap(settings, undo)
         undo.pop_all()
-    for fd in listen[len(tun) :]:  # without multi-queue there are fewer workers than wanted
+    workers = min(len(listen), len(tun))  # without multi-queue there are fewer than wanted
+    queues = workers * (len(tun) // workers)
+    for fd in listen[workers:] + tun[queues:]:
         os.close(fd)
     return Descriptors(
-        tun=tuple(tun),
-        listen=tuple(listen[: len(tun)]),
+        tun=tuple(tun[:queues]),
+        listen=tuple(listen[:workers]),
         source=tuple(source),
         tap=tap,
         granted=granted | gro | segment | (Offload.TUNNEL_GSO if tap else Offload(0)),
@@ -84,13 +93,14 @@ def try_out(settings: PlaneSettings) -> Offload:
 
 
 def open_tun(settings: PlaneSettings, undo: ExitStack) -> tuple[list[int], Offload]:
-    """One queue a worker; a single one where the kernel (or an option) has no multi-queue."""
-    fds = ffi.new("int[]", settings.workers)
+    """All queues; a single one where the kernel (or an option) has no multi-queue."""
+    wanted = settings.workers * queues_of_each(settings.workers)
+    fds = ffi.new("int[]", wanted)
     granted = ffi.new("uint32_t *")
     count = lib.vx_tun_open(
         settings.device.encode(),
         settings.offloads & TUN_OFFLOADS,
-        settings.workers,
+        wanted,
         fds,
         granted,
     )
@@ -114,6 +124,11 @@ def open_tap(settings: PlaneSettings, undo: ExitStack) -> tuple[int, ...]:
     check(fd, f"open TAP device {settings.tap}", device=settings.tap)
     undo.callback(os.close, fd)
     return (int(fd),)
+
+
+def tap_mac() -> bytes:
+    """The MAC that the TAP must have."""
+    return bytes(ffi.buffer(lib.vx_tap_mac(), MAC_LEN))
 
 
 def open_sockets(

@@ -42,7 +42,12 @@ class Plane:
         """A plane on what is open already, and its owner from here on (also when it fails)."""
         error = ffi.new("int *")
         handle = lib.vx_plane_new(
-            c_settings(settings, offloads=descriptors.granted, workers=len(descriptors.tun)),
+            c_settings(
+                settings,
+                offloads=descriptors.granted,
+                workers=len(descriptors.listen),
+                queues=len(descriptors.tun) // len(descriptors.listen),
+            ),
             ffi.new("int[]", descriptors.tun),
             ffi.new("int[]", descriptors.listen),
             ffi.new("int[]", descriptors.source),
@@ -55,8 +60,8 @@ class Plane:
 
     @property
     def workers(self) -> int:
-        """Threads that forward: one a TUN queue."""
-        return len(self.descriptors.tun)
+        """Threads that forward: one a receiving socket."""
+        return len(self.descriptors.listen)
 
     def start(self) -> None:
         """Starts the workers, each on its processor if it has one: once, and after each stop()."""

@@ -39,6 +39,11 @@ ALL_OFFLOADS = TUN_OFFLOADS | UDP_OFFLOADS
 
 _NAME_MAX = 15
 
+MOST_WORKERS: int = lib.VX_MAX_WORKERS
+MOST_QUEUES_OF_EACH: int = lib.VX_WORKER_QUEUES
+MOST_QUEUES = 64
+"""Of all workers, unless there are more workers."""
+
 MIN_MTU: int = lib.VX_MIN_MTU
 """Of the TUN, bytes."""
 
@@ -90,8 +95,23 @@ def packed_address(address: Address) -> bytes:
     return address.packed.ljust(lib.VX_ADDR_LEN, b"\0")
 
 
-def c_settings(settings: PlaneSettings, *, offloads: Offload, workers: int) -> Any:  # noqa: ANN401
-    """The same for C; offloads and workers as they were granted."""
+def queues_of_each(workers: int) -> int:
+    """Queues of the TUN that each worker is to read by turns.
+
+    Many flows in one queue lose packets together when one of them fills it.  Few workers get the
+    most; of many, each has few flows as it is, and descriptors are finite.
+    """
+    return max(1, min(MOST_QUEUES_OF_EACH, MOST_QUEUES // workers))
+
+
+def c_settings(
+    settings: PlaneSettings,
+    *,
+    offloads: Offload,
+    workers: int,
+    queues: int,
+) -> Any:  # noqa: ANN401
+    """The same for C; offloads, workers and each one's queues as they were granted."""
     assert len(settings.mac) == MAC_LEN
     return ffi.new(
         "struct vx_settings *",
@@ -106,6 +126,7 @@ def c_settings(settings: PlaneSettings, *, offloads: Offload, workers: int) -> A
             "icmp_rate": settings.icmp_rate,
             "spin": settings.spin_us,
             "workers": workers,
+            "queues": queues,
             "sources": settings.sources,
             "port": settings.port,
             "scope": settings.scope,

@@ -104,6 +104,7 @@ struct worker *fuzz_worker(uint8_t byte)
 	static struct worker w;
 	static struct vx_settings s;
 	static struct path_mtus path_mtus;
+	static const int tuns[1];
 
 	if (!w.settings) {
 		csum_init();
@@ -124,6 +125,8 @@ struct worker *fuzz_worker(uint8_t byte)
 	w.coalescer.udp = w.uso;
 	w.icmp.rate = s.icmp_rate;
 	w.sender.n_fds = s.sources;
+	w.tuns = tuns;
+	w.n_queues = w.ready = 1;
 	w.uncut = (struct uncut){ .tap = -1, .family = s.family };
 	w.path_mtus = &path_mtus;
 	memset(&path_mtus, 0, sizeof(path_mtus));

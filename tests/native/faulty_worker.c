@@ -53,7 +53,7 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 		.reader = &faulty_snapshot.readers[0],
 		.stopping = &faulty_stopping,
 		.path_mtus = &path_mtus, .steering = &steering, .tuns = tuns,
-		.tun = TUN_FD, .listen = LISTEN_FD, .epoll = -1,
+		.n_queues = 1, .ready = 1, .listen = LISTEN_FD, .epoll = -1,
 		.uncut = { .tap = -1 },
 		.vnet = vnet, .tso = vnet, .uso = vnet, .arena = memory,
 	};

@@ -17,6 +17,7 @@
 
 enum {
 	APP_PORT = 7777,
+	QUEUES = 2,		/* of each worker */
 	SOURCES = 4,
 	QUIET_MS = 500,		/* after which an echo looks whether to stop */
 	LOST_MS = 10000,	/* after which a packet is lost: a busy machine
@@ -50,10 +51,12 @@ struct kit loadnet_kit(uint32_t offloads, uint32_t workers)
 		.sources = SOURCES, .port = VXLAN_PORT,
 	} };
 	uint32_t got, granted;
-	int n = vx_tun_open("flannel.1", offloads, workers, k.tun, &granted);
+	int n = vx_tun_open("flannel.1", offloads, workers * QUEUES, k.tun,
+			    &granted);
 
-	CHECK(n > 0);
-	k.settings.workers = n;
+	CHECK(n == 1 || n == (int)workers * QUEUES);
+	k.settings.queues = n == 1 ? 1 : QUEUES;
+	k.settings.workers = n = n == 1 ? 1 : (int)workers;
 	device_up("flannel.1", all->own, all->wide, MTU, 0);
 	for (int i = 0; i < n; i++, granted |= got)
 		CHECK((k.listen[i] = vx_udp_listen(version(), all->local, 0,
@@ -80,7 +83,7 @@ struct vx_plane *loadnet_plane_on(const struct kit *kit)
 	struct kit k;
 	int error;
 
-	duplicate(k.tun, kit->tun, s->workers);
+	duplicate(k.tun, kit->tun, s->workers * s->queues);
 	duplicate(k.listen, kit->listen, s->workers);
 	duplicate(k.source, kit->source, s->sources);
 	plane = vx_plane_new(s, k.tun, k.listen, k.source, -1, &error);
@@ -90,10 +93,12 @@ struct vx_plane *loadnet_plane_on(const struct kit *kit)
 
 void loadnet_close(const struct kit *kit)
 {
-	for (uint32_t i = 0; i < kit->settings.workers; i++) {
+	const struct vx_settings *s = &kit->settings;
+
+	for (uint32_t i = 0; i < s->workers * s->queues; i++)
 		close(kit->tun[i]);
+	for (uint32_t i = 0; i < s->workers; i++)
 		close(kit->listen[i]);
-	}
 	for (uint32_t i = 0; i < kit->settings.sources; i++)
 		close(kit->source[i]);
 }

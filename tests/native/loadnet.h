@@ -41,7 +41,7 @@ bool loadnet_enter(uint8_t family);
 /* What a plane is made of. */
 struct kit {
 	struct vx_settings settings;
-	int tun[VX_MAX_WORKERS], listen[VX_MAX_WORKERS];
+	int tun[VX_MAX_QUEUES], listen[VX_MAX_WORKERS];
 	int source[VX_MAX_SOURCES];
 };
 

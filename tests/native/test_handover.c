@@ -156,6 +156,7 @@ TEST(learned_is_checked)
 
 	memset(plane, 0, sizeof(*plane));
 	plane->settings.workers = 3;
+	plane->settings.queues = 1;
 	CHECK_EQ(vx_plane_learned(plane, bytes), 0);
 	memcpy(&layout, bytes, sizeof(layout));
 	rnd_fill(bytes, n);

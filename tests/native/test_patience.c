@@ -64,17 +64,17 @@ TEST(nobody_looks_while_there_is_bulk)
 	patience_init(&p, MOST, true);
 	learn(&p, US, 20);
 	for (int i = 0; i < 100; i++)
-		patience_carried(&p, LARGE - 1);
+		patience_carried(&p, LARGE - 1, 8);
 	CHECK(looks(&p));
 	CHECK(!patience_gathers(&p));
-	patience_carried(&p, LARGE);
-	patience_carried(&p, LARGE);
+	patience_carried(&p, LARGE, 8);
+	patience_carried(&p, LARGE, 8);
 	CHECK(!looks(&p));
 	CHECK(patience_gathers(&p));
 	learn(&p, US, 1);
 	CHECK(!looks(&p));
 	CHECK(!patience_gathers(&p));
-	patience_carried(&p, LARGE);
+	patience_carried(&p, LARGE, 8);
 	CHECK(patience_gathers(&p));
 	learn(&p, US, BULK_WAITS - 2);
 	CHECK(!looks(&p));
@@ -88,11 +88,70 @@ TEST(large_answers_one_by_one_are_no_bulk)
 
 	patience_init(&p, MOST, true);
 	for (int i = 0; i < 100; i++) {
-		patience_carried(&p, LARGE);
+		patience_carried(&p, LARGE, 8);
 		CHECK(!patience_gathers(&p));
 		learn(&p, US, 1);
 	}
 	CHECK(looks(&p));
+}
+
+static void carry(struct patience *p, uint32_t queue)
+{
+	patience_carried(p, LARGE, queue);
+	patience_carried(p, LARGE, queue);
+}
+
+TEST(small_packets_pause_beside_the_bulk_of_another_queue)
+{
+	struct patience p;
+
+	patience_init(&p, MOST, true);
+	CHECK(!patience_beside(&p, 16));
+	carry(&p, 8);
+	CHECK(!patience_beside(&p, 8));
+	CHECK(patience_beside(&p, 16));
+	/* It ends some pauses after the bulk, also where nobody runs dry. */
+	for (unsigned i = 0; i < BULK_WAITS; i++) {
+		CHECK(patience_beside(&p, 16));
+		patience_waited(&p);
+	}
+	CHECK(!patience_beside(&p, 16));
+	/* One large packet after a pause is no bulk. */
+	for (unsigned i = 0; i < 2 * BULK_WAITS; i++) {
+		patience_waited(&p);
+		patience_carried(&p, LARGE, 8);
+	}
+	CHECK(!patience_beside(&p, 16));
+}
+
+TEST(bulk_does_not_pause_beside_bulk)
+{
+	struct patience p;
+
+	patience_init(&p, MOST, true);
+	carry(&p, 8);
+	carry(&p, 16);
+	CHECK(!patience_beside(&p, 8));
+	CHECK(!patience_beside(&p, 16));
+	/* A queue that had bulk once is not spared for ever. */
+	for (unsigned i = 0; i < 2 * BULK_WAITS; i++) {
+		carry(&p, 8);
+		patience_waited(&p);
+	}
+	CHECK(!patience_beside(&p, 8));
+	CHECK(patience_beside(&p, 16));
+}
+
+TEST(what_is_received_slows_nothing_down)
+{
+	struct patience p;
+
+	patience_init(&p, MOST, true);
+	carry(&p, 0);
+	CHECK(!patience_beside(&p, 16));	/* acknowledgements, say */
+	carry(&p, 8);
+	carry(&p, 0);
+	CHECK(patience_beside(&p, 16));
 }
 
 TEST(zero_is_never)

@@ -18,7 +18,8 @@ enum { WORKERS = 3, RING = 1 << 12, ROUNDS = 30 };
 static struct vx_plane *idle_plane(void)
 {
 	struct vx_settings s = { .family = IPV4, .mtu = 1450, .port = 8472,
-				 .workers = WORKERS, .sources = 1 };
+				 .workers = WORKERS, .queues = 1,
+				 .sources = 1 };
 	int tun[WORKERS], listen[WORKERS], source[2], error;
 	struct vx_plane *plane;
 

@@ -36,15 +36,15 @@ static void keeps_queues(uint8_t family)
 	for (uint32_t flow = 0; flow < FLOWS; flow++) {
 		struct pkt p = packet(buf, family, flow, true);
 
-		CHECK_EQ(steer_queue(&steering, &p, OWN), OWN);
+		CHECK_EQ(steer_queue(&steering, &p, OWN, 1), OWN);
 		p = packet(buf, family, flow, false);
 		steer_learn(&steering, &p, flow % 4);
 		p = packet(buf, family, flow, true);
-		CHECK_EQ(steer_queue(&steering, &p, OWN), flow % 4);
+		CHECK_EQ(steer_queue(&steering, &p, OWN, 1), flow % 4);
 	}
 	for (uint32_t flow = 0; flow < FLOWS; flow++) {
 		struct pkt p = packet(buf, family, flow, true);
-		uint32_t queue = steer_queue(&steering, &p, OWN);
+		uint32_t queue = steer_queue(&steering, &p, OWN, 1);
 
 		CHECK(queue == flow % 4 || queue == OWN);
 		kept += queue == flow % 4;
@@ -71,7 +71,7 @@ TEST(a_flow_that_moved_is_followed)
 	memset(&steering, 0, sizeof(steering));
 	steer_learn(&steering, &p, 1);
 	steer_learn(&steering, &p, 2);
-	CHECK_EQ(steer_queue(&steering, &p, OWN), 2);
+	CHECK_EQ(steer_queue(&steering, &p, OWN, 1), 2);
 }
 
 TEST(flows_of_neighbours_do_not_meet)
@@ -92,7 +92,25 @@ TEST(flows_of_neighbours_do_not_meet)
 			if (learn)
 				steer_learn(&steering, &p, flow % 4);
 			else
-				CHECK_EQ(steer_queue(&steering, &p, OWN),
+				CHECK_EQ(steer_queue(&steering, &p, OWN, 1),
 					 flow % 4);
 		}
+}
+
+TEST(flows_never_read_are_spread)
+{
+	uint32_t found[8] = { 0 };
+	uint8_t buf[64];
+
+	memset(&steering, 0, sizeof(steering));
+	for (uint32_t flow = 0; flow < FLOWS; flow++) {
+		struct pkt p = packet(buf, IPV4, flow, true);
+		uint32_t queue = steer_queue(&steering, &p, 16, 8);
+
+		CHECK(queue >= 16 && queue < 24);
+		CHECK_EQ(steer_queue(&steering, &p, 16, 8), queue);
+		found[queue - 16]++;
+	}
+	for (unsigned i = 0; i < 8; i++)
+		CHECK(found[i] > FLOWS / 16);
 }

@@ -73,7 +73,7 @@ static struct bed make(uint8_t family, uint32_t n_payload)
 	CHECK(fcntl(both[1], F_SETPIPE_SZ, 1 << 20) >= 0);
 	b.out = both[0];
 	b.uncut = (struct uncut){ .tap = both[1], .family = family,
-				  .mac = { 0x0a, 1, 2, 3, 4, 5 }, .id = 65530,
+				  .id = 65530,
 				  .port = { htons(50001), htons(50002),
 					    htons(50003) } };
 	rnd_fill(b.uncut.local, 16);
@@ -144,7 +144,7 @@ static void check_frame(struct bed *b, uint32_t source)
 	const uint8_t *ip = v + VNET + ETH, *udp = ip + ip_len;
 
 	check_vnet(b, v, ip_len);
-	CHECK_MEM(v + VNET, b->uncut.mac, 6);
+	CHECK_MEM(v + VNET, vx_tap_mac(), 6);
 	CHECK_EQ(be(v + VNET + 12), b->spec.family == 4 ? 0x0800 : 0x86dd);
 	if (b->spec.family == 4)
 		check_ip4(b, ip, len);

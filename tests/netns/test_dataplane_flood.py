@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must not be forwarded, as fast as a host can send it: nobody starves, and little is said.
+"""Whatever comes as fast as a host can send it: nobody starves, and little is said.
 
-What each kind is counted as, to the packet: test_dataplane_badpackets.
+What each kind that must not be forwarded is counted as, to the packet: test_dataplane_badpackets.
 """
 
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
+from fwd.bench.traffic import datagrams
+from fwd.lab.probes import Route
 from tests.netns import topo, traffic
 from tests.netns.inject import Injector
+from tests.netns.sockets import udp_in
 from tests.netns.test_dataplane_badpackets import PAYLOAD, bad
 from tests.netns.topo import Counting, Net
 
@@ -50,3 +57,52 @@ def test_a_flood_starves_nobody(net: Net, *, stranger: bool) -> None:
     assert sum(drops.values()) <= sent
     topo.assert_balanced(counting.total_at_rest())
     assert len(net.log(1)) - told <= LINES * len(kinds)
+
+
+FLOWS = 16
+A_FLOW = 200  # datagrams
+
+
+def test_a_flood_fills_a_queue_of_its_own(net: Net) -> None:
+    """Of the flows beside it those lose packets that share its queue of the TUN, a few."""
+    source, target = net.pod(1), net.pod(2)
+    net.ip(net.node(1).namespace, f"link set {net.device} txqueuelen 100")
+    route = Route(
+        source.namespace, target.namespace, net.address(target), net.family, net.plan.pod_mtu
+    )
+    with ThreadPoolExecutor(1) as pool:
+        flood = pool.submit(datagrams, route, size=64, seconds=2 * SECONDS)
+        time.sleep(SECONDS / 4)
+        got = beside(net, pause=SECONDS / 4 / A_FLOW)
+        arrived = flood.result()
+    assert arrived.received < arrived.sent, "more than the queue takes"
+    assert sum(count == A_FLOW for count in got) > FLOWS * 3 / 4
+
+
+def beside(net: Net, *, pause: float) -> list[int]:
+    """Datagrams of each of some slow flows that have arrived."""
+    source, target = net.pod(1), net.pod(2)
+    with ExitStack() as stack:
+        ends = [
+            stack.enter_context(udp_in(target.namespace, net.address(target))) for _ in range(FLOWS)
+        ]
+        flows = [stack.enter_context(net.udp_in(source.namespace)) for _ in range(FLOWS)]
+        for flow, end in zip(flows, ends, strict=True):
+            flow.connect(end.getsockname())
+        for _ in range(A_FLOW):
+            for flow in flows:
+                flow.send(bytes(64))
+            time.sleep(pause)
+        return [arrivals(end) for end in ends]
+
+
+def arrivals(end: socket.socket) -> int:
+    """What waits in a socket, and what comes within a moment."""
+    end.settimeout(0.2)
+    count = 0
+    try:
+        while True:
+            end.recv(100)
+            count += 1
+    except TimeoutError:
+        return count

@@ -22,6 +22,8 @@ def test_the_librarys_offloads_are_those_of_the_option() -> None:
 def test_without_a_vnet_header_there_is_no_segmentation_either() -> None:
     assert wanted_offloads(()) == ALL_OFFLOADS
     assert wanted_offloads((), tunnel_gso=True) == ALL_OFFLOADS | Offload.TUNNEL_GSO
+    for needed in ("vnet-hdr", "tso", "udp-segment"):
+        assert Offload.TUNNEL_GSO not in wanted_offloads({needed}, tunnel_gso=True)
     assert wanted_offloads({"uso"}).names == tuple(n for n in runflags.OFFLOADS if n != "uso")
     assert not wanted_offloads({"vnet-hdr"}) & (Offload.TSO | Offload.USO | Offload.VNET_HDR)
 

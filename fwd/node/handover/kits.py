@@ -10,10 +10,12 @@ import os
 import socket
 import struct
 from ipaddress import ip_address
+from itertools import islice
 
 from fwd.core import handovertalk as talk
 from fwd.model import IPV4
 from fwd.plane import Descriptors, Offload, Plane, PlaneSettings, SourceCheck
+from fwd.plane.settings import MOST_QUEUES_OF_EACH, MOST_WORKERS
 
 _TUNGETIFF = 0x800454D2
 _IFREQ = struct.Struct("16sH22x")
@@ -37,6 +39,7 @@ def describe(plane: Plane) -> talk.Kit:
         queues=len(descriptors.tun),
         sources=len(descriptors.source),
         taps=len(descriptors.tap),
+        receivers=len(descriptors.listen),
         source_check=int(settings.source_check),
         icmp_rate=settings.icmp_rate,
         scope=settings.scope,
@@ -68,14 +71,22 @@ def settings_of(kit: talk.Kit) -> PlaneSettings:
 
 def sort_out(kit: talk.Kit, fds: list[int]) -> Descriptors:
     """The descriptors that came beside a kit.  ValueError if they are not what it says."""
-    taps = 2 * kit.queues + kit.sources
-    if kit.queues < 1 or kit.sources < 1 or kit.taps not in (0, 1) or len(fds) != taps + kit.taps:
+    receivers = max(1, kit.receivers or kit.queues)
+    counts = (kit.queues, receivers, kit.sources, kit.taps)
+    each, left_over = divmod(kit.queues, receivers)
+    if left_over or not 1 <= each <= MOST_QUEUES_OF_EACH or receivers > MOST_WORKERS:
+        raise ValueError(f"{kit.device}: {kit.queues} queues for {receivers} workers")
+    if kit.sources < 1 or kit.taps not in (0, 1):
+        raise ValueError(f"{kit.device}: {kit.sources} sending sockets, {kit.taps} TAPs")
+    if len(fds) != sum(counts):
         raise ValueError(f"{kit.device}: {len(fds)} descriptors for {kit.queues} queues")
+    left = iter(fds)
+    tun, listen, source, tap = (tuple(islice(left, count)) for count in counts)
     descriptors = Descriptors(
-        tun=tuple(fds[: kit.queues]),
-        listen=tuple(fds[kit.queues : 2 * kit.queues]),
-        source=tuple(fds[2 * kit.queues : taps]),
-        tap=tuple(fds[taps:]),
+        tun=tun,
+        listen=listen,
+        source=source,
+        tap=tap,
         granted=Offload(kit.granted),
     )
     kind = _IFF_TUN

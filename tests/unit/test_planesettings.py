@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many queues of the TUN there are, and the names that follow from a device's."""
+
+import pytest
+
+from fwd.core.handovertalk import MOST_DESCRIPTORS
+from fwd.plane.settings import queues_of_each
+from fwd.runflags import MAX_WORKERS
+
+
+@pytest.mark.parametrize(("workers", "queues"), [(1, 8), (8, 8), (9, 7), (16, 4), (33, 1), (64, 1)])
+def test_queues_of_each_worker(workers: int, queues: int) -> None:
+    assert queues_of_each(workers) == queues
+
+
+def test_all_descriptors_fit_a_message_whatever_the_number_of_workers() -> None:
+    for workers in range(1, MAX_WORKERS + 1):
+        tun, listen, source, tap = workers * queues_of_each(workers), workers, 16, 1
+        assert tun + listen + source + tap <= MOST_DESCRIPTORS
