@@ -51,7 +51,7 @@ struct uncut {
 void uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
 		const int *sources);
 
-/* Whether p, of n segments, may go whole at `now`. */
+/* Whether p may go whole at `now`. */
 static inline bool uncut_takes(const struct uncut *u, const struct pkt *p,
 			       uint64_t now)
 {

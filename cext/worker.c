@@ -97,7 +97,6 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 	w->tuns = tuns;
 	w->queue = w->turn = queue;
 	w->n_queues = settings->queues;
-	w->ready = 1;
 	w->listen = listen;
 	w->trace.index = index;
 	w->peers = peers_new();

@@ -161,6 +161,7 @@ static struct bed make(const struct size *size, uint32_t n)
 	};
 	static const int sources[16];
 	static struct path_mtus path_mtus;
+	static struct steering steering;
 	static int tun;
 	struct bed bed = { size, NULL, leases_table(&settings, n),
 			   size->out ? outbound : inbound };
@@ -171,6 +172,8 @@ static struct bed make(const struct size *size, uint32_t n)
 	bed.worker = must(worker_new(&settings, 0, &tun, eventfd(0, 0),
 				     sources, -1, eventfd(0, 0), &error));
 	bed.worker->path_mtus = &path_mtus;
+	bed.worker->steering = &steering;
+	bed.worker->ready = 1;
 	memset(&stub, 0, sizeof(stub));
 	stub.batch = size->batch;
 	while (stub.n < packets) {

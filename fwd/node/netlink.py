@@ -6,8 +6,8 @@ called again at any time.  They block for some milliseconds; the agent calls the
 because pyroute2's asyncio classes cannot live in uvloop's loop (it takes no netlink sockets as
 datagram endpoints).  Being told of changes is `node.linkwatch`'s.
 
-Which device and which addresses is decided elsewhere (`core.netconf`, `node.tunnel`), and which
-interface carries the outer packets in `node.underlay`.
+What pyroute2 cannot say is `node.devconf`'s.  Which device and which addresses is decided elsewhere
+(`core.netconf`, `node.tunnel`), and which interface carries the outer packets in `node.underlay`.
 """
 
 import errno

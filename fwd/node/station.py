@@ -179,7 +179,7 @@ async def _settle_mac(own: OwnLease, device: str, run_dir: RunDir) -> bytes:
 
 
 def wanted_offloads(disabled: Iterable[str], *, tunnel_gso: bool = False) -> Offload:
-    """All but the disabled ones and those that need one of these."""
+    """But for the disabled ones and those that need one of these."""
     wanted = ALL_OFFLOADS | (Offload.TUNNEL_GSO if tunnel_gso else Offload(0))
     for name in disabled:
         wanted &= ~Offload.named(name)

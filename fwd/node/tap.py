@@ -7,18 +7,15 @@ reverse path filter: strict on another interface it would drop them, and on a de
 address even loose (net/ipv4/fib_frontend.c, __fib_validate_source).  IPv6 has no such checks, but
 forwards only where the whole node does: until then the device is down, and the agent cuts.
 
-Settings go over netlink, for in a container /proc/sys is read-only.  The device lives as long as
+The device lives as long as
 somebody has its descriptor, so nothing is to be cleaned up.
 """
 
-import errno
-import socket
-import struct
 from ipaddress import ip_address
 from pathlib import Path
 
 from fwd.model import IPV4
-from fwd.node import netlink
+from fwd.node import devconf, netlink
 from fwd.ops import log
 from fwd.plane import tap_mac
 
@@ -33,13 +30,6 @@ _WANTED = {"forwarding": (1, 1), "rp_filter": (8, 2), "accept_local": (23, 1)}
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
-_RTM_SETLINK, _NLMSG_ERROR = 19, 2
-_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
-_IFLA_AF_SPEC, _IFLA_INET_CONF = 26, 1
-_HEADER, _IFINFO = struct.Struct("=IHHII"), struct.Struct("=BxHiII")
-_ATTRIBUTE = struct.Struct("=HH")
-_SECONDS = 2.0
-
 
 def apply(name: str, family: int) -> None:
     """Makes the device ready to forward from.  May be called again.  Raises OSError."""
@@ -47,7 +37,7 @@ def apply(name: str, family: int) -> None:
     address = _ADDRESS if family == IPV4 else None
     index = netlink.apply_quiet(name, address=address, mac=tap_mac(), up=up)
     if family == IPV4:
-        _set_conf(index, name)
+        devconf.set_ipv4(index, dict(_WANTED.values()))
     if not up:
         log.warning("tunnel-gso-waits", device=name, text=f"{_FORWARDING} is 0")
 
@@ -82,27 +72,3 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
-
-
-def _set_conf(index: int, name: str) -> None:
-    """RTM_SETLINK with IFLA_INET_CONF, which pyroute2 can only read."""
-    values = b"".join(
-        _attribute(number, struct.pack("=I", value)) for number, value in _WANTED.values()
-    )
-    spec = _attribute(socket.AF_INET, _attribute(_IFLA_INET_CONF, values))
-    body = _IFINFO.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _attribute(_IFLA_AF_SPEC, spec)
-    flags = _NLM_F_REQUEST | _NLM_F_ACK
-    message = _HEADER.pack(_HEADER.size + len(body), _RTM_SETLINK, flags, 1, 0) + body
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as sock:
-        sock.settimeout(_SECONDS)
-        sock.send(message)
-        answer = sock.recv(4096)
-    _, kind, *_ = _HEADER.unpack_from(answer)
-    code = -struct.unpack_from("=i", answer, _HEADER.size)[0] if kind == _NLMSG_ERROR else 0
-    if code:
-        raise OSError(code, f"cannot set up {name}: {errno.errorcode.get(code, code)}")
-
-
-def _attribute(kind: int, data: bytes) -> bytes:
-    padding = -len(data) % 4
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data + b"\0" * padding

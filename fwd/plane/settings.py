@@ -87,12 +87,17 @@ class PlaneSettings(Struct, frozen=True, kw_only=True):
     @property
     def tap(self) -> str:
         """Name of the TAP for TUNNEL_GSO: fwd.1 beside flannel.1."""
-        return f"fwd{self.device.removeprefix('flannel')}"[:_NAME_MAX]
+        return tap_of(self.device)
 
 
 def packed_address(address: Address) -> bytes:
     """As C has it: network order, in the first bytes of VX_ADDR_LEN."""
     return address.packed.ljust(lib.VX_ADDR_LEN, b"\0")
+
+
+def tap_of(device: str) -> str:
+    """The TAP's name beside a tunnel device's."""
+    return f"fwd{device.removeprefix('flannel')}"[:_NAME_MAX]
 
 
 def queues_of_each(workers: int) -> int:

@@ -4,7 +4,9 @@
 import pytest
 
 from fwd.core.handovertalk import MOST_DESCRIPTORS
-from fwd.plane.settings import queues_of_each
+from fwd.core.netconf import VxlanConf
+from fwd.core.rules import FAMILIES, TAPS
+from fwd.plane.settings import queues_of_each, tap_of
 from fwd.runflags import MAX_WORKERS
 
 
@@ -17,3 +19,8 @@ def test_all_descriptors_fit_a_message_whatever_the_number_of_workers() -> None:
     for workers in range(1, MAX_WORKERS + 1):
         tun, listen, source, tap = workers * queues_of_each(workers), workers, 16, 1
         assert tun + listen + source + tap <= MOST_DESCRIPTORS
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_forward_rule_is_about_the_tap(family: int) -> None:
+    assert tap_of(VxlanConf(vni=4711).device(family)) == f"{TAPS[family]}4711"
