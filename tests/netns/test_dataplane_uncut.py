@@ -85,7 +85,9 @@ def test_the_wire_does_not_tell(net: Net) -> None:
     assert not any(one.outer.dont_fragment for one in found)
     assert len({one.outer.ports for one in found}) == 1, "one flow has one source port"
     single = [one for one in found if len(one.outer.payload) <= net.mtu + 30]
-    bulk = [one for one in single if len(one.inner.payload) > 1000]
+    # A lone segment goes through the socket: a veth leaves its outer checksum to the card.
+    cut = [one for one in single if not one.outer.is_unfinished]
+    bulk = [one for one in cut if len(one.inner.payload) > 1000]
     assert len(bulk) > 200
     assert all(is_right(one) for one in bulk)
     if net.family == 4:
