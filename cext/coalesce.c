@@ -159,7 +159,7 @@ void coalesce_add(struct coalescer *c, const struct pkt *p)
 		send_alone(c, p);
 		return;
 	}
-	r = &c->runs[pkt_flow_hash(p) % RUNS];
+	r = &c->runs[p->flow % RUNS];
 	if (r->n && same_flow(&r->first, p) && append(r, p))
 		return;
 	send_run(c, r);

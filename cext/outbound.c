@@ -133,7 +133,7 @@ static bool sent_uncut(struct worker *w, const struct peer *peer,
 static void encap(struct worker *w, const struct peer *peer,
 		  const struct pkt *p, uint32_t n)
 {
-	uint32_t source = (uint64_t)pkt_flow_hash(p) * w->sender.n_fds >> 32;
+	uint32_t source = (uint64_t)p->flow * w->sender.n_fds >> 32;
 
 	if (n == 1)
 		encap_packet(take_slot(w, peer, p, source), p);

@@ -77,6 +77,44 @@ static void parse_transport(struct pkt *p)
 	}
 }
 
+static uint64_t mix(uint64_t hash)
+{
+	hash *= 0x9e3779b97f4a7c15;	/* 2^64 by the golden ratio, odd */
+	return hash ^ hash >> 32;
+}
+
+/* Of an address of n bytes, and what else tells its end of the flow. */
+static inline uint64_t end_hash(const uint8_t *addr, unsigned n, uint64_t hash)
+{
+	uint32_t word;
+
+	for (unsigned i = 0; i < n; i += sizeof(word)) {
+		memcpy(&word, addr + i, sizeof(word));
+		hash = mix(hash ^ word);
+	}
+	return hash;
+}
+
+/*
+ * The sum of its ends' hashes has no order.  (So has the exclusive-or of the
+ * ends themselves, which is the same for many flows of neighbours.)
+ */
+static inline uint32_t flow_hash(const struct pkt *p, unsigned n)
+{
+	uint64_t proto = (uint64_t)p->proto << 48, ports[2] = { proto, proto };
+	const uint8_t *addr = pkt_src(p);
+
+	if (p->transport) {
+		uint16_t port[2];
+
+		memcpy(port, p->ip + p->l4, sizeof(port));
+		ports[0] |= (uint64_t)port[0] << 32;
+		ports[1] |= (uint64_t)port[1] << 32;
+	}
+	return mix(end_hash(addr, n, ports[0]) +
+		   end_hash(addr + n, n, ports[1]));
+}
+
 enum pkt_error pkt_parse(struct pkt *p, uint8_t *ip, size_t room,
 			 enum family family)
 {
@@ -90,9 +128,12 @@ enum pkt_error pkt_parse(struct pkt *p, uint8_t *ip, size_t room,
 	if (room < ip_header_min(family))
 		return PKT_SHORT;
 	error = family == IPV4 ? parse_ip4(p, room) : parse_ip6(p, room);
-	if (error == PKT_OK)
-		parse_transport(p);
-	return error;
+	if (error != PKT_OK)
+		return error;
+	parse_transport(p);
+	/* By lengths that the compiler knows. */
+	p->flow = family == IPV4 ? flow_hash(p, 4) : flow_hash(p, 16);
+	return PKT_OK;
 }
 
 uint8_t *pkt_csum(const struct pkt *p)
@@ -200,29 +241,4 @@ void pkt_set_tos(const struct pkt *p, uint8_t tos)
 		word = (word & ~(0xffu << 20)) | (uint32_t)tos << 20;
 		ip6->version_class_flow = htonl(word);
 	}
-}
-
-static uint32_t mix(uint32_t hash, uint32_t word)
-{
-	hash ^= word;
-	hash *= 0x9e3779b1;
-	return hash ^ hash >> 15;
-}
-
-static uint32_t mix_at(uint32_t hash, const uint8_t *at)
-{
-	uint32_t word;
-
-	memcpy(&word, at, sizeof(word));
-	return mix(hash, word);
-}
-
-uint32_t pkt_flow_hash(const struct pkt *p)
-{
-	const uint8_t *addr = pkt_src(p);
-	uint32_t hash = mix_at(mix_at(p->proto, addr), addr + 4);
-
-	for (unsigned i = 8; i < 2 * addr_len(p->family); i += 4)
-		hash = mix_at(hash, addr + i);
-	return p->transport ? mix_at(hash, p->ip + p->l4) : hash;
 }

@@ -21,6 +21,8 @@ struct pkt {
 	uint8_t proto;		/* as the last IP header says */
 	uint8_t transport;	/* PROTO_TCP, PROTO_UDP; 0: opaque, fragment */
 	bool fragment;
+	uint32_t flow;		/* hash: one for a flow's both directions, and
+				 * for all fragments of a datagram */
 	/* What a paravirtual link or the TUN leaves to do: */
 	bool unfinished;	/* L4 checksum is the pseudo-header sum only */
 	uint16_t gso_size;	/* L4 payload a segment; 0: one packet */
@@ -140,6 +142,3 @@ void pkt_finish(const struct pkt *p, uint32_t start, uint32_t offset);
  * as right or as wrong as it was (RFC 1624). */
 uint8_t pkt_tos(const struct pkt *p);
 void pkt_set_tos(const struct pkt *p, uint8_t tos);
-
-/* A hash of the flow; all fragments of a datagram have one. */
-uint32_t pkt_flow_hash(const struct pkt *p);

@@ -12,6 +12,14 @@ enum { OWN = 63, FLOWS = 2000 };
 
 static struct steering steering;
 
+static struct pkt parsed(uint8_t *buf, uint8_t family)
+{
+	struct pkt p;
+
+	CHECK_EQ(pkt_parse(&p, buf, ip_header_min(family) + 8, family), PKT_OK);
+	return p;
+}
+
 static struct pkt packet(uint8_t *buf, uint8_t family, uint32_t flow, bool back)
 {
 	uint32_t ip = ip_header_min(family), n = addr_len(family);
@@ -19,12 +27,15 @@ static struct pkt packet(uint8_t *buf, uint8_t family, uint32_t flow, bool back)
 	uint16_t near = htons(1024 + flow), far = htons(80);
 
 	memset(buf, 0, ip + 8);
+	buf[0] = family == IPV4 ? 0x45 : 0x60;
+	buf[family == IPV4 ? 3 : 5] = family == IPV4 ? ip + 8 : 8;
+	buf[family == IPV4 ? 9 : 6] = PROTO_UDP;
+	buf[ip + 5] = 8;
 	memcpy((back ? dst : src) + n - 4, &flow, sizeof(flow));
 	(back ? src : dst)[0] = 10;
 	memcpy(buf + ip, back ? &far : &near, 2);
 	memcpy(buf + ip + 2, back ? &near : &far, 2);
-	return (struct pkt){ .ip = buf, .family = family, .proto = PROTO_UDP,
-			     .transport = PROTO_UDP, .l4 = ip };
+	return parsed(buf, family);
 }
 
 static void keeps_queues(uint8_t family)
@@ -89,6 +100,7 @@ TEST(flows_of_neighbours_do_not_meet)
 			udp->sport = learn ? near : far;
 			udp->dport = learn ? far : near;
 			pkt_src(&p)[3] = pkt_dst(&p)[3] = flow / 16;
+			p = parsed(buf, IPV4);
 			if (learn)
 				steer_learn(&steering, &p, flow % 4);
 			else
