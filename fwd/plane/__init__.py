@@ -15,7 +15,14 @@ from fwd.plane.counters import CounterInfo, CounterKind, counter_info
 from fwd.plane.opening import Descriptors, probe, tap_mac, try_out
 from fwd.plane.peers import NOTHING, PeerGroup, PeerTraffic
 from fwd.plane.plane import Plane
-from fwd.plane.settings import ALL_OFFLOADS, MIN_MTU, Offload, PlaneSettings, SourceCheck
+from fwd.plane.settings import (
+    ALL_OFFLOADS,
+    MIN_MTU,
+    Offload,
+    PlaneSettings,
+    SourceCheck,
+    tap_of,
+)
 from fwd.plane.table import pack_table
 
 __all__ = [
@@ -39,6 +46,7 @@ __all__ = [
     "pack_table",
     "probe",
     "tap_mac",
+    "tap_of",
     "trials",
     "try_out",
 ]

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from fwd.core.rules import TAPS
 from fwd.lab.apiserver import commands as api
 from fwd.lab.topology import Source
 from tests.netns import topo
-from tests.netns.doctor_support import Doctor, kept
+from tests.netns.doctor_support import Doctor, Report, kept
 from tests.netns.lab_support import wait_for
 from tests.netns.sockets import udp_in
 from tests.netns.topo import Net
@@ -172,6 +173,28 @@ def test_no_tun(general: Doctor) -> None:
     general.of_flags(before="mount -t tmpfs none /dev/net").names(
         r"TUN device: cannot open /dev/net/tun: there is no /dev/net/tun", r"modprobe tun"
     )
+
+
+@pytest.mark.usefixtures("stopped")
+def test_another_tool_drops_what_comes_out_of_the_tap(doctor: Doctor) -> None:
+    """With --tunnel-gso that is bulk, and nothing else stands still."""
+    family = doctor.net.family
+    program, begin = {4: "iptables", 6: "ip6tables"}[family], TAPS[family]
+    rules = DOCKER.format(program) + TOOL.format(program, doctor.net.addresses.cluster)
+    accept = f"{program} -I FORWARD -i {begin}+ -j ACCEPT"
+    undo = NO_DOCKER.format(program) + f"{program} -F TOOL; {program} -X TOOL"
+    with doctor.done(1, "sh", "-ec", rules, undo=undo):
+        assert firewall(doctor.of_flags()) == []
+        (found,) = firewall(doctor.of_flags("--tunnel-gso"))
+        assert f"FORWARD drops the bulk that comes out of {begin}1 (--tunnel-gso)" in found
+        assert accept in found
+        doctor.run(1, *accept.split())
+        assert firewall(doctor.of_flags("--tunnel-gso")) == []
+
+
+def firewall(report: Report) -> list[str]:
+    """A kernel before 6.17 has no --tunnel-gso, which is another finding."""
+    return [one for one in report.graded("wrong") if one.startswith("firewall")]
 
 
 @pytest.mark.usefixtures("stopped")

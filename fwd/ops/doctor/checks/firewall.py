@@ -15,11 +15,13 @@ from msgspec import Struct
 from fwd.core.firewall import iptables as iptables_text
 from fwd.core.firewall import nft as nft_text
 from fwd.core.firewall.walk import Chain, Decision, Fate, Packet, decide
+from fwd.core.rules import TAPS
 from fwd.model import IPV4, IPV6, Address, Network
 from fwd.node.rules import iptables
 from fwd.node.rules.programs import RuleError, find, run
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
+from fwd.plane import tap_of
 
 _SUBJECT = "firewall"
 _TABLES = ("raw", "mangle", "filter")
@@ -143,15 +145,19 @@ async def _rulesets() -> AsyncIterator[tuple[str, Mapping[str, Chain], tuple[int
 
 def _kinds(patient: Patient, family: int) -> Iterator[_Kind]:
     """First packets, of the tunnel and of Pods, in and out."""
+    program = "iptables" if family == IPV4 else "ip6tables"
+    yield from _of_tunnel(patient, family, program)
+    yield from _of_pods(patient, family, program)
+
+
+def _of_tunnel(patient: Patient, family: int, program: str) -> Iterator[_Kind]:
     assert patient.conf is not None
-    port, device = patient.conf.backend.port, patient.device(family)
+    port = patient.conf.backend.port
     underlay = patient.underlays.get(family)
     here = underlay.address if underlay else _DOCUMENTATION[family] + 1
     uplink = underlay.name if underlay else ""
     leases = patient.leases_of(family)
     there = leases[0].public_ip if leases else _DOCUMENTATION[family]
-    own, other = patient.some_subnets(family)
-    program = "iptables" if family == IPV4 else "ip6tables"
     opened = (
         f"let UDP {port} in from the nodes ({program} -I INPUT -p udp --dport {port} -j ACCEPT, or "
         "in the tool that made the rule)"
@@ -168,7 +174,21 @@ def _kinds(patient: Patient, family: int) -> Iterator[_Kind]:
         ("output", "postrouting"),
         opened.replace("in from", "out to").replace("INPUT", "OUTPUT"),
     )
-    network = patient.conf.networks[family]
+    if patient.config.tunnel_gso:
+        tap = tap_of(patient.device(family))
+        yield _Kind(
+            f"the bulk that comes out of {tap} (--tunnel-gso)",
+            _udp(here, there, port, in_device=tap, out_device=uplink),
+            ("prerouting", "forward", "postrouting"),
+            f"accept it before that ({program} -I FORWARD -i {TAPS[family]}+ -j ACCEPT, or in the "
+            "tool that made it), or do without --tunnel-gso",
+        )
+
+
+def _of_pods(patient: Patient, family: int, program: str) -> Iterator[_Kind]:
+    assert patient.conf is not None
+    device, network = patient.device(family), patient.conf.networks[family]
+    own, other = patient.some_subnets(family)
     accept = (
         f"accept what is to and from {network} before it ({program} -I FORWARD -s {network} -j "
         f"ACCEPT, and -d), in the tool that made it"
