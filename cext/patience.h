@@ -18,14 +18,13 @@
  * One large packet is no bulk yet: it may be all of an answer that is waited
  * for, and whoever asks again must not wait for us each time.
  *
- * Beside large packets of another queue a flood of small ones would have all
- * the time that there is: the worker never runs dry, bulk never gathers, and on
- * a busy node the flood's way takes the processors that bulk's ends need.  So
+ * Beside bulk of another queue a flood of small packets would have all the
+ * time that there is: the worker never runs dry, bulk never gathers, and on a
+ * busy node the flood's way takes the processors that bulk's ends need.  So
  * there a batch is a short one, and when it was not all the worker pauses as it
  * does for bulk: up to 170,000 a second pass, more than the kernel's path
- * carries of one sender.  One large packet is enough: a stream that the flood
- * starves has no two at once.  (What is received does not slow it down: then
- * small packets may be what that is acknowledged with.)
+ * carries of one sender.  (Bulk that is received alone does not slow it down:
+ * then small packets may be what that is acknowledged with.)
  *
  * It gives way: between two looks it yields its core, so what it spends is
  * what nobody else wants.  (To stop looking altogether where others want the
@@ -39,7 +38,7 @@ enum {
 	LARGE = 16 << 10,	/* bytes read or received in one */
 	BULK_LARGE = 2,		/* of these without running dry are bulk */
 	BULK_WAITS = 16,	/* times of running dry for which it counts */
-	BULK_SMALL = 16,	/* packets of a batch beside large ones */
+	BULK_SMALL = 16,	/* packets of a batch beside it */
 	GATHER_NS = 10000,	/* and what timers are slack by, 50 us */
 };
 
@@ -47,11 +46,11 @@ struct patience {
 	uint64_t most;		/* ns, 0: never look */
 	bool gathers;		/* bulk: each send costs much, however large */
 	uint64_t gap;		/* ns, average of the last ones */
-	bool full;		/* small packets beside large ones were left */
+	bool full;		/* small packets beside it were not all read */
 	uint32_t large;		/* since the worker last ran dry */
 	uint32_t bulk;		/* times for which not to look */
 	uint32_t waits;
-	/* Queues that large ones were read from, a bit each: lately, before. */
+	/* Queues that bulk was read from, a bit each: lately, and before. */
 	uint32_t carriers[2];
 };
 
@@ -86,12 +85,12 @@ static inline bool patience_gathers(const struct patience *p)
 	return p->gathers && p->bulk && p->large;
 }
 
-/* Whether this queue (a bit) has no large packets, but another one has. */
+/* Whether this queue (a bit) has no bulk, but another one has. */
 static inline bool patience_beside(const struct patience *p, uint32_t queue)
 {
 	uint32_t carriers = p->carriers[0] | p->carriers[1];
 
-	return carriers && !(carriers & queue);
+	return p->bulk && carriers && !(carriers & queue);
 }
 
 /* The worker has waited, or paused after such a batch. */
