@@ -8,6 +8,7 @@ device.  What is broken in one family is no fault of the other.  Excluded: the w
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +18,15 @@ from fwd.core.rules import TAPS
 from fwd.lab.apiserver import commands as api
 from fwd.lab.topology import Source
 from tests.netns import topo
-from tests.netns.doctor_support import Doctor, Report, kept
+from tests.netns.doctor_support import Doctor, kept
 from tests.netns.lab_support import wait_for
 from tests.netns.sockets import udp_in
 from tests.netns.topo import Net
+from tests.netns.unable import require_tunnel_gso
 
 pytestmark = pytest.mark.netns
+
+OPTION = "--tunnel-gso"
 
 DOCKER = """
 {0} -P FORWARD DROP
@@ -178,23 +182,25 @@ def test_no_tun(general: Doctor) -> None:
 @pytest.mark.usefixtures("stopped")
 def test_another_tool_drops_what_comes_out_of_the_tap(doctor: Doctor) -> None:
     """With --tunnel-gso that is bulk, and nothing else stands still."""
+    require_tunnel_gso()
     family = doctor.net.family
     program, begin = {4: "iptables", 6: "ip6tables"}[family], TAPS[family]
     rules = DOCKER.format(program) + TOOL.format(program, doctor.net.addresses.cluster)
     accept = f"{program} -I FORWARD -i {begin}+ -j ACCEPT"
     undo = NO_DOCKER.format(program) + f"{program} -F TOOL; {program} -X TOOL"
     with doctor.done(1, "sh", "-ec", rules, undo=undo):
-        assert firewall(doctor.of_flags()) == []
-        (found,) = firewall(doctor.of_flags("--tunnel-gso"))
-        assert f"FORWARD drops the bulk that comes out of {begin}1 (--tunnel-gso)" in found
-        assert accept in found
+        assert doctor.of_flags().graded("wrong") == []
+        doctor.of_flags(OPTION).names(
+            rf"FORWARD drops the bulk that comes out of {begin}1 \(--tunnel-gso\): policy drop",
+            rf"{re.escape(accept)}, or .* without --tunnel-gso$",
+        )
         doctor.run(1, *accept.split())
-        assert firewall(doctor.of_flags("--tunnel-gso")) == []
-
-
-def firewall(report: Report) -> list[str]:
-    """A kernel before 6.17 has no --tunnel-gso, which is another finding."""
-    return [one for one in report.graded("wrong") if one.startswith("firewall")]
+        assert doctor.of_flags(OPTION).graded("wrong") == []
+    with doctor.done(1, "sh", "-ec", DOCKER.format(program), undo=NO_DOCKER.format(program)):
+        doctor.of_flags(OPTION).names(
+            r"FORWARD drops the bulk .* and Pods' packets from the tunnel and Pods'",
+            rf"{re.escape(accept)}.*; and accept what is to and from",
+        )
 
 
 @pytest.mark.usefixtures("stopped")

@@ -12,3 +12,9 @@ def leave_out(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}, and in CI no test may be left out", pytrace=False)
     pytest.skip(reason)
+
+
+def require_tunnel_gso() -> None:
+    """An older kernel has none, which is told as fallen back (tests/unit/test_ops.py)."""
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 17):
+        leave_out("needs Linux 6.17")

@@ -16,6 +16,7 @@ from fwd.core.text import parse_mac
 from fwd.model import Lease, Network, OwnLease
 from fwd.node.underlay import Underlay
 from fwd.ops.doctor.running import RunningAgent
+from fwd.plane import Offload
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -47,6 +48,8 @@ class Patient:
         self.back_end = "none"
         """Of iptables that the agent's rules are made with: `-nft` or `-legacy`; else another
         word."""
+        self.offloads = Offload(0)
+        """That are in force, or would be."""
         self.leases: tuple[Lease, ...] = ()
         """Of the other nodes, as far as they are known."""
         if agent is not None:

@@ -21,7 +21,7 @@ from fwd.node.rules import iptables
 from fwd.node.rules.programs import RuleError, find, run
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
-from fwd.plane import tap_of
+from fwd.plane import Offload, tap_of
 
 _SUBJECT = "firewall"
 _TABLES = ("raw", "mangle", "filter")
@@ -45,6 +45,8 @@ class _Kind(Struct, frozen=True):
     packet: Packet
     hooks: tuple[str, ...]
     remedy: str
+    cause: str = ""
+    """What its loss explains (Finding.cause)."""
 
 
 class _Drop(Struct, frozen=True):
@@ -78,8 +80,8 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
             _SUBJECT,
             f"{drop.where} drops {names}: {drop.text}"
             + (f" ({drop.tool} is at work there)" if drop.tool else ""),
-            kinds[0].remedy,
-            cause="way" if any(kind.packet.protocol == "udp" for kind in kinds) else "",
+            "; and ".join(dict.fromkeys(kind.remedy for kind in kinds)),
+            cause=next((kind.cause for kind in kinds if kind.cause), ""),
         )
     if not drops:
         yield well(_SUBJECT, f"no rule drops the overlay (tables looked at: {len(rulesets)})")
@@ -167,14 +169,16 @@ def _of_tunnel(patient: Patient, family: int, program: str) -> Iterator[_Kind]:
         _udp(there, here, port, in_device=uplink),
         ("prerouting", "input"),
         opened,
+        cause="way",
     )
     yield _Kind(
         f"UDP {port} to peers",
         _udp(here, there, port, out_device=uplink),
         ("output", "postrouting"),
         opened.replace("in from", "out to").replace("INPUT", "OUTPUT"),
+        cause="way",
     )
-    if patient.config.tunnel_gso:
+    if Offload.TUNNEL_GSO in patient.offloads and not here.is_link_local:
         tap = tap_of(patient.device(family))
         yield _Kind(
             f"the bulk that comes out of {tap} (--tunnel-gso)",

@@ -52,16 +52,17 @@ def look(patient: Patient) -> Iterator[Finding]:
     agent = patient.agent
     if agent is not None and agent.forwards(_family(patient)):
         tunnel = agent.tunnels[_family(patient)]
-        yield _offloads(_joined(tunnel.offloads), lacking=_joined(tunnel.fallen_back))
+        patient.offloads = _joined(tunnel.offloads)
+        yield _offloads(patient.offloads, lacking=_joined(tunnel.fallen_back))
         return
     wanted = wanted_offloads(patient.config.disable_offload, tunnel_gso=patient.config.tunnel_gso)
     try:
-        granted = _try_out(wanted, _family(patient))
+        patient.offloads = _try_out(wanted, _family(patient))
     except OSError as error:
         said, remedy = _split(error.strerror or str(error))
         yield wrong(_OFFLOADS, said, remedy, cause="tun")
         return
-    yield _offloads(granted, lacking=wanted & ~granted)
+    yield _offloads(patient.offloads, lacking=wanted & ~patient.offloads)
 
 
 def _family(patient: Patient) -> int:
