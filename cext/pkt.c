@@ -92,12 +92,12 @@ static inline uint64_t end_hash(const uint8_t *addr, unsigned n, uint64_t hash)
 		memcpy(&word, addr + i, sizeof(word));
 		hash = mix(hash ^ word);
 	}
-	return hash;
+	return mix(hash);	/* once more: IPv4 has one word */
 }
 
 /*
- * The sum of its ends' hashes has no order.  (So has the exclusive-or of the
- * ends themselves, which is the same for many flows of neighbours.)
+ * The sum of its ends' hashes has no order.  (Nor has the exclusive-or of the
+ * ends themselves, but that is the same for many flows of neighbours.)
  */
 static inline uint32_t flow_hash(const struct pkt *p, unsigned n)
 {

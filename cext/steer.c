@@ -47,7 +47,8 @@ uint32_t steer_queue(const struct steering *s, const struct pkt *p,
 		if (e == 0)
 			break;	/* steer_learn() fills them in this order */
 	}
-	return own + ((uint64_t)hash * n >> 32);
+	/* Not by the bits that its peer chose the source port by. */
+	return own + ((hash & 0xffff) * n >> 16);
 }
 
 void steer_save(const struct steering *s, uint32_t *out)

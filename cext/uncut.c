@@ -94,8 +94,7 @@ int uncut_send(struct uncut *u, const struct peer *peer, const struct pkt *p,
 	struct udphdr *udp = (void *)(overlay - sizeof(*udp));
 	uint8_t *ip = (uint8_t *)udp - ip_len;
 	uint8_t *eth = ip - sizeof(struct ethernet);
-	struct pkt outer = put_ip(u, ip, ecn_encap(pkt_tos(p)),
-				  p->flow);
+	struct pkt outer = put_ip(u, ip, ecn_encap(pkt_tos(p)), p->flow);
 	struct vnethdr_tunnel v = describe(p, (uint8_t *)udp - eth,
 					   p->ip - eth);
 	struct iovec iov[2] = { { &v, sizeof(v) },

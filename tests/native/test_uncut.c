@@ -128,6 +128,7 @@ static void check_ip4(const struct bed *b, const uint8_t *ip, uint32_t len)
 static void check_ip6(const struct bed *b, const uint8_t *ip, uint32_t len)
 {
 	CHECK_EQ(be(ip) >> 4, 0x600 | (b->spec.tos & 3));
+	CHECK_EQ((ip[1] & 15) << 16 | be(ip + 2), b->pkt.flow & 0xfffff);
 	CHECK_EQ(be(ip + 4), len - 40);
 	CHECK_EQ(ip[6], SPEC_UDP);
 	CHECK_EQ(ip[7], 65);

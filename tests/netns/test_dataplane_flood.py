@@ -59,12 +59,15 @@ def test_a_flood_starves_nobody(net: Net, *, stranger: bool) -> None:
     assert len(net.log(1)) - told <= LINES * len(kinds)
 
 
-FLOWS = 16
+FLOWS = 32
 A_FLOW = 200  # datagrams
 
 
 def test_a_flood_fills_a_queue_of_its_own(net: Net) -> None:
-    """Of the flows beside it those lose packets that share its queue of the TUN, a few."""
+    """Of the flows beside it those lose packets that share its queue of the TUN: one in sixteen.
+
+    With a queue for each of the two workers it would be every other.
+    """
     source, target = net.pod(1), net.pod(2)
     net.ip(net.node(1).namespace, f"link set {net.device} txqueuelen 100")
     route = Route(
@@ -76,7 +79,7 @@ def test_a_flood_fills_a_queue_of_its_own(net: Net) -> None:
         got = beside(net, pause=SECONDS / 4 / A_FLOW)
         arrived = flood.result()
     assert arrived.received < arrived.sent, "more than the queue takes"
-    assert sum(count == A_FLOW for count in got) > FLOWS * 3 / 4
+    assert sum(count == A_FLOW for count in got) > FLOWS * 2 / 3
 
 
 def beside(net: Net, *, pause: float) -> list[int]:
