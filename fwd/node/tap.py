@@ -7,8 +7,7 @@ reverse path filter: strict on another interface it would drop them, and on a de
 address even loose (net/ipv4/fib_frontend.c, __fib_validate_source).  IPv6 has no such checks, but
 forwards only where the whole node does: until then the device is down, and the agent cuts.
 
-The device lives as long as
-somebody has its descriptor, so nothing is to be cleaned up.
+The device lives as long as somebody has its descriptor, so nothing is to be cleaned up.
 """
 
 from ipaddress import ip_address

@@ -59,7 +59,7 @@ def test_a_flood_starves_nobody(net: Net, *, stranger: bool) -> None:
     assert len(net.log(1)) - told <= LINES * len(kinds)
 
 
-FLOWS = 32
+FLOWS = 64
 A_FLOW = 200  # datagrams
 
 
@@ -79,7 +79,7 @@ def test_a_flood_fills_a_queue_of_its_own(net: Net) -> None:
         got = beside(net, pause=SECONDS / 4 / A_FLOW)
         arrived = flood.result()
     assert arrived.received < arrived.sent, "more than the queue takes"
-    assert sum(count == A_FLOW for count in got) > FLOWS * 2 / 3
+    assert sum(count == A_FLOW for count in got) > FLOWS * 3 / 4
 
 
 def beside(net: Net, *, pause: float) -> list[int]:
@@ -96,16 +96,17 @@ def beside(net: Net, *, pause: float) -> list[int]:
             for flow in flows:
                 flow.send(bytes(64))
             time.sleep(pause)
+        time.sleep(0.2)  # what is on the way
         return [arrivals(end) for end in ends]
 
 
 def arrivals(end: socket.socket) -> int:
-    """What waits in a socket, and what comes within a moment."""
-    end.settimeout(0.2)
+    """What waits in a socket."""
+    end.setblocking(False)
     count = 0
     try:
         while True:
             end.recv(100)
             count += 1
-    except TimeoutError:
+    except BlockingIOError:
         return count
