@@ -19,7 +19,7 @@ from msgspec import Struct
 from tests.netns.names import own
 from tests.netns.namespace import ROOT, WAIT_SECONDS, Namespace, wait_for
 from tests.netns.threads import SEVERAL
-from tests.netns.unable import leave_out
+from tests.unable import leave_out
 
 __all__ = [
     "BOTH_FAMILIES",

@@ -6,7 +6,7 @@ import subprocess
 from typing import Any, Final
 
 from fwd.lab import cni
-from tests.netns.unable import leave_out
+from tests.unable import leave_out
 
 LIMIT: Final = 20.0  # seconds for one look
 

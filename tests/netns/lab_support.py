@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fwd.lab import agentproc, cni, netns
 from tests.netns.names import own
-from tests.netns.unable import leave_out
+from tests.unable import leave_out
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "import sys; from fwd.lab.cli import main; sys.exit(main(sys.argv[1:]))"

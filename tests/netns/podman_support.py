@@ -21,7 +21,7 @@ from typing import Final
 
 from fwd.lab import cni, netns
 from tests.netns.lab_support import wait_for
-from tests.netns.unable import leave_out
+from tests.unable import leave_out
 
 NEEDED: Final = ("podman", "runc", "perl")
 IMAGE: Final = "perl"

@@ -19,7 +19,7 @@ from tests.netns.frames import Tunnelled
 from tests.netns.handover_support import nothing_is_lost
 from tests.netns.topo import Counting, Net, wait_until
 from tests.netns.traffic import MEGABYTE
-from tests.netns.unable import require_tunnel_gso
+from tests.unable import require_tunnel_gso
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 

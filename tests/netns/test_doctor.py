@@ -22,7 +22,7 @@ from tests.netns.doctor_support import Doctor, kept
 from tests.netns.lab_support import wait_for
 from tests.netns.sockets import udp_in
 from tests.netns.topo import Net
-from tests.netns.unable import require_tunnel_gso
+from tests.unable import require_tunnel_gso
 
 pytestmark = pytest.mark.netns
 

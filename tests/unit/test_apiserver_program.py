@@ -28,6 +28,7 @@ from fwd.lab.apiserver.control import Control, churn
 from fwd.lab.apiserver.faults import Answer, Cut, Fault, How
 from fwd.lab.apiserver.server import ApiServer
 from fwd.lab.errors import LabError
+from tests.unable import leave_out
 
 LIMIT = 20.0
 
@@ -134,7 +135,7 @@ async def test_churn_keeps_its_rate() -> None:
 
 def test_state_files_and_tls(tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
+        leave_out("needs openssl")
     made = credentials.certify(tmp_path, ["127.0.0.1"])
     pods = {"kind": "Pod", "metadata": {"name": "p", "namespace": "x"}, "spec": {"nodeName": "n"}}
     nodes = {"kind": "NodeList", "items": [{"metadata": {"name": "n", "resourceVersion": "77"}}]}
@@ -159,7 +160,7 @@ async def test_a_cut_over_tls(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, host: str, how: How
 ) -> None:
     if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
+        leave_out("needs openssl")
     made = credentials.certify(tmp_path, [host])
     server = ApiServer(clusternodes.nodes(3))
     server.faults.add(Fault(Cut(20_000, how)))
