@@ -179,9 +179,10 @@ int vx_plane_pin(struct vx_plane *plane, uint32_t worker, uint32_t cpu);
  */
 void vx_plane_stop(struct vx_plane *plane);
 
-/* Turns of a worker's loop so far.  Asleep it makes one a second: a worker
- * whose turns stand still for longer is stuck. */
+/* Turns of a worker's loop so far, one a second at least even asleep; and its
+ * thread's number in /proc/self/task, 0 until it runs. */
 uint64_t vx_plane_turns(const struct vx_plane *plane, uint32_t worker);
+int vx_plane_thread(const struct vx_plane *plane, uint32_t worker);
 
 /*
  * What the workers have learned from packets (queues of flows, path MTUs), for

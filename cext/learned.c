@@ -59,11 +59,3 @@ int vx_plane_relearn(struct vx_plane *plane, const uint8_t *in, uint32_t n)
 	free(l);
 	return 0;
 }
-
-uint64_t vx_plane_turns(const struct vx_plane *plane, uint32_t worker)
-{
-	if (worker >= plane->settings.workers)
-		return 0;
-	return atomic_load_explicit(&plane->snapshot.readers[worker].turns,
-				    memory_order_relaxed);
-}

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "callfilter.h"
 #include "rights.h"
@@ -115,6 +116,7 @@ void *worker_main(void *worker)
 	struct worker *w = worker;
 	unsigned ready = 0;
 
+	atomic_store_explicit(&w->tid, gettid(), memory_order_relaxed);
 	rights_leave_worker();
 	callfilter_leave_worker();
 	while (!atomic_load_explicit(w->stopping, memory_order_relaxed)) {

@@ -149,8 +149,10 @@ static int start_worker(struct vx_plane *plane, uint32_t i)
 {
 	struct worker *w = plane->workers[i];
 	char name[16];
-	int error = pthread_create(&w->thread, NULL, worker_main, w);
+	int error;
 
+	atomic_store_explicit(&w->tid, 0, memory_order_relaxed);
+	error = pthread_create(&w->thread, NULL, worker_main, w);
 	if (error)
 		return -error;
 	snprintf(name, sizeof(name), "fwd-w%u", i);
@@ -185,6 +187,22 @@ int vx_plane_pin(struct vx_plane *plane, uint32_t worker, uint32_t cpu)
 	CPU_SET(cpu, &set);
 	return -pthread_setaffinity_np(plane->workers[worker]->thread,
 				       sizeof(set), &set);
+}
+
+uint64_t vx_plane_turns(const struct vx_plane *plane, uint32_t worker)
+{
+	if (worker >= plane->settings.workers)
+		return 0;
+	return atomic_load_explicit(&plane->snapshot.readers[worker].turns,
+				    memory_order_relaxed);
+}
+
+int vx_plane_thread(const struct vx_plane *plane, uint32_t worker)
+{
+	if (worker >= plane->started)
+		return 0;
+	return atomic_load_explicit(&plane->workers[worker]->tid,
+				    memory_order_relaxed);
 }
 
 void vx_plane_stop(struct vx_plane *plane)

@@ -43,6 +43,7 @@ struct worker {
 	struct patience patience;	/* before it sleeps */
 	bool vnet, tso, uso;		/* granted offloads of the TUN */
 	pthread_t thread;
+	_Atomic int tid;		/* 0: it does not run yet */
 
 	struct packer packer;		/* outbound */
 	struct sender sender;

@@ -78,6 +78,10 @@ class Plane:
         """Of each worker's loop so far: at least one a second, unless it is stuck."""
         return tuple(int(lib.vx_plane_turns(self._handle, i)) for i in range(self.workers))
 
+    def threads(self) -> tuple[int, ...]:
+        """Of each worker: its thread's name in /proc/self/task; 0 until it runs."""
+        return tuple(int(lib.vx_plane_thread(self._handle, i)) for i in range(self.workers))
+
     def learned(self) -> bytes:
         """What the workers know from packets, for the plane that goes on after this one."""
         buffer = ffi.new("uint8_t[]", lib.vx_learned_size())

@@ -128,9 +128,11 @@ static void a_stopped_plane_goes_on(uint8_t family)
 		vx_plane_stop(plane);
 		check_balance(plane);
 	}
+	CHECK_EQ(vx_plane_thread(plane, 0), 0);	/* it has ended */
 	CHECK_EQ(vx_plane_start(plane), 0);
 	stop = true;
 	end_load();
+	CHECK(vx_plane_thread(plane, 0) != vx_plane_thread(plane, 1));
 	CHECK(vx_plane_turns(plane, 0) + vx_plane_turns(plane, 1) > 50);
 	CHECK_EQ(vx_plane_turns(plane, 2), 0);
 	vx_plane_free(plane);

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fwd run --supervise`: a crash costs the time to start, and what ends the agent ends both."""
 
-import ctypes
 import os
 import signal
 import time
@@ -11,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from fwd.core.heartbeat import IDLE_SECONDS, STUCK_SECONDS
 from fwd.node.watchdog import EXIT_STUCK
 from fwd.supervisor.queues import DEEP
 from tests.netns import threads
-from tests.netns.agent_support import BOTH_FAMILIES, FACTS, Agent, Cluster, wait_for
+from tests.netns.agent_support import BOTH_FAMILIES, FACTS, WAIT_SECONDS, Agent, Cluster, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.root, BOTH_FAMILIES]
 DEVICES = [facts.device for facts in FACTS.values()]
-PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
 
 
 class Supervised:
@@ -159,18 +158,21 @@ def test_who_waits_is_the_next_agent(cluster: Cluster, supervised: Supervised) -
         os.kill(child, signal.SIGKILL)  # it goes on without its supervisor
 
 
-def test_a_worker_that_is_stuck_is_a_crash(cluster: Cluster, supervised: Supervised) -> None:
-    child = supervised.child
-    worker = threads.workers(child, 0)[-1]
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.ptrace(PTRACE_SEIZE, worker, 0, 0) == 0, os.strerror(ctypes.get_errno())
-    assert libc.ptrace(PTRACE_INTERRUPT, worker, 0, 0) == 0
+@pytest.mark.parametrize(
+    ("how", "least", "most"),
+    [("spin", STUCK_SECONDS, IDLE_SECONDS), ("hold", IDLE_SECONDS, WAIT_SECONDS)],
+)
+def test_a_worker_that_is_stuck_is_a_crash(
+    cluster: Cluster, supervised: Supervised, how: str, least: float, most: float
+) -> None:
+    """Sooner if it runs; its last turn was a second ago, if it slept."""
+    worker = threads.workers(supervised.child, 0)[-1]
+    getattr(threads, how)(worker)
     begin = time.monotonic()
-    said = supervised.agent.says("worker-stuck")
-    assert "worker=0" in said
-    assert time.monotonic() - begin >= 1.5, "a worker may sleep for a second"
-    while os.WIFSTOPPED(os.waitpid(worker, WALL)[1]):  # a traced thread ends when we have seen it
-        pass
+    assert "worker=0" in supervised.agent.says("worker-stuck")
+    assert least - 1.5 <= time.monotonic() - begin <= most
+    if how == "hold":
+        threads.see_end(worker)
     assert f"exit code {EXIT_STUCK}" in supervised.agent.says("agent-crashed")
     supervised.agent.says("host-ready", times=2)
     assert cluster.reaches(cluster.n1, "n2")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scheduler may do to threads, at the test's wish: hold one still, move all about.
+"""What may become of threads, at the test's wish: one is held still or spins, all move about.
 
 A signal stops a whole process; what happens to the packets of a worker that is off the processor
 while another one runs can be seen for certain only when one thread stops alone: by ptrace(2).
@@ -19,10 +19,16 @@ from typing import Final
 _DETACH: Final = 17
 _SEIZE: Final = 0x4206
 _INTERRUPT: Final = 0x4207
+_POKEUSER: Final = 6
+# Of struct user (sys/user.h, x86-64).
+_ORIG_RAX: Final = 15 * 8
+_RIP: Final = 16 * 8
+_SPIN: Final = b"\xeb\xfe"  # jmp to itself
 _WALL: Final = 0x40000000  # linux/wait.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_libc.ptrace.restype = ctypes.c_long
 
 SEVERAL = ("--workers=2",)
 """For agents of tests, whatever the machine has: one worker gets less wrong than several."""
@@ -44,11 +50,45 @@ def held(tids: Iterable[int]) -> Iterator[None]:
     """The threads do nothing for as long as the context lasts; enter and leave in one thread."""
     with ExitStack() as stack:
         for tid in tids:
-            _ptrace(_SEIZE, tid)
+            hold(tid)
             stack.callback(_ptrace, _DETACH, tid)
-            _ptrace(_INTERRUPT, tid)
-            os.waitpid(tid, _WALL)
         yield
+
+
+def hold(tid: int) -> None:
+    """A thread does nothing any more, until this one has seen it end."""
+    _ptrace(_SEIZE, tid)
+    _ptrace(_INTERRUPT, tid)
+    os.waitpid(tid, _WALL)
+
+
+def see_end(tid: int) -> None:
+    """Of a thread that is held: a traced one ends when its tracer has seen it."""
+    while os.WIFSTOPPED(os.waitpid(tid, _WALL)[1]):
+        pass
+
+
+def spin(tid: int) -> None:
+    """A thread runs the same instruction for ever (x86-64)."""
+    loop = _find(tid, _SPIN)
+    hold(tid)
+    _ptrace(_POKEUSER, tid, _ORIG_RAX, -1)  # it is in no system call that is to be tried again
+    _ptrace(_POKEUSER, tid, _RIP, loop)
+    _ptrace(_DETACH, tid)
+
+
+def _find(tid: int, code: bytes) -> int:
+    """An address in what a thread can run."""
+    with Path(f"/proc/{tid}/mem").open("rb") as memory:
+        for line in Path(f"/proc/{tid}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            begin, end = (int(one, 16) for one in span.split("-"))
+            if "x" not in rights or "[" in line:
+                continue
+            memory.seek(begin)
+            if (found := memory.read(end - begin).find(code)) >= 0:
+                return begin + found
+    raise AssertionError(f"nothing that spins in thread {tid}")
 
 
 @contextmanager
@@ -79,6 +119,6 @@ def _pin(cpus: set[int]) -> None:
             os.sched_setaffinity(int(task.name), cpus)
 
 
-def _ptrace(request: int, tid: int) -> None:
-    if _libc.ptrace(request, tid, None, None) < 0:
+def _ptrace(request: int, tid: int, address: int = 0, data: int = 0) -> None:
+    if _libc.ptrace(request, tid, address, data) < 0:
         raise OSError(ctypes.get_errno(), f"ptrace request {request:#x} of thread {tid}")
