@@ -22,7 +22,7 @@ from typing import Final
 from msgspec import Struct
 
 from fwd.bench import links, openvswitch, traffic, wireguard
-from fwd.lab import lab, netns, signals, state, steps, topology
+from fwd.lab import lab, netns, signals, state, steps, survey, topology
 from fwd.lab.errors import LabError
 from fwd.lab.probes import Route
 from fwd.lab.state import StateDir
@@ -117,6 +117,10 @@ class Running(Struct, frozen=True):
         """The other way."""
         source, target = self.topology.nodes
         return self._route(target, source, pod=pod)
+
+    def ended(self) -> list[str]:
+        """Of each agent of its that has ended: which, and what it said last."""
+        return survey.ended(self.topology, self.state_dir.state(), state_dir=self.state_dir)
 
     def _route(self, source: Node, target: Node, *, pod: int) -> Route:
         plan = self.topology.plans[0]

@@ -230,8 +230,12 @@ def chosen(names: Sequence[str], *, udp_sizes: Sequence[int]) -> tuple[Scenario,
 
 
 def attempt(scenario: Scenario, running: Running, timing: Timing) -> Outcome:
-    """Measure; whatever fails is the outcome's error."""
+    """Measure; whatever fails is the outcome's error, with what became of agents that ended."""
     try:
-        return scenario.measure(running, timing)
+        outcome = scenario.measure(running, timing)
     except (LabError, OSError, ValueError) as error:
-        return Outcome(error=str(error))
+        outcome = Outcome(error=str(error))
+    if outcome.error is None:
+        return outcome
+    why = "; ".join((outcome.error, *running.ended()))
+    return structs.replace(outcome, error=why)

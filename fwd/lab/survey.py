@@ -108,6 +108,18 @@ def status(topology: Topology, state: State, *, state_dir: StateDir) -> LabStatu
     )
 
 
+def ended(topology: Topology, state: State, *, state_dir: StateDir) -> list[str]:
+    """Of each agent that has ended: which, and what it said last."""
+    found = []
+    for node in topology.nodes:
+        process = state.agents.get(node.name)
+        if process and not agentproc.alive(process):
+            log = state_dir.log(node.namespace).read_text(errors="replace")
+            last = log.strip().rpartition("\n")[2]
+            found.append(f"the agent of {node.name} has ended, and last said: {last}")
+    return found
+
+
 def ask(path: Path) -> dict[str, Any] | None:
     """The status document of the agent that listens on this unix socket; None if there is none."""
     received = bytearray()

@@ -10,13 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fwd.bench import contenders, traffic
-from fwd.lab import netns
+from fwd.lab import netns, state
 from fwd.lab.probes import Route
 from fwd.lab.steps import ip, sysctl
 from tests.netns.lab_support import ROOT, require
@@ -100,8 +102,8 @@ def test_it_says_where_and_with_what(measured: dict[str, Any]) -> None:
     assert machine["cores"] == len(os.sched_getaffinity(0))
     assert machine["kernel"].startswith(os.uname().release)
     assert machine["iperf3"][0].isdigit()
-    for state in ("on", "off"):
-        assert set(measured["underlay"][state].values()) == {state}
+    for offload in ("on", "off"):
+        assert set(measured["underlay"][offload].values()) == {offload}
     (one, other) = measured["agents"]["fwd"]
     assert one["workers"] == other["workers"] > 0
     assert one["rss_mib"] > 1
@@ -176,13 +178,34 @@ def test_nothing_to_measure_is_one_line() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_interrupted_it_cleans_up() -> None:
+@contextmanager
+def begun() -> "Iterator[subprocess.Popen[bytes]]":
+    """A bench of fwd, whose lab is up, and of the kernel, whose lab is begun."""
+    words = argv("--contenders=fwd,kernel", "--scenarios=tcp1", "--json")
     with subprocess.Popen(
-        argv("--contenders=fwd,kernel"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         deadline = time.monotonic() + 30
         while not netns.existing(f"{PREFIX}k") and time.monotonic() < deadline:
             time.sleep(0.05)
+        yield process
+
+
+def test_an_agent_that_ends_is_said() -> None:
+    with begun() as process:
+        agents = state.default(f"{PREFIX}f").state().agents
+        os.kill(agents["n2"].pid, signal.SIGKILL)
+        said, _ = process.communicate(timeout=LIMIT)
+    errors = [one["outcome"]["error"] for one in json.loads(said)["samples"]]
+    assert ["; the agent of n2 has ended, and last said: " in (one or "") for one in errors] == [
+        *(True, False, True, False)
+    ]
+    assert "of n1" not in str(errors)
+    assert left_behind() == []
+
+
+def test_interrupted_it_cleans_up() -> None:
+    with begun() as process:
         time.sleep(1.5)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
