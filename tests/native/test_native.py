@@ -56,6 +56,7 @@ UNFAILING = {
     "open": "set-up only (tun.c)",
     "ioctl": "set-up only (tun.c)",
     "close": "at the end only (tun.c)",
+    "getrandom": "set-up only, and there is another number (uncut.c)",
     "mmap": "set-up only (peers.c)",
     "munmap": "at the end only (peers.c)",
     "ppoll": "a pause, shorter if it fails (loop.c)",

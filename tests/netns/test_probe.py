@@ -43,6 +43,11 @@ class Path:
             self._address(node, "u0", number, last)
             node.ip("route", "add", "default", "via", f"10.9.{number}.1")
             node.ip("-6", "route", "add", "default", "via", f"fd09:{number}::1")
+        for (
+            nobody
+        ) in NOBODY.values():  # or the kernel says after three seconds that he is not there
+            link = ("lladdr", "02:00:00:00:00:77", "dev", "u0")
+            self.near.ip("neighbour", "add", str(nobody), *link)
         for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             self.router.run("sh", "-c", f"echo 1 >/proc/sys/net/{name}")
         self.router.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/icmp_ratelimit")
