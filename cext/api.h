@@ -172,11 +172,10 @@ int vx_plane_start(struct vx_plane *plane);
 /* Keeps a started worker on one processor.  -EINVAL: not one of ours. */
 int vx_plane_pin(struct vx_plane *plane, uint32_t worker, uint32_t cpu);
 
-/*
- * Stops and joins the workers, each after its turn, so that nothing they have
- * read is left unsent.  The descriptors stay open and what comes waits in the
- * kernel, for another start or for another process that has them.
- */
+/* Stops and joins the workers, each after its turn.  The descriptors stay open
+ * and what comes waits in the kernel, for whoever has them next.  The process
+ * ends with this exit code if a worker does not stop within ten seconds. */
+enum { VX_EXIT_STUCK = 70 };
 void vx_plane_stop(struct vx_plane *plane);
 
 /* Turns of a worker's loop so far, one a second at least even asleep; and its

@@ -7,9 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "plane.h"
+
+enum { STOP_MS = 10000 };
 
 int vx_plane_commit(struct vx_plane *plane,
 		    const struct vx_peer *peers, uint32_t n_peers,
@@ -205,6 +208,25 @@ int vx_plane_thread(const struct vx_plane *plane, uint32_t worker)
 				    memory_order_relaxed);
 }
 
+/* A worker that does not come back uses the plane's memory and its queue as
+ * long as there is a process: nobody can go on without it, or after it. */
+static void join(pthread_t worker)
+{
+	uint64_t last = now_ms() + STOP_MS;
+	struct timespec until;
+
+	do {
+		/* pthread_clockjoin_np() would be it, but ThreadSanitizer
+		 * does not know it.  This clock may be set meanwhile. */
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec++;
+		if (!pthread_timedjoin_np(worker, NULL, &until))
+			return;
+	} while (now_ms() < last);
+	fputs("fwd: a worker does not stop: ends as a crash would\n", stderr);
+	_exit(VX_EXIT_STUCK);
+}
+
 void vx_plane_stop(struct vx_plane *plane)
 {
 	uint64_t count = 1;
@@ -215,7 +237,7 @@ void vx_plane_stop(struct vx_plane *plane)
 	if (write(plane->stop, &count, sizeof(count)) < 0)
 		perror("fwd: eventfd");
 	while (plane->started)
-		pthread_join(plane->workers[--plane->started]->thread, NULL);
+		join(plane->workers[--plane->started]->thread);
 	/* For another start.  Non-blocking: nothing to read is fine. */
 	if (read(plane->stop, &count, sizeof(count)) < 0)
 		count = 0;

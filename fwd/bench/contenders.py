@@ -25,7 +25,7 @@ from fwd.bench import links, openvswitch, traffic, wireguard
 from fwd.lab import lab, netns, signals, state, steps, survey, topology
 from fwd.lab.errors import LabError
 from fwd.lab.probes import Route
-from fwd.lab.state import StateDir
+from fwd.lab.state import State, StateDir
 from fwd.lab.topology import Node, NodeKind, NodeSpec, Spec, Topology
 from fwd.lab.underlay import UPLINK
 
@@ -119,8 +119,11 @@ class Running(Struct, frozen=True):
         return self._route(target, source, pod=pod)
 
     def ended(self) -> list[str]:
-        """Of each agent of its that has ended: which, and what it said last."""
-        return survey.ended(self.topology, self.state_dir.state(), state_dir=self.state_dir)
+        """Of each agent of its that has ended: which, how, and what it said last."""
+        found = self.state_dir.load()
+        if not isinstance(found, State):
+            return []
+        return survey.ended(self.topology, found, state_dir=self.state_dir)
 
     def _route(self, source: Node, target: Node, *, pod: int) -> Route:
         plan = self.topology.plans[0]

@@ -141,7 +141,7 @@ def _table(result: Result, found: Sequence[Summary]) -> Table:
             one.contender,
             *(_number(value, metric.digits) for value in (one.median, one.least, one.most)),
             _ratio(one),
-            "; ".join(one.remarks),
+            Text("; ".join(one.remarks)),  # not markup: there may be words of others in it
         )
     return table
 

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which workers are stuck: those whose turns stand still, seen often enough for long enough.
+"""Which workers are stuck: those whose turns stand still for long enough.
 
-A worker that sleeps makes a turn a second.  That we look several times in between is what tells a
-stuck worker from a machine that stood still itself: then we did not look either.  One processor of
-several may stand still alone, though (a hypervisor has put it elsewhere, or a real-time task has
-it), and with it a worker that is well: therefore the few seconds are a worker's own, those it has
-run without a turn.  A worker that does not run at all, because something holds it in the kernel
-or because nothing lets it run, has longer: to begin anew would help against neither soon.
+A worker that sleeps makes a turn a second.  A machine may stand still, and all that is on it: then
+we do not look either, and the time between two looks counts for a second at most.  One processor of
+several may stand still alone (a hypervisor has put it elsewhere, a real-time task has it), and with
+it a worker that is well: so a worker that does not run has longer than one that does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,23 +16,33 @@ RUN_SECONDS = 1.0
 """... of which it ran at least these, ..."""
 IDLE_SECONDS = 10.0
 """... or without a turn, whether it ran or not."""
-LOOKS = 4
-"""Within these seconds, at least."""
+BETWEEN_SECONDS = 1.0
+"""For which the time between two looks counts at most."""
 
 
 class Beat(NamedTuple):
-    """A worker's turns so far, and the seconds that its thread has run."""
+    """A worker's turns so far, the seconds that its thread has run, whether the kernel holds it."""
 
     turns: int
     ran: float
+    held: bool
+
+
+class Stuck(NamedTuple):
+    """For how many seconds a worker has made no turn, and of which it ran."""
+
+    device: str
+    worker: int
+    seconds: float
+    ran: float
+    held: bool
 
 
 class _Seen(NamedTuple):
-    """The beat that a worker has stood at, since when, and how often we have looked since."""
+    """The beat that a worker stands at, and for how long."""
 
     beat: Beat
-    since: float
-    looks: int
+    seconds: float
 
 
 class Heartbeat:
@@ -42,24 +50,29 @@ class Heartbeat:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, int], _Seen] = {}
+        self._looked: float | None = None
 
-    def observe(self, beats: Mapping[str, Sequence[Beat]], *, now: float) -> list[tuple[str, int]]:
-        """The stuck ones, by device and number; `now` is monotonic, in seconds.
+    def observe(self, beats: Mapping[str, Sequence[Beat]], *, now: float) -> list[Stuck]:
+        """The stuck ones; `now` is monotonic, in seconds.
 
-        A device that is left out this time begins anew.
+        A device that is left out this time begins anew, and so does who has just been found stuck.
         """
-        before, self._seen = self._seen, {}
-        stuck = []
+        passed = 0.0 if self._looked is None else min(now - self._looked, BETWEEN_SECONDS)
+        before, self._seen, self._looked = self._seen, {}, now
+        found = []
         for device, of_workers in beats.items():
             for worker, beat in enumerate(of_workers):
                 key = device, worker
                 seen = before.get(key)
                 if seen is None or seen.beat.turns != beat.turns:
-                    seen = _Seen(beat, now, 0)
-                self._seen[key] = seen = seen._replace(looks=seen.looks + 1)
-                if seen.looks >= LOOKS and _is_stuck(now - seen.since, beat.ran - seen.beat.ran):
-                    stuck.append(key)
-        return stuck
+                    self._seen[key] = _Seen(beat, 0.0)
+                    continue
+                seconds, ran = seen.seconds + passed, beat.ran - seen.beat.ran
+                if _is_stuck(seconds, ran):
+                    found.append(Stuck(device, worker, seconds, ran, beat.held))
+                else:
+                    self._seen[key] = _Seen(seen.beat, seconds)
+        return found
 
 
 def _is_stuck(seconds: float, ran: float) -> bool:

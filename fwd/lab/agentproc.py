@@ -114,6 +114,18 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
+def how_ended(process: Process) -> str:
+    """` by signal 9`, ` with exit code 70`; nothing if it is nobody's child here any more."""
+    try:
+        found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return ""
+    if found is None:
+        return ""
+    by = "with exit code" if found.si_code == os.CLD_EXITED else "by signal"
+    return f" {by} {found.si_status}"
+
+
 def _stat(pid: int) -> tuple[str, int] | None:
     """State and start time."""
     try:

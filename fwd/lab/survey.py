@@ -109,14 +109,15 @@ def status(topology: Topology, state: State, *, state_dir: StateDir) -> LabStatu
 
 
 def ended(topology: Topology, state: State, *, state_dir: StateDir) -> list[str]:
-    """Of each agent that has ended: which, and what it said last."""
+    """Of each agent that has ended: which, how, and what it said last."""
     found = []
     for node in topology.nodes:
         process = state.agents.get(node.name)
         if process and not agentproc.alive(process):
-            log = state_dir.log(node.namespace).read_text(errors="replace")
-            last = log.strip().rpartition("\n")[2]
-            found.append(f"the agent of {node.name} has ended, and last said: {last}")
+            how, log = agentproc.how_ended(process), state_dir.log(node.namespace)
+            said = log.read_text(errors="replace").strip() if log.exists() else ""
+            last = said.rpartition("\n")[2] or "nothing"
+            found.append(f"the agent of {node.name} has ended{how}, and last said: {last}")
     return found
 
 

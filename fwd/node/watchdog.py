@@ -2,10 +2,12 @@
 """A worker that is stuck is a crash: the process ends, and whoever started it starts it again.
 
 There is no way to free a thread from outside, and no other worker reads its queue: packets of its
-flows would wait for ever.  The kernel keeps them for the next start.
+flows would wait for ever.  The kernel keeps them for the next start.  Only for a thread that the
+kernel holds (state D) this would be no help: the process would not be gone before the thread is.
 """
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -15,11 +17,9 @@ from typing import Final, NoReturn
 from fwd.core.heartbeat import Beat, Heartbeat
 from fwd.node.tunnel import Tunnel
 from fwd.ops import log
-from fwd.plane import Plane
+from fwd.plane import EXIT_STUCK, Plane
 
 LOOK_SECONDS = 0.4
-EXIT_STUCK = 70
-"""The process's exit code then."""
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -35,25 +35,34 @@ async def watch(tunnels: Callable[[], Sequence[Tunnel]]) -> NoReturn:
             if one.plane is not None and not one.is_paused
         }
         stuck = heartbeat.observe(beats, now=time.monotonic())
-        for device, worker in stuck:
-            log.warning("worker-stuck", device=device, worker=worker, text="ends as a crash would")
-        if stuck:
+        for one in stuck:
+            log.warning(
+                "worker-stuck",
+                device=one.device,
+                worker=one.worker,
+                seconds=round(one.seconds, 1),
+                of_which_it_ran=round(one.ran, 1),
+                text="the kernel holds it" if one.held else "ends as a crash would",
+            )
+        if any(not one.held for one in stuck):
             os._exit(EXIT_STUCK)  # nothing here can be waited for: the thread would not be joined
 
 
 def _beats(plane: Plane) -> list[Beat]:
     pairs = zip(plane.turns(), plane.threads(), strict=True)
-    return [Beat(turns, _ran(thread)) for turns, thread in pairs]
+    return [Beat(turns, *_thread(number)) for turns, number in pairs]
 
 
-def _ran(thread: int) -> float:
-    """Seconds that a thread has run (proc(5), stat fields 14 and 15); 0 when it is not there.
+def _thread(number: int) -> tuple[float, bool]:
+    """Seconds that it has run (proc(5), stat fields 14 and 15; NaN: unknown); whether it is held.
 
-    Its clock would not do: that goes on while the processor that it is on stands still.
+    Its clock would not do: that goes on while its processor stands still.  These fields do so as
+    well on a processor without ticks (nohz_full): such a worker has the shorter time.
     """
     try:
-        stat = Path(f"/proc/self/task/{thread}/stat").read_text(encoding="ascii")
+        stat = Path(f"/proc/self/task/{number}/stat").read_text(errors="replace")
     except OSError:
-        return 0.0
-    user, system = stat[stat.rindex(")") + 2 :].split()[11:13]
-    return (int(user) + int(system)) / _TICKS
+        return math.nan, False
+    state, *fields = stat[stat.rindex(")") + 2 :].split()
+    user, system = fields[10:12]
+    return (int(user) + int(system)) / _TICKS, state == "D"

@@ -14,7 +14,7 @@ from fwd.plane.confining import Trial, calls_limited, keep_rights, limit_calls, 
 from fwd.plane.counters import CounterInfo, CounterKind, counter_info
 from fwd.plane.opening import Descriptors, probe, tap_mac, try_out
 from fwd.plane.peers import NOTHING, PeerGroup, PeerTraffic
-from fwd.plane.plane import Plane
+from fwd.plane.plane import EXIT_STUCK, Plane
 from fwd.plane.settings import (
     ALL_OFFLOADS,
     MIN_MTU,
@@ -27,6 +27,7 @@ from fwd.plane.table import pack_table
 
 __all__ = [
     "ALL_OFFLOADS",
+    "EXIT_STUCK",
     "MIN_MTU",
     "NOTHING",
     "CounterInfo",

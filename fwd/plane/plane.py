@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from msgspec.structs import replace
 
@@ -17,6 +17,9 @@ from fwd.plane.peers import NOTHING, PeerGroup, PeerSlots, PeerTraffic, read_tra
 from fwd.plane.settings import Offload, PlaneSettings, c_settings
 from fwd.plane.table import pack_peers, pack_routes, unpack_table
 from fwd.plane.trace import RecordReader, c_tests
+
+EXIT_STUCK: Final = int(lib.VX_EXIT_STUCK)
+"""The process's exit code when a worker is stuck."""
 
 
 class Plane:
@@ -71,7 +74,10 @@ class Plane:
             check(done, f"keep a worker on processor {cpu}", device=self.settings.device)
 
     def stop(self) -> None:
-        """Ends the workers, each after its turn.  What comes waits in the kernel."""
+        """Ends the workers, each after its turn.  What comes waits in the kernel.
+
+        So does close(); both end the process with EXIT_STUCK if a worker does not stop in 10 s.
+        """
         lib.vx_plane_stop(self._handle)
 
     def turns(self) -> tuple[int, ...]:

@@ -5,8 +5,8 @@ An agent that crashes of itself soon does so again, most likely: of what it begi
 was kept.  One that was killed after some seconds was not: whoever waits then only loses packets.
 """
 
-CALM_SECONDS = 5.0
-"""Who lives that long ends a row of crashes; a stuck worker is noticed sooner."""
+CALM_SECONDS = 15.0
+"""Who lives that long ends a row of crashes; a stuck worker is noticed sooner (core/heartbeat)."""
 BRIEF_SECONDS = 1.0
 """Who lives shorter was not killed by chance."""
 PATIENCE = 20

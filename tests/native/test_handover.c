@@ -110,6 +110,14 @@ static void planes_take_over_from_each_other(uint8_t family)
 	free(learned);
 }
 
+static bool is_thread(int tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	return tid && !access(path, R_OK);
+}
+
 /* What an old process does when the new one does not come up. */
 static void a_stopped_plane_goes_on(uint8_t family)
 {
@@ -130,8 +138,11 @@ static void a_stopped_plane_goes_on(uint8_t family)
 	}
 	CHECK_EQ(vx_plane_thread(plane, 0), 0);	/* it has ended */
 	CHECK_EQ(vx_plane_start(plane), 0);
+	usleep(PAUSE_US);
 	stop = true;
 	end_load();
+	for (uint32_t i = 0; i < 2; i++)
+		CHECK(is_thread(vx_plane_thread(plane, i)));
 	CHECK(vx_plane_thread(plane, 0) != vx_plane_thread(plane, 1));
 	CHECK(vx_plane_turns(plane, 0) + vx_plane_turns(plane, 1) > 50);
 	CHECK_EQ(vx_plane_turns(plane, 2), 0);

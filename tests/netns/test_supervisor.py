@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fwd.core.heartbeat import IDLE_SECONDS, STUCK_SECONDS
-from fwd.node.watchdog import EXIT_STUCK
+from fwd.plane import EXIT_STUCK
 from fwd.supervisor.queues import DEEP
 from tests.netns import threads
-from tests.netns.agent_support import BOTH_FAMILIES, FACTS, WAIT_SECONDS, Agent, Cluster, wait_for
+from tests.netns.agent_support import BOTH_FAMILIES, FACTS, Agent, Cluster, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.root, BOTH_FAMILIES]
 DEVICES = [facts.device for facts in FACTS.values()]
@@ -160,7 +160,10 @@ def test_who_waits_is_the_next_agent(cluster: Cluster, supervised: Supervised) -
 
 @pytest.mark.parametrize(
     ("how", "least", "most"),
-    [("spin", STUCK_SECONDS, IDLE_SECONDS), ("hold", IDLE_SECONDS, WAIT_SECONDS)],
+    [
+        ("spin", STUCK_SECONDS, IDLE_SECONDS - 2),
+        ("hold", IDLE_SECONDS, IDLE_SECONDS + 5),
+    ],
 )
 def test_a_worker_that_is_stuck_is_a_crash(
     cluster: Cluster, supervised: Supervised, how: str, least: float, most: float
@@ -176,6 +179,14 @@ def test_a_worker_that_is_stuck_is_a_crash(
     assert f"exit code {EXIT_STUCK}" in supervised.agent.says("agent-crashed")
     supervised.agent.says("host-ready", times=2)
     assert cluster.reaches(cluster.n1, "n2")
+
+
+def test_a_worker_that_is_stuck_is_not_waited_for_at_the_end(supervised: Supervised) -> None:
+    child = supervised.child
+    threads.spin(threads.workers(child, 0)[-1])
+    os.kill(child, signal.SIGTERM)
+    assert f"exit code {EXIT_STUCK}" in supervised.agent.says("agent-crashed")
+    assert "a worker does not stop" in supervised.agent.log
 
 
 def test_a_loop_of_crashes_goes_round_less_and_less_often(supervised: Supervised) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
+from tests.unable import leave_out
+
 # linux/ptrace.h
 _DETACH: Final = 17
 _SEIZE: Final = 0x4206
@@ -56,20 +58,22 @@ def held(tids: Iterable[int]) -> Iterator[None]:
 
 
 def hold(tid: int) -> None:
-    """A thread does nothing any more, until this one has seen it end."""
+    """A thread does nothing any more; if its process ends, this one has to see_end() of it."""
     _ptrace(_SEIZE, tid)
     _ptrace(_INTERRUPT, tid)
     os.waitpid(tid, _WALL)
 
 
 def see_end(tid: int) -> None:
-    """Of a thread that is held: a traced one ends when its tracer has seen it."""
+    """A traced thread is there until its tracer has seen it end."""
     while os.WIFSTOPPED(os.waitpid(tid, _WALL)[1]):
         pass
 
 
 def spin(tid: int) -> None:
-    """A thread runs the same instruction for ever (x86-64)."""
+    """A thread runs the same instruction for ever."""
+    if os.uname().machine != "x86_64":
+        leave_out("a thread can be made to spin on x86-64 only")
     loop = _find(tid, _SPIN)
     hold(tid)
     _ptrace(_POKEUSER, tid, _ORIG_RAX, -1)  # it is in no system call that is to be tried again

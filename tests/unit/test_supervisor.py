@@ -18,7 +18,7 @@ from fwd.node.handover.spare import files_of
 from fwd.supervisor import supervisor
 from fwd.supervisor.child import Child
 from fwd.supervisor.kept import Kept, receive
-from fwd.supervisor.pauses import LONGEST_PAUSE, PATIENCE, Pauses
+from fwd.supervisor.pauses import CALM_SECONDS, LONGEST_PAUSE, PATIENCE, Pauses
 from fwd.supervisor.supervisor import Supervisor
 from fwd.supervisor.words import GO, LOCK, MOST_DESCRIPTORS, MOST_ENTRIES, SPARE, STORE, TABLE
 
@@ -81,11 +81,11 @@ def after(pauses: Pauses, lived: float, *, killed: bool = True) -> tuple[float, 
 @pytest.mark.parametrize(("lived", "killed"), [(0.5, True), (0.5, False), (2.5, False)])
 def test_pauses_grow_in_a_loop(lived: float, *, killed: bool) -> None:
     pauses = Pauses()
-    many = [after(pauses, 9)] + [after(pauses, lived, killed=killed) for _ in range(3)]
+    many = [after(pauses, CALM_SECONDS)] + [after(pauses, lived, killed=killed) for _ in range(3)]
     assert many == [(0, False), (0.25, False), (0.5, True), (1, False)]
     assert [after(pauses, lived, killed=killed)[0] for _ in range(40)][-1] == LONGEST_PAUSE
     assert pauses.crashes == 44
-    assert after(pauses, 9) == (0, False)
+    assert after(pauses, CALM_SECONDS) == (0, False)
 
 
 def test_who_is_killed_again_and_again_comes_at_once() -> None:
@@ -93,7 +93,7 @@ def test_who_is_killed_again_and_again_comes_at_once() -> None:
     many = [after(pauses, 2) for _ in range(PATIENCE + 3)]
     assert [pause for pause, _ in many] == [0.0] * PATIENCE + [0.25, 0.5, 1]
     assert [number for number, (_, cold) in enumerate(many, 1) if cold] == [PATIENCE + 2]
-    assert after(pauses, 9) == (0, False)
+    assert after(pauses, CALM_SECONDS) == (0, False)
 
 
 @pytest.fixture
