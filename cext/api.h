@@ -174,7 +174,8 @@ int vx_plane_pin(struct vx_plane *plane, uint32_t worker, uint32_t cpu);
 
 /* Stops and joins the workers, each after its turn.  The descriptors stay open
  * and what comes waits in the kernel, for whoever has them next.  The process
- * ends with this exit code if a worker does not stop within ten seconds. */
+ * ends with this exit code if one does not stop within four seconds, which
+ * is less than a hand-over or the supervisor waits. */
 enum { VX_EXIT_STUCK = 70 };
 void vx_plane_stop(struct vx_plane *plane);
 

@@ -7,12 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "plane.h"
 
-enum { STOP_MS = 10000 };
+enum { STOP_US = 4000000, LONGEST_PAUSE_US = 10000 };
 
 int vx_plane_commit(struct vx_plane *plane,
 		    const struct vx_peer *peers, uint32_t n_peers,
@@ -208,27 +207,32 @@ int vx_plane_thread(const struct vx_plane *plane, uint32_t worker)
 				    memory_order_relaxed);
 }
 
-/* A worker that does not come back uses the plane's memory and its queue as
- * long as there is a process: nobody can go on without it, or after it. */
-static void join(pthread_t worker)
+/*
+ * A worker that does not come back uses the plane's memory and its queue as
+ * long as there is a process: nobody can go on without it, or after it.  What
+ * is left are microseconds of pauses, not of a clock: the machine may stand
+ * still, and clocks may be set.
+ */
+static void join(pthread_t worker, uint32_t *left)
 {
-	uint64_t last = now_ms() + STOP_MS;
-	struct timespec until;
+	uint32_t pause = 50;
 
-	do {
-		/* pthread_clockjoin_np() would be it, but ThreadSanitizer
-		 * does not know it.  This clock may be set meanwhile. */
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec++;
-		if (!pthread_timedjoin_np(worker, NULL, &until))
-			return;
-	} while (now_ms() < last);
-	fputs("fwd: a worker does not stop: ends as a crash would\n", stderr);
-	_exit(VX_EXIT_STUCK);
+	while (pthread_tryjoin_np(worker, NULL)) {
+		if (*left < pause) {
+			fputs("fwd: a worker does not stop: "
+			      "ends as a crash would\n", stderr);
+			_exit(VX_EXIT_STUCK);
+		}
+		*left -= pause;
+		usleep(pause);
+		if (pause < LONGEST_PAUSE_US)
+			pause *= 2;
+	}
 }
 
 void vx_plane_stop(struct vx_plane *plane)
 {
+	uint32_t left = STOP_US;
 	uint64_t count = 1;
 
 	atomic_store(&plane->stopping, true);
@@ -237,7 +241,7 @@ void vx_plane_stop(struct vx_plane *plane)
 	if (write(plane->stop, &count, sizeof(count)) < 0)
 		perror("fwd: eventfd");
 	while (plane->started)
-		join(plane->workers[--plane->started]->thread);
+		join(plane->workers[--plane->started]->thread, &left);
 	/* For another start.  Non-blocking: nothing to read is fine. */
 	if (read(plane->stop, &count, sizeof(count)) < 0)
 		count = 0;

@@ -29,7 +29,7 @@ class Beat(NamedTuple):
 
 
 class Stuck(NamedTuple):
-    """For how many seconds a worker has made no turn, and of which it ran."""
+    """For how many seconds a worker has made no turn, and of which it ran; held as in Beat."""
 
     device: str
     worker: int

@@ -3,7 +3,7 @@
 
 There is no way to free a thread from outside, and no other worker reads its queue: packets of its
 flows would wait for ever.  The kernel keeps them for the next start.  Only for a thread that the
-kernel holds (state D) this would be no help: the process would not be gone before the thread is.
+kernel holds (state D) this might be no help: the process may not be gone before the thread is.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 async def watch(tunnels: Callable[[], Sequence[Tunnel]]) -> NoReturn:
-    """Looks at the workers for ever, or until one is stuck: then it does not return either."""
+    """Looks at the workers for ever, or until one is stuck that can be ended: with the process."""
     heartbeat = Heartbeat()
     while True:
         await asyncio.sleep(LOOK_SECONDS)
@@ -41,7 +41,7 @@ async def watch(tunnels: Callable[[], Sequence[Tunnel]]) -> NoReturn:
                 device=one.device,
                 worker=one.worker,
                 seconds=round(one.seconds, 1),
-                of_which_it_ran=round(one.ran, 1),
+                of_which_it_ran=None if math.isnan(one.ran) else round(one.ran, 1),
                 text="the kernel holds it" if one.held else "ends as a crash would",
             )
         if any(not one.held for one in stuck):

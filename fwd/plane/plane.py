@@ -76,7 +76,7 @@ class Plane:
     def stop(self) -> None:
         """Ends the workers, each after its turn.  What comes waits in the kernel.
 
-        So does close(); both end the process with EXIT_STUCK if a worker does not stop in 10 s.
+        So does close(); both end the process with EXIT_STUCK if a worker does not stop (api.h).
         """
         lib.vx_plane_stop(self._handle)
 
