@@ -31,7 +31,6 @@ BURST = 5  # segments: less than TCP sends before the first acknowledgement
 SIZE = 400
 # The kernel forgets a flow's queue after three seconds, by a timer that runs on whole seconds.
 FORGOTTEN = 6.0
-ENOUGH = 1000  # datagrams of a path to say that they keep their order; a busy machine loses many
 OVERTAKING = 0.1  # seconds; a packet that may overtake does so in a fraction of it
 
 
@@ -192,5 +191,5 @@ def test_senders_on_the_move_with_traffic_both_ways(both: Net) -> None:
             for path in paths
         ]
         seen = [run.result() for run in runs]
-    assert all(one.received > ENOUGH for one in seen), seen
+    assert all(one.received > one.sent / 2 for one in seen), seen
     assert [(one.reordered, one.duplicate) for one in seen] == [(0, 0)] * len(paths)
