@@ -8,6 +8,7 @@ it a worker that is well: so a worker that does not run has longer than one that
 """
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import NamedTuple
 
 STUCK_SECONDS = 2.0
@@ -21,7 +22,10 @@ BETWEEN_SECONDS = 1.0
 
 
 class Beat(NamedTuple):
-    """A worker's turns so far, the seconds that its thread has run, whether the kernel holds it."""
+    """A worker's turns so far, the seconds that its thread has run, whether the kernel holds it.
+
+    The seconds may be NaN, unknown: they count from the first beat that has them.
+    """
 
     turns: int
     ran: float
@@ -67,11 +71,12 @@ class Heartbeat:
                 if seen is None or seen.beat.turns != beat.turns:
                     self._seen[key] = _Seen(beat, 0.0)
                     continue
-                seconds, ran = seen.seconds + passed, beat.ran - seen.beat.ran
+                first = beat if isnan(seen.beat.ran) else seen.beat
+                seconds, ran = seen.seconds + passed, beat.ran - first.ran
                 if _is_stuck(seconds, ran):
                     found.append(Stuck(device, worker, seconds, ran, beat.held))
                 else:
-                    self._seen[key] = _Seen(seen.beat, seconds)
+                    self._seen[key] = _Seen(first, seconds)
         return found
 
 

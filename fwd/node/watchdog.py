@@ -27,10 +27,11 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 async def watch(tunnels: Callable[[], Sequence[Tunnel]]) -> NoReturn:
     """Looks at the workers for ever, or until one is stuck that can be ended: with the process."""
     heartbeat = Heartbeat()
+    beats: dict[str, list[Beat]] = {}
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         beats = {
-            one.layout.device: _beats(one.plane)
+            one.layout.device: _beats(one.plane, beats.get(one.layout.device, ()))
             for one in tunnels()
             if one.plane is not None and not one.is_paused
         }
@@ -48,9 +49,13 @@ async def watch(tunnels: Callable[[], Sequence[Tunnel]]) -> NoReturn:
             os._exit(EXIT_STUCK)  # nothing here can be waited for: the thread would not be joined
 
 
-def _beats(plane: Plane) -> list[Beat]:
-    pairs = zip(plane.turns(), plane.threads(), strict=True)
-    return [Beat(turns, *_thread(number)) for turns, number in pairs]
+def _beats(plane: Plane, before: Sequence[Beat]) -> list[Beat]:
+    """Threads are looked at only while they make no turn."""
+    still, threads = {i: beat.turns for i, beat in enumerate(before)}, plane.threads()
+    return [
+        Beat(turns, *_thread(threads[i])) if turns == still.get(i) else Beat(turns, math.nan, False)
+        for i, turns in enumerate(plane.turns())
+    ]
 
 
 def _thread(number: int) -> tuple[float, bool]:

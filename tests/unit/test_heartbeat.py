@@ -50,6 +50,18 @@ def test_a_worker_without_a_turn_is_stuck_sooner_if_it_runs(share: float, limit:
         assert found[0].ran == pytest.approx(share * found[0].seconds)
 
 
+def test_what_it_ran_counts_from_when_it_is_known() -> None:
+    heartbeat = Heartbeat()
+    found: list[Stuck] = []
+    i = 0
+    while not found:
+        ran = 3000 + i * PAUSE if i else math.nan
+        found = heartbeat.observe({DEVICE: (beat(5, ran),)}, now=i * PAUSE)
+        i += 1
+    assert STUCK_SECONDS - 1e-6 <= found[0].seconds <= STUCK_SECONDS + PAUSE
+    assert found[0].ran == pytest.approx(found[0].seconds - PAUSE)
+
+
 @pytest.mark.parametrize("looks", range(1, 6))
 def test_a_machine_that_stood_still_tells_nothing(looks: int) -> None:
     """However often it was looked before: who slept has its second after that, too."""
