@@ -71,8 +71,10 @@ def decide(
         if entry.lease_id:
             return Discard(entry, "it does not fit into the network")
     taken = table.taken()
-    if fits(who.previous, pools) and not overlap(who.previous, taken):
-        return Create(who.previous)
+    # Of a network that has lost a family, what it has of the other one: Pods' addresses are of it.
+    previous = {family: subnet for family, subnet in who.previous.items() if family in pools}
+    if fits(previous, pools) and not overlap(previous, taken):
+        return Create(previous)
     found = allocate(pools, taken, choose=choose)
     if found is not None:
         return Create(found)

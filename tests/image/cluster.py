@@ -5,7 +5,7 @@ n1 and n2 have no agent: kubelet's part starts one in a container.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +13,13 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fwd.lab import building, kubeplane, lab, netns, state, steps, topology
+from fwd.lab import building, kubeplane, lab, netns, probes, state, steps, topology
 from fwd.lab.apiserver.credentials import write_service_account
+from fwd.lab.probes import Route
 from fwd.lab.state import Phase, State, StateDir
 from fwd.lab.topology import NodeKind, Source, Spec, Topology
-from tests.image.kubelet import Machine
-from tests.netns.lab_support import ROOT, require
+from tests.image.kubelet import Machine, Pod
+from tests.netns.lab_support import ROOT, require, wait_for
 from tests.netns.names import own
 from tests.netns.podman_support import Podman, no_cgroups_left, require_podman
 
@@ -55,6 +56,14 @@ def built(directory: Path, *, families: tuple[int, ...] = (4,)) -> Iterator[Imag
             if node.kind is NodeKind.FWD
         ]
         yield ImageLab(plan, state_dir, (machines[0], machines[1]))
+
+
+def wait_reached(route: Route, pods: Sequence[Pod]) -> None:
+    """Until an echo request is answered; else its agents say what they have done and know."""
+    wait_for(
+        lambda: probes.ping(route).received,
+        told=lambda: "\n".join(pod.log() + pod.exec("fwd", "status") for pod in pods),
+    )
 
 
 def _build(plan: Topology, state_dir: StateDir) -> None:

@@ -18,6 +18,7 @@ from fwd.lab import netns
 from fwd.lab.apiserver import commands as cmd
 from fwd.lab.apiserver.client import ask
 from tests.deploy.rendering import Object, of_kind, only
+from tests.netns.lab_support import wait_for
 from tests.netns.podman_support import Podman
 
 IMAGE: Final = "localhost/fwd:latest"
@@ -84,6 +85,9 @@ class Pod(Struct, frozen=True):
         argv = netns.inside(self.machine.namespace, sys.executable, "-c", _PROBE, url)
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
         return int(done.stdout)
+
+    def wait_ready(self) -> None:
+        wait_for(lambda: self.probe("readinessProbe") == 200, told=self.log)
 
     def stop(self) -> None:
         grace = str(self.spec.get("terminationGracePeriodSeconds", 30))

@@ -10,10 +10,9 @@ import pytest
 from fwd.lab import netns, probes
 from fwd.lab.probes import Direction, Route
 from tests.deploy.rendering import BASE, rendered
-from tests.image.cluster import ImageLab, built
+from tests.image.cluster import ImageLab, built, wait_reached
 from tests.image.kubelet import Pod, start
 from tests.image.rights import assert_net_admin_and_nothing_else, shown, threads_of
-from tests.netns.lab_support import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageLab]:
 def pods(lab: ImageLab) -> list[Pod]:
     found = [start(machine, rendered(BASE)) for machine in lab.machines]
     for pod in found:
-        wait_for(lambda pod=pod: pod.probe("readinessProbe") == 200)  # type: ignore[misc]
+        pod.wait_ready()
     return found
 
 
@@ -48,7 +47,7 @@ def test_tcp_goes_between_two_containers_and_to_a_kernel_peer(
             family=4,
             mtu=lab.plan.pod_mtu,
         )
-        wait_for(lambda route=route: probes.ping(route).received)  # type: ignore[misc]
+        wait_reached(route, pods)
         for direction in Direction:
             stream = probes.tcp(route, seconds=1, direction=direction)
             assert stream.error is None, stream

@@ -13,10 +13,9 @@ from fwd.lab.probes import Direction, Route
 from tests.certificates import Authority
 from tests.deploy.rendering import Object, of_kind, pod_spec, rendered
 from tests.etcd_server import EtcdServer
-from tests.image.cluster import ImageLab, built
+from tests.image.cluster import ImageLab, built, wait_reached
 from tests.image.kubelet import Pod, start
 from tests.image.rights import assert_net_admin_and_nothing_else, threads_of
-from tests.netns.lab_support import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +32,12 @@ def started(
         start(machine, found, generation=generation, secrets=secrets) for machine in lab.machines
     ]
     for pod in pods:
-        wait_for(lambda pod=pod: pod.probe("readinessProbe") == 200)  # type: ignore[misc]
+        pod.wait_ready()
     return pods
 
 
-def assert_tcp(route: Route, direction: Direction) -> None:
-    wait_for(lambda: probes.ping(route).received)
+def assert_tcp(route: Route, direction: Direction, pods: Sequence[Pod]) -> None:
+    wait_reached(route, pods)
     stream = probes.tcp(route, seconds=1, direction=direction)
     assert stream.error is None, stream
     print(f"{route.address} {direction.value}: {stream}")
@@ -56,7 +55,7 @@ def test_both_families_reach_containers_and_kernel_peers(lab: ImageLab) -> None:
                 family=plan.family,
                 mtu=lab.plan.path_mtu(plan.family),
             )
-            assert_tcp(route, direction)
+            assert_tcp(route, direction, pods)
     assert_net_admin_and_nothing_else(threads_of(pods[0]))
     subnet_env = (pods[0].machine.root / "run/flannel/subnet.env").read_text()
     for family, plan in zip(("", "IPV6_"), lab.plan.plans, strict=True):
@@ -80,7 +79,10 @@ def test_leases_from_etcd_over_tls(lab: ImageLab, tmp_path: Path) -> None:
     etcd = EtcdServer(tmp_path / "etcd", tls=tls, namespace=lab.plan.switch, host=host)
     etcd.start()
     try:
-        etcd.configure({"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}})
+        # Beyond the subnets of the lab's Pods: who has such an address on a bridge of its own does
+        # not find the other node there.
+        first = {"SubnetMin": "10.244.100.0"}
+        etcd.configure({"Network": "10.244.0.0/16", **first, "Backend": {"Type": "vxlan"}})
         found = from_etcd(etcd)
         secret = tmp_path / "secrets/fwd-etcd"
         secret.mkdir(parents=True)
@@ -97,7 +99,7 @@ def test_leases_from_etcd_over_tls(lab: ImageLab, tmp_path: Path) -> None:
             family=4,
             mtu=lab.plan.pod_mtu,
         )
-        assert_tcp(route, Direction.THERE)
+        assert_tcp(route, Direction.THERE, pods)
         assert_net_admin_and_nothing_else(threads_of(pods[0]))
         for pod in pods:
             pod.stop()

@@ -12,9 +12,9 @@ import pytest
 from fwd.lab import probes
 from fwd.lab.probes import Direction, Route
 from tests.deploy.rendering import Object, objects
-from tests.image.cluster import ImageLab, built
+from tests.image.cluster import ImageLab, built, wait_reached
 from tests.image.kubelet import start
-from tests.netns.lab_support import ROOT, wait_for
+from tests.netns.lab_support import ROOT
 
 STOCK: Final = Path(__file__).with_name("stock")
 DIFFS: Final = re.findall(
@@ -57,9 +57,9 @@ def test_both_carry_tcp_to_each_other(lab: ImageLab, tmp_path: Path) -> None:
         family=4,
         mtu=lab.plan.pod_mtu,
     )
-    wait_for(lambda: probes.ping(route).received)
+    wait_reached(route, pods)
     for direction in Direction:
         stream = probes.tcp(route, seconds=1, direction=direction)
         assert stream.error is None, stream
-    wait_for(lambda: pods[1].probe("readinessProbe") == 200)
+    pods[1].wait_ready()
     assert pods[1].probe("livenessProbe") == 200

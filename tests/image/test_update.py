@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fwd.lab import probes
 from fwd.lab.flow import Flow
 from fwd.lab.probes import Route
 from tests.deploy.rendering import BASE, only, rendered
-from tests.image.cluster import ImageLab, built
+from tests.image.cluster import ImageLab, built, wait_reached
 from tests.image.kubelet import start
 from tests.netns.lab_support import wait_for
 
@@ -28,14 +27,14 @@ def test_no_answer_of_a_tcp_flow_waits_for_a_second_while_a_pod_is_replaced(lab:
     address = str(lab.plan.plans[0].pod(two.index, 1).ip)
     source, target = one.pods[0].namespace, two.pods[0].namespace
     route = Route(source, target, address, family=4, mtu=lab.plan.pod_mtu)
-    wait_for(lambda: probes.ping(route).received)
+    wait_reached(route, (old, other))
     with Flow(source, target, address) as flow:
         for before in (old, other):
             machine = before.machine
             new = start(machine, rendered(BASE), generation="b")
             wait_for(lambda new=new: "taken-over" in new.log())  # type: ignore[misc]
             before.stop()
-            wait_for(lambda new=new: new.probe("readinessProbe") == 200)  # type: ignore[misc]
+            new.wait_ready()
         course = flow.end()
     print(course)
     assert course.longest < 1

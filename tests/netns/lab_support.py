@@ -111,9 +111,11 @@ def own_lab(name: str) -> Iterator[Lab]:
     assert left == []
 
 
-def wait_for(what: Callable[[], object], *, limit: float = 20) -> None:
-    """Wait until it is true, or fail after `limit` seconds."""
+def wait_for(
+    what: Callable[[], object], *, limit: float = 20, told: Callable[[], object] = lambda: "in time"
+) -> None:
+    """Wait until it is true, or fail after `limit` seconds with what `told` has to say then."""
     deadline = time.monotonic() + limit
     while not what():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, told()
         time.sleep(0.02)

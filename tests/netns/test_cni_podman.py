@@ -4,6 +4,7 @@
 Lab and containers have both families; each test looks at one of them.
 """
 
+import contextlib
 import itertools
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ import pytest
 from msgspec import Struct
 
 from fwd.lab import netns
+from tests.netns import sockets
 from tests.netns.agent_support import EACH_FAMILY, FACTS
 from tests.netns.cni_lab import HOST_PORT, OUTSIDE, CniLab, Node, built, unanswered
 from tests.netns.lab_support import wait_for
@@ -55,8 +57,11 @@ class Member(Struct, frozen=True):
         return self.podman.run("exec", "web", *perl, address, str(HOST_PORT))
 
 
-def ask(namespace: str, address: str, port: int = HOST_PORT) -> str:
+def ask(
+    namespace: str, address: str, port: int = HOST_PORT, *, limit: float = sockets.LIMIT
+) -> str:
     with udp_in(namespace, any_like(address)) as client:
+        client.settimeout(limit)
         client.connect((address, port))
         client.send(b"question")
         return client.recv(100).decode()
@@ -70,12 +75,12 @@ def serve(node: Node, podman: Podman, container: str, *, name: str, port: int) -
     address = podman.address(container, 4)
 
     def answers() -> bool:
-        try:
-            return bool(ask(node.namespace, address, port))
-        except ConnectionRefusedError:
-            return False
+        # Until it listens its kernel refuses, but not always: icmp_ratelimit, six at once.
+        with contextlib.suppress(ConnectionRefusedError, TimeoutError):
+            return bool(ask(node.namespace, address, port, limit=0.5))
+        return False
 
-    wait_for(answers)
+    wait_for(answers, told=lambda: podman.log(container))
 
 
 @pytest.fixture(scope="module")

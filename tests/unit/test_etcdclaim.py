@@ -70,6 +70,12 @@ def test_then_the_subnets_that_we_had() -> None:
     assert _subnet(_decide(_table(), _who(previous="10.5.0.32/28"))) == "10.5.0.32/28"
 
 
+def test_and_that_of_the_family_which_the_network_still_has() -> None:
+    previous = {4: ip_network("10.5.0.32/28"), 6: ip_network("fc00:0:0:2::/64")}
+    who = Who(public_ips={4: ip_address("192.168.0.1")}, previous=previous)
+    assert _subnet(_decide(_table(), who)) == "10.5.0.32/28"
+
+
 @pytest.mark.parametrize("previous", ["10.6.0.0/28", "10.5.0.0/28", "10.5.0.32/29"])
 def test_but_not_those_of_another_network(previous: str) -> None:
     assert _subnet(_decide(_table(), _who(previous=previous))) == "10.5.0.16/28"
