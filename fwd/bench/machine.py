@@ -15,12 +15,11 @@ from msgspec import Struct
 import fwd
 from fwd.bench import traffic
 from fwd.bench.contenders import Running
-from fwd.lab import agentproc, child, survey
+from fwd.lab import agentproc, child, congestion, survey
 from fwd.lab.state import State
 
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 _LOOK: Final = 0.1  # seconds
-_PROBED: Final = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 
 
 class CpuTimes(Struct, frozen=True):
@@ -117,7 +116,7 @@ def describe() -> Machine:
         fwd=importlib.metadata.version("fwd"),
         commit=_commit(),
         iperf3=child.run(["iperf3", "--version"]).out.partition("\n")[0].removeprefix("iperf "),
-        congestion_control="cubic" if "cubic" in _PROBED.read_text().split() else "the system's",
+        congestion_control="cubic" if congestion.has_cubic() else "the system's",
     )
 
 

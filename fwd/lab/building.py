@@ -13,6 +13,7 @@ import msgspec
 
 from fwd.lab import (
     agentproc,
+    congestion,
     controlplane,
     fwdnode,
     kernelnode,
@@ -87,10 +88,13 @@ def data_planes(
 
 
 def connect(topology: Topology, chosen: Sequence[Node], *, state_dir: StateDir) -> None:
-    """Connect the Pods of nodes that forward, where ``wire`` has not done it."""
-    if topology.spec.wiring is Wiring.CNI:
-        for node in chosen:
+    """Connect the Pods of nodes that forward, where ``wire`` has not done it; all have cubic."""
+    for node in chosen:
+        if topology.spec.wiring is Wiring.CNI:
             pods.connect(topology, node, state_dir=state_dir)
+        if congestion.has_cubic():
+            for pod in node.pods:
+                netns.apply(pod.namespace, congestion.cubic(topology, pod))
 
 
 def settle(topology: Topology, chosen: Sequence[Node], *, state_dir: StateDir) -> None:

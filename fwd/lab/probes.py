@@ -13,13 +13,12 @@ import selectors
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from fwd.lab import child, netns
+from fwd.lab import child, congestion, netns
 from fwd.lab.errors import LabError
 
 PINGS: Final = 10
@@ -37,7 +36,6 @@ _UDP_HEADERS: Final = {4: 28, 6: 48}
 _IPERF_PORT: Final = 5201
 _CONNECT_LIMIT: Final = 3.0  # seconds
 _SLACK: Final = 6.0  # seconds beyond the stream itself; connecting is within it
-_CUBIC: Final = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 
 
 class Direction(enum.Enum):
@@ -102,9 +100,8 @@ def read_ping(text: str) -> Ping | None:
 
 def tcp(path: Route, *, seconds: int, direction: Direction, streams: int = 1) -> Stream:
     """One TCP stream, or the sum of several at once."""
-    # Named, because a machine whose default is bbr measures bbr's pacing and not the path.
-    cubic = "cubic" in _CUBIC.read_text(encoding="utf-8").split()
-    options = ["-t", str(seconds), "-P", str(streams), *(["-C", "cubic"] if cubic else [])]
+    cubic = ["-C", "cubic"] if congestion.has_cubic() else []
+    options = ["-t", str(seconds), "-P", str(streams), *cubic]
     return _iperf(path, [*options, *(["-R"] if direction is Direction.BACK else [])], seconds)
 
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from fwd.lab import kernelnode, nodes, underlay
+from fwd.lab import congestion, kernelnode, nodes, underlay
 from fwd.lab.steps import Step, Tool
 from fwd.lab.topology import Source, Spec, Topology, node_specs, plan
 
@@ -88,6 +88,13 @@ def test_a_pod_has_a_default_route_once_its_link_is_up(lab: Topology) -> None:
         "ip addr add 10.244.1.2/24 dev eth0",
         "ip link set eth0 up",
         "ip route add default via 10.244.1.1",
+    ]
+
+
+def test_a_pods_routes_to_all_pods_choose_cubic(dual: Topology) -> None:
+    assert lines(congestion.cubic(dual, dual.nodes[0].pods[0])) == [
+        "ip route replace 10.244.0.0/16 via 10.244.1.1 dev eth0 congctl cubic",
+        "ip route replace fd00:10:244::/48 via fd00:10:244:1::1 dev eth0 congctl cubic",
     ]
 
 

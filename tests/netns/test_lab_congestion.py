@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""That TCP between Pods is cubic's from the first segment on, whoever wired them."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from fwd.lab import congestion, netns, steps
+from fwd.lab.topology import Wiring
+from tests.netns.agent_support import EACH_FAMILY
+from tests.netns.lab_support import Lab, own_lab, require
+from tests.netns.sockets import af_of, open_in
+from tests.unable import leave_out
+
+pytestmark = [pytest.mark.netns, pytest.mark.root]
+
+KERNEL = ("--source", "static", "--nodes", "0", "--kernel-nodes", "2", "--family", "dual")
+ADDRESS = {4: "10.244.2.2", 6: "fd00:10:244:2::2"}
+
+
+@pytest.fixture(scope="module", params=[wiring.value for wiring in Wiring])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    require(fwd=False)
+    if not congestion.has_cubic():
+        leave_out("needs cubic")
+    for lab in own_lab("lc"):
+        up = lab.run("up", *KERNEL, "--wiring", request.param)
+        assert up.returncode == 0, up.stderr
+        # Of the two that every namespace may take, the one that is nobody's choice.
+        for node in (1, 2):
+            other = steps.Step(steps.Tool.SYSCTL, "net/ipv4/tcp_congestion_control=reno")
+            netns.apply(f"{lab.prefix}-n{node}-p1", [other])
+        yield lab
+
+
+def control(sock: socket.socket) -> str:
+    name = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    return name.rstrip(b"\0").decode()
+
+
+@EACH_FAMILY
+def test_both_ends_of_a_connection_have_it(lab: Lab, family: int) -> None:
+    address = ADDRESS[family]
+    source, target = (
+        open_in(f"{lab.prefix}-n{node}-p1", af_of(address), socket.SOCK_STREAM) for node in (1, 2)
+    )
+    with closing(source), closing(target):
+        target.bind((address, 0))
+        target.listen()
+        source.connect((address, target.getsockname()[1]))
+        accepted, _ = target.accept()
+        with closing(accepted):
+            assert [control(end) for end in (source, accepted)] == ["cubic", "cubic"]
