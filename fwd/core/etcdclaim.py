@@ -2,8 +2,12 @@
 """Which subnets a node takes, in flannel's order (flannel spec 4.2).
 
 1. Those of a key that has its public address.  2. Those that it had before, if nobody has them.
-3. Free ones, drawn at random.  Where flannel knows a node by its IPv4 address only, its VTEP's MAC
-is good too: an agent that comes back with another address finds its own key by that.
+3. Free ones, drawn at random.
+
+Of a network that has lost or gained a family a node keeps what it had of the other one, as its
+Pods' addresses are of that; flannel draws all anew.  Where flannel knows a node by its IPv4 address
+only, its VTEP's MAC is good too: an agent that comes back with another address finds its own key by
+that.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,8 +61,13 @@ def decide(
     choose: Callable[[int], int],
 ) -> Reuse | Create | Discard | Full:
     """The next step on the way to a subnet.  `choose` as `allocate` wants it."""
-    mine = [entry for entry in table.by_age() if _is_mine(entry, who)]
-    mine.sort(key=lambda entry: entry.subnets != who.previous)
+    previous = {family: subnet for family, subnet in who.previous.items() if family in pools}
+    mine = [
+        entry
+        for entry in table.by_age()
+        if _has_address_of(entry, who) or _has_mac_of(entry, who, (who.previous, previous))
+    ]
+    mine.sort(key=lambda entry: entry.subnets != previous)
     # An operator's reservation is the operator's to delete.
     for entry in mine:
         if not fits(entry.subnets, pools):
@@ -71,26 +80,33 @@ def decide(
         if entry.lease_id:
             return Discard(entry, "it does not fit into the network")
     taken = table.taken()
-    # Of a network that has lost a family, what it has of the other one: Pods' addresses are of it.
-    previous = {family: subnet for family, subnet in who.previous.items() if family in pools}
-    if fits(previous, pools) and not overlap(previous, taken):
-        return Create(previous)
-    found = allocate(pools, taken, choose=choose)
+    kept = {
+        family: subnet
+        for family, subnet in previous.items()
+        if subnet in pools[family] and not overlap({family: subnet}, taken)
+    }
+    others = {family: pool for family, pool in pools.items() if family not in kept}
+    found = allocate(others, taken, choose=choose)
     if found is not None:
-        return Create(found)
+        return Create(kept | found)
     full = [pool for pool in pools.values() if not free_subnets(pool, taken, limit=1)]
     return Full("; ".join(f"all {one.count} from {one[0]} to {one[-1]} are taken" for one in full))
 
 
-def _is_mine(entry: Entry, who: Who) -> bool:
+def _has_address_of(entry: Entry, who: Who) -> bool:
     if entry.meaning is None:
         return False
     leading = min(who.public_ips)
-    if entry.meaning.public_ips.get(leading) == who.public_ips[leading]:
-        return True
-    return entry.subnets == who.previous and any(
-        family in entry.meaning.backends and entry.meaning.backends[family].vtep_mac == mac
-        for family, mac in who.macs.items()
+    return entry.meaning.public_ips.get(leading) == who.public_ips[leading]
+
+
+def _has_mac_of(entry: Entry, who: Who, subnets: tuple[Mapping[int, Network], ...]) -> bool:
+    """Whether it is a key of some of these subnets, and of our VTEP."""
+    if entry.meaning is None or entry.subnets not in subnets:
+        return False
+    backends = entry.meaning.backends
+    return any(
+        family in backends and backends[family].vtep_mac == mac for family, mac in who.macs.items()
     )
 
 

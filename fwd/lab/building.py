@@ -52,7 +52,8 @@ def wire(topology: Topology, node: Node, *, state_dir: StateDir) -> None:
     attach = [step for pod in node.pods for step in nodes.attach(topology, pod)]
     netns.apply(node.namespace, [*nodes.bridge(topology, node), *attach])
     for pod in node.pods:
-        netns.apply(pod.namespace, [*nodes.sandbox(), *nodes.pod(topology, pod)])
+        connected = [*nodes.sandbox(), *nodes.pod(topology, pod)]
+        netns.apply(pod.namespace, [*connected, *congestion.cubic(topology, pod)])
 
 
 def control_plane(topology: Topology, *, state: State, state_dir: StateDir) -> State:
@@ -88,13 +89,10 @@ def data_planes(
 
 
 def connect(topology: Topology, chosen: Sequence[Node], *, state_dir: StateDir) -> None:
-    """Connect the Pods of nodes that forward, where ``wire`` has not done it; all have cubic."""
-    for node in chosen:
-        if topology.spec.wiring is Wiring.CNI:
+    """Connect the Pods of nodes that forward, where ``wire`` has not done it."""
+    if topology.spec.wiring is Wiring.CNI:
+        for node in chosen:
             pods.connect(topology, node, state_dir=state_dir)
-        if congestion.has_cubic():
-            for pod in node.pods:
-                netns.apply(pod.namespace, congestion.cubic(topology, pod))
 
 
 def settle(topology: Topology, chosen: Sequence[Node], *, state_dir: StateDir) -> None:

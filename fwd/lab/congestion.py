@@ -5,7 +5,7 @@ With bbr one measures bbr's pacing, and not the path.  A program that names cubi
 after connect(2), as iperf3 does, comes too late: the socket stays paced by a timer once bbr has had
 it (``sk_pacing_status``, net/ipv4/tcp_bbr.c).  A route's choice counts from the first segment on;
 the parameter ``tcp_congestion_control`` of a namespace takes cubic only where the machine allows it
-to everybody.
+to everybody.  (A node's own sockets have the machine's default, and its pacing.)
 """
 
 from pathlib import Path
@@ -24,11 +24,15 @@ def has_cubic() -> bool:
 
 
 def cubic(topology: Topology, pod: Pod) -> list[Step]:
-    """Routes with cubic to all Pods, in a connected Pod's namespace; of CNI's they are a copy."""
+    """Routes with cubic to other nodes' Pods, in place of CNI's; in a connected Pod's namespace.
+
+    Nothing where the machine has no cubic.
+    """
     return [
         ip(
             f"route replace {plan.cluster} via {plan.gateway(pod.node).ip} dev {POD_LINK}"
             " congctl cubic"
         )
         for plan in topology.plans
+        if has_cubic()
     ]

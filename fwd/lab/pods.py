@@ -8,7 +8,7 @@ runtime starts no Pod before.
 import time
 from typing import Final
 
-from fwd.lab import conflist, netns, service
+from fwd.lab import conflist, congestion, netns, service
 from fwd.lab.cni import Result, Runtime, Sandbox
 from fwd.lab.errors import LabError
 from fwd.lab.state import StateDir
@@ -41,6 +41,7 @@ def connect(topology: Topology, node: Node, *, state_dir: StateDir) -> None:
     for pod in node.pods:
         result = runtime.add(Sandbox(pod.name, netns.path(pod.namespace)))
         _check(topology, pod, result)
+        netns.apply(pod.namespace, congestion.cubic(topology, pod))
 
 
 def _check(topology: Topology, pod: Pod, result: Result) -> None:

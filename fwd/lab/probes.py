@@ -100,6 +100,7 @@ def read_ping(text: str) -> Ping | None:
 
 def tcp(path: Route, *, seconds: int, direction: Direction, streams: int = 1) -> Stream:
     """One TCP stream, or the sum of several at once."""
+    # For an end that is a node, whose routes are the data plane's: Pods have it by theirs.
     cubic = ["-C", "cubic"] if congestion.has_cubic() else []
     options = ["-t", str(seconds), "-P", str(streams), *cubic]
     return _iperf(path, [*options, *(["-R"] if direction is Direction.BACK else [])], seconds)

@@ -62,7 +62,7 @@ def wait_reached(route: Route, pods: Sequence[Pod]) -> None:
     """Until an echo request is answered; else its agents say what they have done and know."""
     wait_for(
         lambda: probes.ping(route).received,
-        told=lambda: "\n".join(pod.log() + pod.exec("fwd", "status") for pod in pods),
+        told=lambda: "\n".join(pod.told() for pod in pods),
     )
 
 

@@ -86,8 +86,16 @@ class Pod(Struct, frozen=True):
         done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
         return int(done.stdout)
 
+    def told(self) -> str:
+        """What it has done, and what it knows, if it still runs."""
+        try:
+            status = self.exec("fwd", "status")
+        except AssertionError as error:
+            status = str(error)
+        return f"{self.log()}{status}"
+
     def wait_ready(self) -> None:
-        wait_for(lambda: self.probe("readinessProbe") == 200, told=self.log)
+        wait_for(lambda: self.probe("readinessProbe") == 200, told=self.told)
 
     def stop(self) -> None:
         grace = str(self.spec.get("terminationGracePeriodSeconds", 30))

@@ -81,8 +81,8 @@ def test_leases_from_etcd_over_tls(lab: ImageLab, tmp_path: Path) -> None:
     try:
         # Beyond the subnets of the lab's Pods: who has such an address on a bridge of its own does
         # not find the other node there.
-        first = {"SubnetMin": "10.244.100.0"}
-        etcd.configure({"Network": "10.244.0.0/16", **first, "Backend": {"Type": "vxlan"}})
+        network = {"Network": "10.244.0.0/16", "SubnetMin": "10.244.100.0"}
+        etcd.configure(network | {"Backend": {"Type": "vxlan"}})
         found = from_etcd(etcd)
         secret = tmp_path / "secrets/fwd-etcd"
         secret.mkdir(parents=True)

@@ -13,12 +13,11 @@ import pytest
 from msgspec import Struct
 
 from fwd.lab import netns
-from tests.netns import sockets
 from tests.netns.agent_support import EACH_FAMILY, FACTS
 from tests.netns.cni_lab import HOST_PORT, OUTSIDE, CniLab, Node, built, unanswered
 from tests.netns.lab_support import wait_for
 from tests.netns.podman_support import Podman, no_cgroups_left, require_podman
-from tests.netns.sockets import any_like, udp_in
+from tests.netns.sockets import LIMIT, any_like, udp_in
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -57,9 +56,7 @@ class Member(Struct, frozen=True):
         return self.podman.run("exec", "web", *perl, address, str(HOST_PORT))
 
 
-def ask(
-    namespace: str, address: str, port: int = HOST_PORT, *, limit: float = sockets.LIMIT
-) -> str:
+def ask(namespace: str, address: str, port: int = HOST_PORT, *, limit: float = LIMIT) -> str:
     with udp_in(namespace, any_like(address)) as client:
         client.settimeout(limit)
         client.connect((address, port))

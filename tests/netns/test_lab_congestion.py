@@ -3,11 +3,11 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 
 from fwd.lab import congestion, netns, steps
+from fwd.lab.familyplan import FAMILY_PLANS
 from fwd.lab.topology import Wiring
 from tests.netns.agent_support import EACH_FAMILY
 from tests.netns.lab_support import Lab, own_lab, require
@@ -17,7 +17,6 @@ from tests.unable import leave_out
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 KERNEL = ("--source", "static", "--nodes", "0", "--kernel-nodes", "2", "--family", "dual")
-ADDRESS = {4: "10.244.2.2", 6: "fd00:10:244:2::2"}
 
 
 @pytest.fixture(scope="module", params=[wiring.value for wiring in Wiring])
@@ -28,7 +27,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     for lab in own_lab("lc"):
         up = lab.run("up", *KERNEL, "--wiring", request.param)
         assert up.returncode == 0, up.stderr
-        # Of the two that every namespace may take, the one that is nobody's choice.
+        # Which every namespace may take and nobody chooses.
         for node in (1, 2):
             other = steps.Step(steps.Tool.SYSCTL, "net/ipv4/tcp_congestion_control=reno")
             netns.apply(f"{lab.prefix}-n{node}-p1", [other])
@@ -42,14 +41,14 @@ def control(sock: socket.socket) -> str:
 
 @EACH_FAMILY
 def test_both_ends_of_a_connection_have_it(lab: Lab, family: int) -> None:
-    address = ADDRESS[family]
+    address = str(FAMILY_PLANS[family].pod(2, 1).ip)
     source, target = (
         open_in(f"{lab.prefix}-n{node}-p1", af_of(address), socket.SOCK_STREAM) for node in (1, 2)
     )
-    with closing(source), closing(target):
+    with source, target:
         target.bind((address, 0))
         target.listen()
         source.connect((address, target.getsockname()[1]))
         accepted, _ = target.accept()
-        with closing(accepted):
+        with accepted:
             assert [control(end) for end in (source, accepted)] == ["cubic", "cubic"]

@@ -18,6 +18,17 @@ from fwd.model import Lease, Network
 
 PREFIX = "/coreos.com/network/subnets/"
 POOLS = make_pools(NetConf(network=ip_network("10.5.0.0/24"), subnet_len=28))  # type: ignore[arg-type]
+DUAL_POOLS = make_pools(
+    NetConf(
+        network=ip_network("10.5.0.0/24"),  # type: ignore[arg-type]
+        subnet_len=28,
+        enable_ipv6=True,
+        ipv6_network=ip_network("fc00::/56"),  # type: ignore[arg-type]
+        ipv6_subnet_len=64,
+    )
+)
+OLD4, OLD6 = "10.5.0.32/28", "fc00:0:0:5::/64"
+NEW4, NEW6 = "10.5.0.16/28", "fc00:0:0:1::/64"
 MAC = bytes.fromhex("020000000001")
 
 
@@ -46,6 +57,11 @@ def _decide(table: LeaseTable, who: Who) -> Reuse | Create | Discard | Full:
     return decide(table, POOLS, who, choose=lambda _: 0)
 
 
+def _by_family(*subnets: str) -> dict[int, Network]:
+    networks = [ip_network(one) for one in subnets]
+    return {one.version: one for one in networks}
+
+
 def _subnet(step: object) -> str:
     assert isinstance(step, Create)
     return str(step.subnets[4])
@@ -70,10 +86,48 @@ def test_then_the_subnets_that_we_had() -> None:
     assert _subnet(_decide(_table(), _who(previous="10.5.0.32/28"))) == "10.5.0.32/28"
 
 
-def test_and_that_of_the_family_which_the_network_still_has() -> None:
-    previous = {4: ip_network("10.5.0.32/28"), 6: ip_network("fc00:0:0:2::/64")}
-    who = Who(public_ips={4: ip_address("192.168.0.1")}, previous=previous)
-    assert _subnet(_decide(_table(), who)) == "10.5.0.32/28"
+@pytest.mark.parametrize(
+    ("families", "previous", "taken", "wanted"),
+    [
+        ((4,), (OLD4, OLD6), "", (OLD4,)),
+        ((6,), (OLD4, OLD6), "", (OLD6,)),
+        ((4, 6), (OLD4,), "", (OLD4, NEW6)),
+        ((4, 6), (OLD6,), "", (NEW4, OLD6)),
+        ((4, 6), (OLD4, OLD6), "", (OLD4, OLD6)),
+        ((4, 6), (OLD4, OLD6), OLD4, (NEW4, OLD6)),
+        ((4,), (OLD4, OLD6), OLD4, (NEW4,)),
+        ((4,), (OLD6,), "", (NEW4,)),
+    ],
+)
+def test_one_family_of_them_where_the_network_has_lost_or_gained_the_other(
+    families: tuple[int, ...], previous: tuple[str, ...], taken: str, wanted: tuple[str, ...]
+) -> None:
+    table = _table((taken, "192.168.0.9", 7)) if taken else _table()
+    pools = {family: DUAL_POOLS[family] for family in families}
+    ips = {4: ip_address("192.168.0.1"), 6: ip_address("fd00::1")}
+    who = Who(
+        public_ips={family: ips[family] for family in families}, previous=_by_family(*previous)
+    )
+    step = decide(table, pools, who, choose=lambda _: 0)
+    assert isinstance(step, Create)
+    assert step.subnets == _by_family(*wanted)
+
+
+def test_a_key_of_a_family_too_many_is_given_up_and_its_other_subnet_kept() -> None:
+    subnets = _by_family(OLD4, OLD6)
+    ips = {4: ip_address("192.168.0.1"), 6: ip_address("fd00::1")}
+    leases = {family: Lease("", one, ips[family], MAC, 1) for family, one in subnets.items()}
+    key = PREFIX + make_key(subnets)
+    entry = KeyValue(key.encode(), 2, 2, value=encode_value(ips, leases), lease=7)
+    table = LeaseTable(prefix=PREFIX, families=(4,), vni=1)
+    table.replace([entry], revision=99)
+    elsewhere = Who(public_ips={4: ip_address("192.168.0.7")}, macs={4: MAC}, previous=subnets)
+    step = _decide(table, elsewhere)
+    assert isinstance(step, Discard)
+    assert step.entry.name == make_key(subnets)
+    assert _subnet(_decide(_table(), elsewhere)) == OLD4
+    # An agent that ended before it could write subnet.env.
+    assert isinstance(_decide(_table((OLD4, "192.168.0.1", 7)), elsewhere), Reuse)
 
 
 @pytest.mark.parametrize("previous", ["10.6.0.0/28", "10.5.0.0/28", "10.5.0.32/29"])
