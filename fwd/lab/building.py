@@ -53,7 +53,7 @@ def wire(topology: Topology, node: Node, *, state_dir: StateDir) -> None:
     netns.apply(node.namespace, [*nodes.bridge(topology, node), *attach])
     for pod in node.pods:
         connected = [*nodes.sandbox(), *nodes.pod(topology, pod)]
-        netns.apply(pod.namespace, [*connected, *congestion.cubic(topology, pod)])
+        netns.apply(pod.namespace, [*connected, *congestion.steps(topology, pod)])
 
 
 def control_plane(topology: Topology, *, state: State, state_dir: StateDir) -> State:

@@ -23,16 +23,17 @@ def has_cubic() -> bool:
     return "cubic" in _AVAILABLE.read_text(encoding="ascii").split()
 
 
-def cubic(topology: Topology, pod: Pod) -> list[Step]:
-    """Routes with cubic to other nodes' Pods, in place of CNI's; in a connected Pod's namespace.
+def steps(topology: Topology, pod: Pod) -> list[Step]:
+    """What a connected Pod's namespace gets on this machine."""
+    return cubic(topology, pod) if has_cubic() else []
 
-    Nothing where the machine has no cubic.
-    """
+
+def cubic(topology: Topology, pod: Pod) -> list[Step]:
+    """Routes with cubic to other nodes' Pods, in place of CNI's; pure."""
     return [
         ip(
             f"route replace {plan.cluster} via {plan.gateway(pod.node).ip} dev {POD_LINK}"
             " congctl cubic"
         )
         for plan in topology.plans
-        if has_cubic()
     ]

@@ -41,7 +41,7 @@ def connect(topology: Topology, node: Node, *, state_dir: StateDir) -> None:
     for pod in node.pods:
         result = runtime.add(Sandbox(pod.name, netns.path(pod.namespace)))
         _check(topology, pod, result)
-        netns.apply(pod.namespace, congestion.cubic(topology, pod))
+        netns.apply(pod.namespace, congestion.steps(topology, pod))
 
 
 def _check(topology: Topology, pod: Pod, result: Result) -> None:

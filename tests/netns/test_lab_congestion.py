@@ -28,9 +28,9 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         up = lab.run("up", *KERNEL, "--wiring", request.param)
         assert up.returncode == 0, up.stderr
         # Which every namespace may take and nobody chooses.
+        reno = steps.Step(steps.Tool.SYSCTL, "net/ipv4/tcp_congestion_control=reno")
         for node in (1, 2):
-            other = steps.Step(steps.Tool.SYSCTL, "net/ipv4/tcp_congestion_control=reno")
-            netns.apply(f"{lab.prefix}-n{node}-p1", [other])
+            netns.apply(f"{lab.prefix}-n{node}-p1", [reno])
         yield lab
 
 

@@ -91,7 +91,7 @@ def test_a_pod_has_a_default_route_once_its_link_is_up(lab: Topology) -> None:
     ]
 
 
-def test_a_pods_routes_to_all_pods_choose_cubic(dual: Topology) -> None:
+def test_a_pods_routes_to_other_nodes_pods_choose_cubic(dual: Topology) -> None:
     assert lines(congestion.cubic(dual, dual.nodes[0].pods[0])) == [
         "ip route replace 10.244.0.0/16 via 10.244.1.1 dev eth0 congctl cubic",
         "ip route replace fd00:10:244::/48 via fd00:10:244:1::1 dev eth0 congctl cubic",
