@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from fwd.bench import links, scenarios, traffic
 from fwd.bench.contenders import KNOWN, Contender
 from fwd.bench.scenarios import Timing
-from fwd.lab.topology import FAMILIES
+from fwd.lab.topology import FAMILIES, Wiring
 
 MAX_PREFIX: Final = 10  # letters: a contender's own and the node's names come after it
 _WORKERS: Final = (1, 2, 4)
@@ -35,6 +35,7 @@ class Options(Struct, frozen=True):
     time_limit: float
     mtu: int
     families: tuple[int, ...]
+    wiring: Wiring
     prefix: str
     json: bool = False
     output: str | None = None
@@ -79,6 +80,7 @@ def parse(argv: Sequence[str]) -> Options:
         underlays=given.underlay,
         mtu=given.mtu,
         families=FAMILIES[given.family],
+        wiring=Wiring(given.wiring),
         prefix=given.prefix,
         json=given.json,
         output=given.output,
@@ -159,6 +161,14 @@ def _parser() -> ArgumentParser:
         choices=["4", "6"],
         default="4",
         help="IP version of Pods and underlay (default 4)",
+    )
+    _option(
+        parser,
+        "wiring",
+        choices=[wiring.value for wiring in Wiring],
+        default=Wiring.VETH.value,
+        help="of Pods: plain veths, or CNI plugins on nodes that masquerade, as with flannel's"
+        " manifests (default veth)",
     )
     arguments = {"metavar": "ARG", "action": "append", "default": []}
     _option(parser, "run-arg", help="passed on to each fwd run; may be repeated", **arguments)

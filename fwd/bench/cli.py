@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
 
 
 def _bench(options: Options) -> Result:
-    child.require("ip", "bridge", "iperf3", "ethtool")
+    child.require("ip", "bridge", "iperf3", "ethtool", "nft")
     chosen = scenarios.chosen(options.scenarios, udp_sizes=options.udp_sizes)
     schedule = Schedule(
         rounds=options.rounds,
@@ -64,6 +64,7 @@ def _bench(options: Options) -> Result:
             machine=machine.describe(),
             mtu=options.mtu,
             families=options.families,
+            wiring=options.wiring,
             rounds=options.rounds,
             baseline=contenders.BASELINE,
             metrics=tuple((one.name, metric) for one in chosen for metric in one.metrics),
@@ -82,7 +83,12 @@ def _build(
     Raises:
         LabError: none can.
     """
-    shape = Shape(prefix=options.prefix, mtu=options.mtu, families=options.families)
+    shape = Shape(
+        prefix=options.prefix,
+        mtu=options.mtu,
+        families=options.families,
+        wiring=options.wiring,
+    )
     running, absent = [], {}
     for one in options.contenders:
         lab = contenders.built(one, shape, say=say)

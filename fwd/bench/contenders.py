@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is compared: data planes, each in a lab of two nodes with two Pods.
 
-Everything around the data plane is the lab's and the same for all: veths, bridges, addresses, MTU.
-``uncut`` is fwd with --tunnel-gso.
+Everything around the data plane is the lab's and the same for all: veths, bridges, addresses, MTU,
+flannel's firewall rules.  ``uncut`` is fwd with --tunnel-gso.
 ``routed`` is what is left when there is no tunnel, the ceiling; ``proxy`` is the plainest userspace
 tunnel, one packet a system call, in threads of this process (``cext/traffic/proxy.c``); ``relay``
 is the same with super-packets and without a protocol: what TUN and UDP sockets cost by themselves.
@@ -26,7 +26,7 @@ from fwd.lab import lab, netns, signals, state, steps, survey, topology
 from fwd.lab.errors import LabError
 from fwd.lab.probes import Route
 from fwd.lab.state import State, StateDir
-from fwd.lab.topology import Node, NodeKind, NodeSpec, Spec, Topology
+from fwd.lab.topology import Node, NodeKind, NodeSpec, Spec, Topology, Wiring
 from fwd.lab.underlay import UPLINK
 
 Say = Callable[[str], None]
@@ -67,6 +67,7 @@ class Shape(Struct, frozen=True):
     prefix: str
     mtu: int
     families: tuple[int, ...]
+    wiring: Wiring
 
 
 class Contender(Struct, frozen=True):
@@ -150,6 +151,7 @@ def built(contender: Contender, shape: Shape, *, say: Say) -> Iterator[Running]:
         mtu=shape.mtu,
         families=shape.families,
         run_args=contender.run_args,
+        wiring=shape.wiring,
     )
     try:
         plan = topology.plan(spec)

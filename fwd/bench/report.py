@@ -16,9 +16,15 @@ from fwd.bench.machine import Agent, Machine
 from fwd.bench.outcome import Metric
 from fwd.bench.results import Summary
 from fwd.bench.rounds import Measured
+from fwd.lab.topology import Wiring
 
 VERSION: Final = 3
 """Of the document: higher when something in it changes its meaning or goes."""
+
+_WIRED: Final = {
+    Wiring.VETH: "nodes that do not masquerade",
+    Wiring.CNI: "nodes that masquerade and track connections",
+}
 
 
 class Result(Struct, frozen=True):
@@ -33,6 +39,7 @@ class Result(Struct, frozen=True):
     machine: Machine
     mtu: int
     families: tuple[int, ...]
+    wiring: Wiring
     rounds: int
     baseline: str
     metrics: tuple[tuple[str, Metric], ...]
@@ -50,6 +57,7 @@ def document(result: Result) -> dict[str, Any]:
         "machine": msgspec.to_builtins(result.machine),
         "mtu": result.mtu,
         "family": result.families[0],
+        "wiring": result.wiring.value,
         "rounds": result.rounds,
         "baseline": result.baseline,
         "complete": result.measured.complete,
@@ -99,7 +107,7 @@ def _head(result: Result) -> Iterator[str]:
     yield f"{machine.time}  fwd {machine.fwd}{commit}, {machine.iperf3}, Python {machine.python}"
     yield f"{machine.cores} cores {machine.cpu}, {machine.memory_gib} GiB, Linux {machine.kernel}"
     yield (
-        f"IPv{result.families[0]}, MTU {result.mtu} on the underlay,"
+        f"IPv{result.families[0]}, MTU {result.mtu} on the underlay, {_WIRED[result.wiring]},"
         f" TCP {machine.congestion_control},"
         f" medians of {result.rounds} interleaved round{'s' * (result.rounds != 1)}"
     )

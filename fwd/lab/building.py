@@ -17,6 +17,7 @@ from fwd.lab import (
     controlplane,
     fwdnode,
     kernelnode,
+    kernelrules,
     meeting,
     netns,
     nodes,
@@ -132,7 +133,8 @@ def _data_plane(topology: Topology, node: Node, *, state_dir: StateDir) -> Progr
     if node.kind is NodeKind.FWD:
         return fwdnode.program(topology, node, state_dir=state_dir)
     if not _has_link(node.namespace, kernelnode.device(topology.plans[0])):
-        netns.apply(node.namespace, kernelnode.vtep(topology, node))
+        steps = [*kernelnode.vtep(topology, node), *kernelrules.add(topology, node)]
+        netns.apply(node.namespace, steps)
     plane = controlplane.of(topology)
     if plane is None:
         peers = kernelnode.of_topology(topology, topology.peers(node))

@@ -17,6 +17,7 @@ PACKAGES: Final = {
     "ethtool": "ethtool",
     "ip": "iproute2",
     "bridge": "iproute2",
+    "nft": "nftables",
     "ping": "iputils-ping",
     "iperf3": "iperf3",
     "openssl": "openssl",

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
 
 
 def _up(arguments: Namespace) -> int:
-    child.require("ip", "bridge", "openssl")
+    child.require("ip", "bridge", "nft", "openssl")
     wanted = which.plan(arguments, default=state.DEFAULT_PREFIX)
     directory = which.directory(arguments, wanted.spec.prefix)
     began = time.monotonic()
@@ -67,7 +67,7 @@ def _up(arguments: Namespace) -> int:
 
 
 def _join(arguments: Namespace) -> int:
-    child.require("ip", "bridge")
+    child.require("ip", "bridge", "nft")
     _, _, directory = which.find(arguments)
     kind = topology.NodeKind.KERNEL if arguments.kernel else topology.NodeKind.FWD
     began = time.monotonic()
@@ -102,7 +102,7 @@ def _test(arguments: Namespace) -> int:
 
 
 def _demo(arguments: Namespace) -> int:
-    child.require("ip", "bridge", "iperf3", "openssl", "ping")
+    child.require("ip", "bridge", "iperf3", "nft", "openssl", "ping")
     wanted = which.plan(arguments, default=DEMO_PREFIX)
     prefix = wanted.spec.prefix
     directory = which.directory(arguments, prefix)

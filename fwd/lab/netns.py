@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network namespaces: made, removed, and told their ``Step`` lines through iproute2.
+"""Network namespaces: made, removed, and told their ``Step`` lines through iproute2 and nft.
 
-The only module of the lab that changes the kernel's network.  Why iproute2 and not a netlink
-library: see ``steps``.
+The only module of the lab that changes the kernel's network.  Why these and no netlink library:
+see ``steps``.
 """
 
 import itertools
@@ -72,14 +72,17 @@ def apply(namespace: str, steps: Iterable[Step]) -> None:
     for tool, group in itertools.groupby(steps, key=lambda step: step.tool):
         lines = [step.line for step in group]
         if tool is Tool.SYSCTL:
-            result = child.run(
-                inside(namespace, "sh", "-c", _SYSCTL), stdin="\n".join(lines) + "\n"
-            )
-            if result.code != 0:
-                raise LabError(f"{namespace}: {result.last_line}")
+            result = _feed(namespace, ["sh", "-c", _SYSCTL], lines)
+            reason = result.last_line
+        elif tool is Tool.NFT:
+            result = _feed(namespace, [child.find("nft") or "nft", "-f", "-"], lines)
+            reason, _, _ = result.err.partition("\n")  # below it points into the line
         else:
             argv = [tool.value, "-n", namespace, "-batch", "-"]
             _batch(argv, lines, where=f"{namespace}: {tool.value}")
+            continue
+        if result.code != 0:
+            raise LabError(f"{namespace}: {reason}")
 
 
 def inside(namespace: str, *argv: str) -> list[str]:
@@ -116,6 +119,10 @@ def await_links(namespaces: Iterable[str], *, limit: float) -> None:
 def _carries(link: dict[str, Any]) -> bool:
     port = link.get("linkinfo", {}).get("info_slave_data", {}).get("state", "forwarding")
     return link["operstate"] in {"UP", "UNKNOWN"} and port == "forwarding"
+
+
+def _feed(namespace: str, argv: Sequence[str], lines: Sequence[str]) -> child.Result:
+    return child.run(inside(namespace, *argv), stdin="".join(f"{line}\n" for line in lines))
 
 
 def _batch(argv: list[str], lines: list[str], *, where: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A namespace's set-up as data: lines in the words of iproute2, in order.
+"""A namespace's set-up as data: lines in the words of iproute2 and nft, in order.
 
 Lines, not netlink calls, for three reasons.  They are pure, so what a node is programmed with is
 unit-tested without root.  They are what an operator would type, so whoever knows flannel can
@@ -19,6 +19,7 @@ class Tool(enum.Enum):
 
     IP = "ip"
     BRIDGE = "bridge"
+    NFT = "nft"
     SYSCTL = "sysctl"
 
 
@@ -37,6 +38,11 @@ def ip(line: str) -> Step:
 def bridge(line: str) -> Step:
     """A line of ``bridge -batch``."""
     return Step(Tool.BRIDGE, line)
+
+
+def nft(line: str) -> Step:
+    """A line of ``nft -f``."""
+    return Step(Tool.NFT, line)
 
 
 def sysctl(path: str, value: int) -> Step:

@@ -24,7 +24,9 @@ def cannot_run(*, fwd: bool) -> str | None:
     """Why a lab cannot be built on this machine; None if it can."""
     if os.geteuid() != 0:
         return "needs root"
-    missing = [name for name in ("ip", "bridge", "ping", "iperf3") if shutil.which(name) is None]
+    missing = [
+        name for name in ("ip", "bridge", "nft", "ping", "iperf3") if shutil.which(name) is None
+    ]
     if missing:
         return f"needs {', '.join(missing)}"
     if cni.plugins() is None:

@@ -11,6 +11,7 @@ from fwd.bench.machine import Machine
 from fwd.bench.outcome import Metric, Outcome, Sample
 from fwd.bench.report import Result
 from fwd.bench.rounds import Measured
+from fwd.lab.topology import Wiring
 
 RATE = Metric("rate", "a rate <&>", "kpps")
 TIME = Metric("time", "a time", "us", more=False)
@@ -36,6 +37,7 @@ def result(*samples: Sample, metrics: tuple[Metric, ...] = (RATE, TIME)) -> Resu
         ),
         mtu=1500,
         families=(4,),
+        wiring=Wiring.VETH,
         rounds=2,
         baseline="kernel",
         metrics=tuple(("scenario", metric) for metric in metrics),
