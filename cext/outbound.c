@@ -130,16 +130,20 @@ static bool sent_uncut(struct worker *w, const struct peer *peer,
 	return true;
 }
 
-static void encap(struct worker *w, const struct peer *peer,
+/* Whether p has to stay where it is, for udp_send_all(). */
+static bool encap(struct worker *w, const struct peer *peer,
 		  const struct pkt *p, uint32_t n)
 {
 	uint32_t source = (uint64_t)p->flow * w->sender.n_fds >> 32;
 
 	if (n == 1)
 		encap_packet(take_slot(w, peer, p, source), p);
-	else if (!sent_uncut(w, peer, p, n, source))
+	else if (sent_uncut(w, peer, p, n, source))
+		return false;
+	else
 		for (uint32_t i = 0; i < n; i++)
 			encap_segment(take_slot(w, peer, p, source), p, i);
+	return true;
 }
 
 /*
@@ -168,7 +172,8 @@ static SELDOM bool out_shown(struct worker *w, const struct table *t,
 	return true;
 }
 
-static void out_packet(struct worker *w, const struct table *t,
+/* Whether what is at ip has to stay there, for udp_send_all(). */
+static bool out_packet(struct worker *w, const struct table *t,
 		       const struct vnethdr *v, uint8_t *ip, uint32_t len)
 {
 	struct pkt p;
@@ -178,7 +183,7 @@ static void out_packet(struct worker *w, const struct table *t,
 
 	count(&w->counters, COUNT_OUT_PACKETS, n);
 	if (drop != w->trace.ordinary && !out_shown(w, t, &p, len, n, drop))
-		return;
+		return false;
 	path_mtu_learn(w->path_mtus, &p);
 	if (w->steering)
 		steer_learn(w->steering, &p, w->turn);
@@ -186,9 +191,33 @@ static void out_packet(struct worker *w, const struct table *t,
 	if (!peer) {
 		out_shown(w, t, &p, len, n, unowned(&p));
 		answer_unreachable(w, &p);
-		return;
+		return false;
 	}
-	encap(w, peer, &p, n);
+	return encap(w, peer, &p, n);
+}
+
+/*
+ * Bytes of a queue (a bit) that are its part of a turn: an equal one of what
+ * the arena holds, or of what is bulk's.  That is more, for where there is a
+ * TAP bulk leaves whole and does not fill the arena, and beside queues without
+ * it the packets are what is shared, not the bytes.
+ */
+static uint32_t part(const struct worker *w, uint32_t queue, uint32_t shares)
+{
+	uint32_t bulk = w->ready & patience_carriers(&w->patience);
+
+	if (!(queue & bulk) || (bulk == w->ready && w->uncut.tap < 0))
+		return ARENA / shares;
+	return BULK_TURN / __builtin_popcount(bulk);
+}
+
+/* Room for one more packet, of the arena that is used up to `at`. */
+static uint8_t *make_room(struct worker *w, uint8_t *at)
+{
+	if (at <= w->arena + ARENA)
+		return at;
+	udp_send_all(&w->sender, &w->packer);
+	return w->arena;
 }
 
 /*
@@ -198,24 +227,25 @@ static void out_packet(struct worker *w, const struct table *t,
 static uint8_t *read_queue(struct worker *w, const struct table *t,
 			   uint8_t *at, uint32_t shares, bool *more)
 {
-	uint32_t queue = 1u << (w->turn - w->queue), n;
+	uint32_t queue = 1u << (w->turn - w->queue), n, bytes = 0;
 	uint32_t most = patience_beside(&w->patience, queue) ? BULK_SMALL
 							     : OUT_BATCH;
-	uint8_t *end = w->arena + ARENA, *last = at + ARENA / shares;
+	uint32_t enough = part(w, queue, shares);
 	int tun = w->tuns[w->turn], len = 0;
 
 	most /= shares;
-	if (last > end)
-		last = end;
-	for (n = 0; n < most && at <= last; n++) {
-		uint8_t *ip = at + UNCUT_ROOM + HEADROOM;
+	for (n = 0; n < most && bytes <= enough; n++, bytes += len) {
+		uint8_t *ip;
 		struct vnethdr v;
 
+		at = make_room(w, at);
+		ip = at + UNCUT_ROOM + HEADROOM;
 		len = tun_read(tun, w->vnet, &v, ip, IP6_MAX_LEN);
 		if (len < 0)
 			break;
 		patience_carried(&w->patience, len, queue);
-		out_packet(w, t, &v, ip, len);
+		if (!out_packet(w, t, &v, ip, len))
+			continue;
 		at = ip + len + ARENA_ALIGN;
 		at -= (uintptr_t)at % ARENA_ALIGN;
 	}

@@ -85,12 +85,18 @@ static inline bool patience_gathers(const struct patience *p)
 	return p->gathers && p->bulk && p->large;
 }
 
+/* The queues that have bulk, a bit each. */
+static inline uint32_t patience_carriers(const struct patience *p)
+{
+	return p->bulk ? p->carriers[0] | p->carriers[1] : 0;
+}
+
 /* Whether this queue (a bit) has no bulk, but another one has. */
 static inline bool patience_beside(const struct patience *p, uint32_t queue)
 {
-	uint32_t carriers = p->carriers[0] | p->carriers[1];
+	uint32_t carriers = patience_carriers(p);
 
-	return p->bulk && carriers && !(carriers & queue);
+	return carriers && !(carriers & queue);
 }
 
 /* The worker has waited, or paused after such a batch. */

@@ -18,9 +18,10 @@
 #include "uncut.h"
 
 enum {
-	/* What one turn reads from the TUN: 64 small packets, or as many
-	 * super-packets as leave the last one room in the arena. */
+	/* What one turn reads from the TUN: 64 packets at most, of bulk about
+	 * 1 MiB where outbound.c's part() says so, else what the arena has. */
 	OUT_BATCH = 64,
+	BULK_TURN = 1 << 20,
 	ARENA = 512 << 10,
 	ARENA_ALIGN = 64,
 	ARENA_BYTES = ARENA + 2 * ARENA_ALIGN + UNCUT_ROOM +
