@@ -93,9 +93,10 @@ int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
 	return 0;
 }
 
+/* The last that was read there: the place of one that left is used again. */
 static uint32_t origin(const uint8_t *piece)
 {
-	for (uint32_t i = 0; i < n_taken; i++)
+	for (uint32_t i = n_taken; i-- > 0;)
 		if (piece >= taken[i].at && piece < taken[i].at + taken[i].len)
 			return i;
 	check_failed(__FILE__, __LINE__, "a datagram from nowhere");
