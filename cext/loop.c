@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A worker's thread: both directions by turns, each a bounded batch, so that
- * neither starves the other, and of the TUN's queues as many packets of each,
- * so that the flows of one do not starve those of another; when all have been
+ * neither starves the other, and of the TUN's queues a part of it each, so
+ * that the flows of one do not starve those of another; when all have been
  * read dry it lets bulk gather or looks for more for a moment (patience.h),
  * then sleeps.
  */

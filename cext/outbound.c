@@ -199,8 +199,8 @@ static bool out_packet(struct worker *w, const struct table *t,
 /*
  * Bytes of a queue (a bit) that are its part of a turn: an equal one of what
  * the arena holds, or of what is bulk's.  That is more, for where there is a
- * TAP bulk leaves whole and does not fill the arena, and beside queues without
- * it the packets are what is shared, not the bytes.
+ * TAP bulk mostly leaves whole and does not fill the arena, and beside queues
+ * without it the packets are what is shared, not the bytes.
  */
 static uint32_t part(const struct worker *w, uint32_t queue, uint32_t shares)
 {

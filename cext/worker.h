@@ -18,7 +18,7 @@
 #include "uncut.h"
 
 enum {
-	/* What one turn reads from the TUN: 64 packets at most, of bulk about
+	/* What one turn reads from the TUN: 64 packets at most, of bulk up to
 	 * 1 MiB where outbound.c's part() says so, else what the arena has. */
 	OUT_BATCH = 64,
 	BULK_TURN = 1 << 20,

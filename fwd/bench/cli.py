@@ -18,9 +18,10 @@ from fwd.bench.arguments import Options, parse
 from fwd.bench.contenders import Running, Shape
 from fwd.bench.report import Result
 from fwd.bench.rounds import Measured, Schedule
-from fwd.lab import child
+from fwd.lab import child, cni
 from fwd.lab.errors import LabError
 from fwd.lab.program import exit_code
+from fwd.lab.topology import Wiring
 
 _WIDTH: Final = 120  # of tables that go into a file or a pipe
 
@@ -36,6 +37,8 @@ def main(argv: list[str]) -> int:
 
 def _bench(options: Options) -> Result:
     child.require("ip", "bridge", "iperf3", "ethtool", "nft")
+    if options.wiring is Wiring.CNI:
+        cni.require()
     chosen = scenarios.chosen(options.scenarios, udp_sizes=options.udp_sizes)
     schedule = Schedule(
         rounds=options.rounds,

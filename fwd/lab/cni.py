@@ -68,6 +68,21 @@ def plugins() -> Path | None:
     return None
 
 
+def require() -> Path:
+    """The same.
+
+    Raises:
+        LabError: they are nowhere.
+    """
+    found = plugins()
+    if found is None:
+        raise LabError(
+            f"missing: CNI plugins in {DIRECTORIES[0]}; apt-get install"
+            " containernetworking-plugins, or give --wiring=veth"
+        )
+    return found
+
+
 class Runtime:
     """The runtime of one node: a network namespace, its list, its files.
 
@@ -76,15 +91,9 @@ class Runtime:
     """
 
     def __init__(self, namespace: str, *, conflist: Path, var_lib: Path) -> None:
-        found = plugins()
-        if found is None:
-            raise LabError(
-                f"missing: CNI plugins in {DIRECTORIES[0]}; apt-get install"
-                " containernetworking-plugins, or give --wiring=veth"
-            )
         self.namespace = namespace
         self.path = child.search_path()
-        self._plugins = found
+        self._plugins = require()
         self._conflist = conflist
         self._var_lib = var_lib
         (var_lib / "cni/results").mkdir(parents=True, exist_ok=True)

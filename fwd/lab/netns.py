@@ -76,13 +76,13 @@ def apply(namespace: str, steps: Iterable[Step]) -> None:
             reason = result.last_line
         elif tool is Tool.NFT:
             result = _feed(namespace, [child.find("nft") or "nft", "-f", "-"], lines)
-            reason, _, _ = result.err.partition("\n")  # below it points into the line
+            reason = " ".join(result.err.split("\n")[:2])  # what is wrong, and the line
         else:
             argv = [tool.value, "-n", namespace, "-batch", "-"]
             _batch(argv, lines, where=f"{namespace}: {tool.value}")
             continue
         if result.code != 0:
-            raise LabError(f"{namespace}: {reason}")
+            raise LabError(f"{namespace}: {reason or result.last_line}")
 
 
 def inside(namespace: str, *argv: str) -> list[str]:

@@ -142,6 +142,20 @@ def test_the_other_scenarios_and_the_table(tmp_path: Path) -> None:
     assert left_behind() == []
 
 
+def test_nodes_that_masquerade_carry_all_contenders(tmp_path: Path) -> None:
+    document = tmp_path / "bench.json"
+    done = bench(
+        *("--wiring=cni", f"--contenders={','.join(CONTENDERS)}"),
+        *("--scenarios=rr-udp", "--underlay=on", f"--output={document}"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(document.read_text())
+    assert (found["wiring"], found["absent"]) == ("cni", {})
+    assert [one["outcome"]["error"] for one in found["samples"]] == [None] * len(CONTENDERS)
+    assert "track connections" in done.stdout
+    assert left_behind() == []
+
+
 def test_connections_do_not_queue_for_a_slow_server() -> None:
     name = own("btq")
     netns.create([name])

@@ -7,7 +7,7 @@ from fwd import runflags
 from fwd.bench import arguments, machine, scenarios
 from fwd.bench.arguments import parse
 from fwd.bench.contenders import BASELINE, KNOWN
-from fwd.lab.topology import Spec, node_specs, owns, plan
+from fwd.lab.topology import Spec, Wiring, node_specs, owns, plan
 
 
 def test_both_presets_have_the_baseline_and_fwd() -> None:
@@ -36,6 +36,11 @@ def test_what_is_given_overrides_the_preset() -> None:
     assert options.underlays == ("off",)
     chosen = scenarios.chosen(options.scenarios, udp_sizes=options.udp_sizes)
     assert [one.name for one in chosen] == ["udp64", "udp512", "tcp4"]
+
+
+def test_nodes_masquerade_when_told_to() -> None:
+    assert parse([]).wiring is Wiring.VETH
+    assert parse(["--wiring=cni"]).wiring is Wiring.CNI
 
 
 def test_variants_are_fwd_with_arguments() -> None:
