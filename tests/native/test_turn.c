@@ -163,8 +163,7 @@ static struct path_mtus path_mtus;
 static const int sources[1] = { SOURCE };
 
 /* Queues with bulk as told; all are ready, always. */
-static struct worker *begin(uint8_t family, uint32_t bulk, bool whole,
-			    struct worker *w)
+static void begin(uint8_t family, uint32_t bulk, bool whole, struct worker *w)
 {
 	static int tuns[QUEUES];
 
@@ -196,7 +195,6 @@ static struct worker *begin(uint8_t family, uint32_t bulk, bool whole,
 		.peers = w->peers, .trace = &w->trace, .segment = true,
 		.now = 1000 };
 	CHECK_EQ(tracer_init(&w->trace, family), 0);
-	return w;
 }
 
 static void end(struct worker *w)
