@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 from msgspec import Struct
 
+from fwd.ops import status
 from tests.netns.names import own
 from tests.netns.namespace import ROOT, WAIT_SECONDS, Namespace, wait_for
 from tests.netns.threads import SEVERAL
@@ -147,7 +148,7 @@ class Agent:
 
     @property
     def log(self) -> str:
-        """Without what `-X dev` says of a busy machine: a callback took a tenth of a second."""
+        """Without what dev mode says of a busy machine: a callback took a tenth of a second."""
         lines = self._log.read_text().splitlines(keepends=True)
         return "".join(line for line in lines if 'event=asyncio text="Executing <' not in line)
 
@@ -164,11 +165,7 @@ class Agent:
         return self.lines(event)[times - 1]
 
     def status(self) -> dict[str, Any]:
-        done = self.namespace.run(
-            sys.executable, "-m", "fwd", "status", "--json", "--run-dir", str(self.run_dir)
-        )
-        assert done.returncode == 0, done.stderr
-        document: dict[str, Any] = json.loads(done.stdout)
+        document: dict[str, Any] = json.loads(status.fetch(self.run_dir))
         return document
 
     def tunnel(self, family: int = 4) -> dict[str, Any]:
@@ -198,8 +195,8 @@ class Cluster:
 
     before: Mapping[str, Sequence[str]] = {}
     """Words before the command of a node's agent."""
-    python: Sequence[str] = ("-X", "dev", "-W", "error")
-    """The interpreter's options."""
+    python: Sequence[str] = ("-W", "error")
+    """The interpreter's options; the fixture `dev_mode` has more."""
 
     def __init__(self, directory: Path, *, families: Sequence[int] = (4,)) -> None:
         self.directory = directory

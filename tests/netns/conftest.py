@@ -56,6 +56,12 @@ def general(both: Net) -> Doctor:
 
 
 @pytest.fixture
+def dev_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents with asyncio's debug mode and checks of the heap, for half as much CPU time again."""
+    monkeypatch.setattr(Cluster, "python", ("-X", "dev", *Cluster.python))
+
+
+@pytest.fixture
 def pair(cluster: Cluster) -> tuple[Cluster, Agent, Agent]:
     """Two nodes that are ready."""
     agents = cluster.start("n1"), cluster.start("n2")

@@ -17,7 +17,7 @@ import pytest
 from fwd.runflags import OFFLOADS
 from tests.netns.agent_support import BOTH_FAMILIES, EACH_FAMILY, Agent, Cluster, key
 
-pytestmark = [pytest.mark.netns, pytest.mark.root]
+pytestmark = [pytest.mark.netns, pytest.mark.root, pytest.mark.usefixtures("dev_mode")]
 
 
 def device(cluster: Cluster) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tests.netns.kube_cluster import (
 )
 from tests.unit.kube_support import node_object
 
-pytestmark = [pytest.mark.netns, pytest.mark.root]
+pytestmark = [pytest.mark.netns, pytest.mark.root, pytest.mark.usefixtures("dev_mode")]
 
 P = "flannel.alpha.coreos.com/"
 KEYS = {4: ("backend-data", "public-ip"), 6: ("backend-v6-data", "public-ipv6")}
