@@ -61,6 +61,25 @@ def test_a_program_ends_with_its_caller(loop: NewLoop, tmp_path: Path) -> None:
         os.kill(pid, 0)
 
 
+@LOOPS
+@pytest.mark.parametrize("turns", range(12))
+def test_a_program_that_is_being_started_ends_with_its_caller(loop: NewLoop, turns: int) -> None:
+    """Cancelled before it is known who was started: nobody is left, not to be reaped either."""
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(run([SH, "-c", "exec sleep 30"]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222 - it does not block
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(cancelled())
+
+
 async def test_input_and_output_are_text() -> None:
     done = await run([SH, "-c", "cat; echo bad >&2; exit 3"], stdin="größe\n")
     assert (done.code, done.out, done.err) == (3, "größe\n", "bad\n")

@@ -66,15 +66,7 @@ async def run(argv: Sequence[str], *, stdin: str = "", limit: float = TIME_LIMIT
     as it is when the caller is cancelled.
     """
     try:
-        with _readable(stdin) as file:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=file,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=os.environ | {"LC_ALL": "C"},
-                start_new_session=True,
-            )
+        process = await _start(argv, stdin)
     except OSError as error:
         raise RuleError(f"cannot run {argv[0]}: {error.strerror}") from error
     try:
@@ -92,6 +84,27 @@ async def run(argv: Sequence[str], *, stdin: str = "", limit: float = TIME_LIMIT
         out=out.decode(errors="replace"),
         err=err.decode(errors="replace"),
     )
+
+
+async def _start(argv: Sequence[str], stdin: str) -> asyncio.subprocess.Process:
+    """Who is cancelled meanwhile waits nevertheless: what has been started must be reaped."""
+    with _readable(stdin) as file:
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *argv,
+                stdin=file,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=os.environ | {"LC_ALL": "C"},
+                start_new_session=True,
+            )
+        )
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with suppress(OSError):
+                await _kill(await starting)
+            raise
 
 
 def _readable(text: str) -> BinaryIO:
