@@ -112,7 +112,7 @@ class Agent:
             self._host.want(self._forwarding.subnet_env)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._give_away(giver, server))
-            tasks.create_task(watch(lambda: self._forwarding.tunnels))
+            tasks.create_task(watch(lambda: self._forwarding.running))
             tasks.create_task(self._host.keep())
             tasks.create_task(self._tell_ready())
             tasks.create_task(self._feed_source())

@@ -14,6 +14,7 @@ from fwd.model import ConfigError
 from fwd.node.handover.finding import find_legacy
 from fwd.node.handover.legacy import Legacy, Succession
 from fwd.node.handover.taker import Taker
+from fwd.node.watchdog import watch
 from fwd.ops import log
 from fwd.ops.health import Health
 from fwd.ops.metrics import Metrics
@@ -39,6 +40,9 @@ async def run(config: RunConfig, begun: Begun) -> NoReturn:
             legacy = await find_legacy(run_dir, node=config.node_name)
         health = Health(Metrics(per_peer=config.metrics_per_peer))
         async with AsyncExitStack() as stack:
+            if begun.revived.devices:  # the agent looks after those that it has
+                watching = asyncio.create_task(watch(lambda: begun.revived.planes))
+                stack.callback(watching.cancel)
             if not isinstance(legacy, Taker):
                 serving = health.served(config.healthz_ip, config.healthz_port)
                 await stack.enter_async_context(serving)

@@ -30,6 +30,7 @@ from fwd.node.station import (
 from fwd.node.subnetfile import SubnetEnv
 from fwd.node.tunnel import Tunnel
 from fwd.ops import log
+from fwd.plane import Plane
 
 Stations = Mapping[int, Station]
 """By family."""
@@ -236,6 +237,12 @@ class Forwarding:
     def tunnels(self) -> tuple[Tunnel, ...]:
         """One a family."""
         return tuple(forwarder.tunnel for forwarder in self.forwarders)
+
+    @property
+    def running(self) -> tuple[Plane, ...]:
+        """The planes whose workers are at work."""
+        found = (one.plane for one in self.tunnels if not one.is_paused)
+        return tuple(plane for plane in found if plane is not None)
 
     @property
     def underlay_trouble(self) -> str | None:

@@ -10,12 +10,11 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
 from fwd.core.heartbeat import Beat, Heartbeat
-from fwd.node.tunnel import Tunnel
 from fwd.ops import log
 from fwd.plane import EXIT_STUCK, Plane
 
@@ -24,16 +23,17 @@ LOOK_SECONDS = 0.4
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
-async def watch(tunnels: Callable[[], Sequence[Tunnel]]) -> NoReturn:
-    """Looks at the workers for ever, or until one is stuck that can be ended: with the process."""
+async def watch(planes: Callable[[], Iterable[Plane]]) -> NoReturn:
+    """Looks at the workers for ever, or until one is stuck that can be ended: with the process.
+
+    `planes` are those that run at the moment.
+    """
     heartbeat = Heartbeat()
     beats: dict[str, list[Beat]] = {}
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         beats = {
-            one.layout.device: _beats(one.plane, beats.get(one.layout.device, ()))
-            for one in tunnels()
-            if one.plane is not None and not one.is_paused
+            (device := one.settings.device): _beats(one, beats.get(device, ())) for one in planes()
         }
         stuck = heartbeat.observe(beats, now=time.monotonic())
         for one in stuck:

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from fwd.plane import EXIT_STUCK
 from tests.etcd_server import PREFIX, SUBNETS
+from tests.netns import threads
 from tests.netns.agent_support import BOTH_FAMILIES, EACH_FAMILY, Agent, wait_for
 from tests.netns.etcd_cluster import (
     EtcdCluster,
@@ -27,6 +29,7 @@ from tests.netns.etcd_cluster import (
     subnets,
     tunnels,
 )
+from tests.netns.test_supervisor import Supervised
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -182,6 +185,26 @@ class Said:
             event == "etcd-connected" and " error=" in fields for event, _, fields in words
         )
         return found
+
+
+@BOTH_FAMILIES
+def test_workers_are_watched_before_there_are_leases(cluster: EtcdCluster) -> None:
+    """Those that were revived after a crash, while etcd is away and nothing is saved."""
+    cluster.etcd.configure(cluster.conf)
+    made = Supervised(cluster.start("n1", "--supervise", "--spare=false"))
+    try:
+        made.agent.says("host-ready")
+        cluster.etcd.stop()
+        for saved in made.agent.run_dir.glob("*.saved"):
+            saved.unlink()
+        child = made.crash()
+        made.agent.says("revived")
+        threads.spin(threads.workers(child, 0)[0])
+        made.agent.says("worker-stuck")
+        assert f"exit code {EXIT_STUCK}" in made.agent.says("agent-crashed", times=2)
+        made.agent.says("revived", times=2)
+    finally:
+        made.remove()
 
 
 @BOTH_FAMILIES

@@ -67,6 +67,11 @@ class Revived:
         """Those that forward."""
         return tuple(self._planes)
 
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """Those that nobody has taken yet."""
+        return tuple(self._planes.values())
+
     def take(self, settings: PlaneSettings) -> Plane | None:
         """See Legacy."""
         plane = self._planes.pop(settings.device, None)
