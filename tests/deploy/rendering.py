@@ -69,6 +69,13 @@ def kustomized(directory: Path, **kustomization: Any) -> list[Object]:  # noqa: 
     return objects(_rendered(directory))
 
 
+def pull_policy(container: Object) -> str:
+    """As the API server completes it (SetDefaults_Container of core/v1)."""
+    tag = container["image"].rpartition("/")[2].partition(":")[2]
+    given: str = container.get("imagePullPolicy", "")
+    return given or ("Always" if tag in {"", "latest"} else "IfNotPresent")
+
+
 def of_kind(found: Sequence[Object], kind: str) -> list[Object]:
     return [one for one in found if one["kind"] == kind]
 

@@ -25,6 +25,7 @@ from tests.deploy.rendering import (
     of_kind,
     only,
     pod_spec,
+    pull_policy,
     rendered,
 )
 from tests.deploy.schema import VERSIONS, validate, validate_as_of_1_15
@@ -107,6 +108,14 @@ def test_probes_ask_where_the_agent_listens(name: str) -> None:
         get = container[probe]["httpGet"]
         assert (get["host"], get["port"]) == (config.healthz_ip, config.healthz_port)
         assert get["path"] == path
+
+
+@pytest.mark.parametrize("name", [BASE, *OVERLAYS, CLEANUP])
+def test_an_image_that_was_imported_is_not_asked_for_elsewhere(name: str) -> None:
+    for workload in of_kind(rendered(name), "DaemonSet"):
+        spec = workload["spec"]["template"]["spec"]
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            assert pull_policy(container) == "IfNotPresent"
 
 
 @pytest.mark.parametrize("name", [BASE, *OVERLAYS])

@@ -17,15 +17,15 @@ from msgspec import Struct
 from fwd.lab import netns
 from fwd.lab.apiserver import commands as cmd
 from fwd.lab.apiserver.client import ask
-from tests.deploy.rendering import Object, of_kind, only
+from tests.deploy.rendering import Object, of_kind, only, pull_policy
 from tests.netns.lab_support import wait_for
 from tests.netns.podman_support import Podman
 
 IMAGE: Final = "localhost/fwd:latest"
 ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _KNOWN_OF_CONTAINER: Final = {
-    *("name", "image", "command", "args", "env", "envFrom", "resources", "securityContext"),
-    *("volumeMounts", "livenessProbe", "readinessProbe"),
+    *("name", "image", "imagePullPolicy", "command", "args", "env", "envFrom", "resources"),
+    *("securityContext", "volumeMounts", "livenessProbe", "readinessProbe"),
 }
 _KNOWN_OF_SECURITY: Final = {
     *("privileged", "allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities"),
@@ -151,6 +151,7 @@ class _Given(Struct, frozen=True):
     def argv(self, container: Object, *, name: str) -> list[str]:
         unknown = set(container) - _KNOWN_OF_CONTAINER
         assert not unknown, f"not translated: {unknown}"
+        assert pull_policy(container) != "Always", "an imported image is nowhere to be pulled from"
         host, port = self.machine.api
         command, args = container.get("command"), container.get("args", [])
         return [
