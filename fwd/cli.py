@@ -141,6 +141,8 @@ def _doctor(argv: list[str]) -> int:
         print("usage: fwd doctor [FLAGS]   (the flags of fwd run, too: as it runs or would)\n")
         print(flags.describe_flags(command.DOCTOR_FLAGS), end="")
         return 0
+    except VersionAsked:
+        return _version([])
 
 
 def _cleanup(argv: list[str]) -> int:

@@ -5,7 +5,10 @@ One lab with both families for all: n1 is the patient, n2 runs fwd too, n3 has t
 device.  What is broken in one family is no fault of the other.
 """
 
+import json
 from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +29,15 @@ table inet deaf {
 }
 """
 """Pings of the underlay, not those of the tunnel."""
+LATE = """
+table {0} late {{
+  chain in {{
+    type filter hook input priority 0
+    iifname "flannel*" {1} type echo-request quota until 250 bytes drop
+  }}
+}}
+"""
+"""Two echoes of 84 or 104 bytes, but not a third one."""
 ASTRAY = """
 ip link add astray type veth peer name lost
 ip link set lost up
@@ -80,6 +92,38 @@ def test_a_route_to_a_peer_that_the_filter_does_not_believe(general: Doctor) -> 
     ):
         general.of_agent("--peers").names(
             r"rp_filter: strict for eth0 .* n3 \(192.168.50.3\)", r"conf.eth0.rp_filter=2"
+        )
+
+
+@pytest.mark.parametrize("is_direct", [False, True], ids=["somebody's", "DirectRouting"])
+def test_a_route_past_the_tunnel_on_which_all_is_lost(
+    doctor: Doctor, tmp_path: Path, *, is_direct: bool
+) -> None:
+    """The tunnel, its MAC and its port have no part in it."""
+    net = doctor.net
+    nobody = ip_address(net.underlay(3)) + 100
+    host = f"{net.vtep(3)}/{net.addresses.cluster.max_prefixlen}"
+    route = f"-{net.family} route {{}} {host} via {nobody} dev eth0"
+    _, _, *flags = net.command(1)
+    before = Path(flags[flags.index("--net-config-path") + 1]).read_text()
+    told = json.loads(before)
+    told["Backend"]["DirectRouting"] = is_direct
+    conf = tmp_path / "net-conf.json"
+    conf.write_text(json.dumps(told))
+    remedy = r"let the network between the nodes carry Pods'" if is_direct else r"ip route get"
+    with doctor.done(1, "ip", *route.format("add").split(), undo=f"ip {route.format('del')}"):
+        doctor.of_flags("--peers", "--net-config-path", str(conf)).names(
+            r"peer n3: .* eth0", remedy
+        )
+
+
+def test_the_first_requests_are_lost(doctor: Doctor) -> None:
+    """Of a peer that answers from then on: its MAC is right."""
+    net = doctor.net
+    kind, icmp = {4: ("ip", "icmp"), 6: ("ip6", "icmpv6")}[net.family]
+    with doctor.done(3, "nft", LATE.format(kind, icmp), undo=f"nft delete table {kind} late"):
+        doctor.of_agent("--peers").names(
+            r"peer n3: .* the first requests were lost, 4 of 4 later ones not", r"fwd drops"
         )
 
 

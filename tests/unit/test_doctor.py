@@ -35,7 +35,15 @@ def test_what_was_found_before_the_time_was_up_is_told(tmp_path: Path) -> None:
         yield well("c", "here")
         raise PermissionError(13, "Permission denied")
 
-    looks = [Check("slow", slow, seconds=0.05), Check("no right", refused)]
+    def mistaken(_: Patient) -> Iterator[Finding]:
+        yield well("d", "here")
+        raise TypeError("'<' not supported")
+
+    looks = [
+        Check("slow", slow, seconds=0.05),
+        Check("no right", refused),
+        Check("mistaken", mistaken),
+    ]
     found = asyncio.run(examine(patient(tmp_path), looks))
     told = [(one.looked_at, one.grade) for one in found]
     assert told == [
@@ -43,9 +51,12 @@ def test_what_was_found_before_the_time_was_up_is_told(tmp_path: Path) -> None:
         ("slow", Grade.WRONG),
         ("c", Grade.WELL),
         ("no right", Grade.WRONG),
+        ("d", Grade.WELL),
+        ("mistaken", Grade.WRONG),
     ]
     assert found[1].found == "not done within 0.05 s"
     assert found[3].found == "cannot look: Permission denied"
+    assert found[5].found == "cannot look: TypeError: '<' not supported"
 
 
 def test_a_blocking_check_leaves_the_loop_alone(tmp_path: Path) -> None:

@@ -9,12 +9,17 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from fwd.config import run_config
 from fwd.model import IPV4, Lease
-from fwd.ops.doctor.checks import cni, forwarding, kube, netconf, ownlease
+from fwd.node.hostparts import OtherRules
+from fwd.ops.doctor.checks import agent, cni, forwarding, kube, netconf, ownlease
 from fwd.ops.doctor.finding import Finding, Grade
 from fwd.ops.doctor.patient import Options, Patient
+from fwd.ops.doctor.running import RunningAgent
+from fwd.ops.status import HostStatus
+from tests.unit.status_document import DOCUMENT
 
 CONF = {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
 
@@ -31,6 +36,19 @@ def patient(tmp_path: Path) -> Patient:
     made = Patient(run_config(flags, {}), Options(cni_bin_dirs=(tmp_path / "bin",)))
     assert _grades(netconf.look(made)) == [Grade.WELL]
     return made
+
+
+def test_an_engine_that_cannot_be_asked_is_no_fault(patient: Patient) -> None:
+    """Of one that the kernel does not know nothing can be left."""
+
+    def found(part: str) -> list[Grade]:
+        host = HostStatus(part=part, state="not yet", trouble="no", repairs=0, last_repair=None)
+        status = structs.replace(DOCUMENT, host=(host,), refused=())
+        running = RunningAgent(status, {}, pid=0)
+        return _grades(agent.look(Patient(patient.config, Options(), agent=running)))
+
+    assert found("rules") == [Grade.WELL, Grade.WRONG]
+    assert found(OtherRules.name) == [Grade.WELL, Grade.NOTE]
 
 
 def _entry(number: int, subnet: str = "") -> dict[str, object]:

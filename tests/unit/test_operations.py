@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from fwd.node.hostparts import OtherRules
 from fwd.ops.metricnames import ALL_METRICS, TRAFFIC, Metric
 from fwd.ops.report import drop_reasons
 from fwd.plane import CounterKind, counter_info
@@ -81,6 +82,8 @@ def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
                 assert label in {*known, *_FROM_SCRAPING}, expression
                 if label == "reason":
                     assert set(value.split("|")) <= reasons, expression
+                if label == "part":
+                    assert value == OtherRules.name, expression
         for inside in _GROUPING.findall(expression):
             assert {one.strip() for one in inside.split(",")} <= labels, expression
 

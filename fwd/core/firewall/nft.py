@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from fwd.core.firewall.walk import Action, Chain, Condition, Packet, Rule, negated, unknown
+from fwd.core.firewall.walk import Action, Chain, Condition, Packet, Rule, unknown
 from fwd.model import IPV4, IPV6
 
 _VERDICTS = {
@@ -31,6 +31,12 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _ETHERTYPES = {IPV4: "ipv4", IPV6: "ipv6"}
+_WITH_PORTS = frozenset({"tcp", "udp"})
+_ABSENT = object()
+"""What a packet of another protocol or family has in place of a field."""
+
+Test = Callable[[Any], bool | None]
+"""Of a value; None: it cannot be told."""
 
 Tables = dict[tuple[str, str], dict[str, Chain]]
 """By family (`ip`, `ip6`, `inet`) and name."""
@@ -110,11 +116,11 @@ class _Reader:
             return unknown
         if op in _OPERATORS and isinstance(right, int):
             compare = _OPERATORS[op]
-            return lambda packet: compare(get(packet), right)
+            return _having(get, lambda value: compare(value, right))
         if op not in {"==", "in", "!="}:
             return unknown
-        condition = self._among(get, right)
-        return negated(condition) if op == "!=" else condition
+        test = self._among(right)
+        return _having(get, _negated(test) if op == "!=" else test)
 
     def verdicts(
         self, vmap: Mapping[str, Any], conditions: tuple[Condition, ...], text: str
@@ -126,33 +132,54 @@ class _Reader:
         found = []
         for key, verdict in data["set"]:
             kind, value = next(iter(verdict.items()))
-            condition = (*conditions, self._among(get, key))
+            condition = (*conditions, _having(get, self._among(key)))
             if kind in {"jump", "goto"}:
                 found.append(Rule(condition, Action[kind.upper()], text, value["target"]))
             else:
                 found.append(Rule(condition, _VERDICTS.get(kind, Action.UNKNOWN), text))
         return found
 
-    def _among(self, get: Callable[[Packet], Any], right: Any) -> Condition:  # noqa: ANN401
+    def _among(self, right: Any) -> Test:  # noqa: ANN401 - JSON
         """Whether the value is one of those on the right."""
         if isinstance(right, str) and right.startswith("@"):
             known = self._sets.get((*self._where, right[1:]))
             if known is None:
-                return unknown
+                return lambda _: None
             right = known.get("elem", [])
         elements = right.get("set") if isinstance(right, dict) and "set" in right else right
         if not isinstance(elements, list):
             elements = [elements]
         tests = [_test(one) for one in elements]
 
-        def condition(packet: Packet) -> bool | None:
-            answers = [test(get(packet)) for test in tests]
+        def among(value: Any) -> bool | None:  # noqa: ANN401
+            answers = [test(value) for test in tests]
             return True if True in answers else None if None in answers else False
 
-        return condition
+        return among
 
 
-def _test(element: Any) -> Callable[[Any], bool | None]:  # noqa: ANN401 - JSON
+def _having(get: Callable[[Packet], Any], test: Test) -> Condition:
+    """A packet without such a value does not match, whatever it is compared by.
+
+    nft looks at the protocol or the family first, and does not print that it does.
+    """
+
+    def condition(packet: Packet) -> bool | None:
+        value = get(packet)
+        return False if value is _ABSENT else test(value)
+
+    return condition
+
+
+def _negated(test: Test) -> Test:
+    def opposite(value: Any) -> bool | None:  # noqa: ANN401
+        answer = test(value)
+        return None if answer is None else not answer
+
+    return opposite
+
+
+def _test(element: Any) -> Test:  # noqa: ANN401
     """Whether a packet's value is this element."""
     if isinstance(element, dict):
         if "elem" in element:  # with a time limit or a counter of its own
@@ -198,12 +225,16 @@ def _getter(left: Any) -> Callable[[Packet], Any] | None:  # noqa: ANN401
 
 
 def _payload(protocol: Any, field: Any) -> Callable[[Packet], Any] | None:  # noqa: ANN401
-    if protocol in {"ip", "ip6"}:
-        return _ADDRESSES.get(field)
-    get = _PORTS.get(field)
-    if get is None or protocol == "th":
-        return get
-    return lambda packet: get(packet) if packet.protocol == protocol else None
+    if protocol in _FAMILIES:
+        address, versions = _ADDRESSES.get(field), families(protocol)
+        if address is None:
+            return None
+        return lambda packet: address(packet) if packet.source.version in versions else _ABSENT
+    port = _PORTS.get(field)
+    if port is None:
+        return None
+    protocols = _WITH_PORTS if protocol == "th" else {protocol}
+    return lambda packet: port(packet) if packet.protocol in protocols else _ABSENT
 
 
 _META: dict[Any, Callable[[Packet], Any]] = {

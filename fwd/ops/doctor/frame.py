@@ -46,6 +46,9 @@ async def _findings(check: Check, patient: Patient) -> list[Finding]:
     except (FwdError, OSError) as error:
         said = (error.strerror if isinstance(error, OSError) else None) or str(error)
         found.append(wrong(check.subject, f"cannot look: {said}", "run as root on the node"))
+    except Exception as error:  # noqa: BLE001 - of a check that met what it does not know
+        said = f"cannot look: {type(error).__name__}: {error}"
+        found.append(wrong(check.subject, said, "report this: it is a mistake of fwd doctor"))
     return found
 
 

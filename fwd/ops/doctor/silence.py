@@ -15,7 +15,7 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -25,7 +25,7 @@ from fwd.ops.doctor import running
 from fwd.ops.doctor.checks.path import ways_to
 from fwd.ops.doctor.finding import Finding, wrong
 from fwd.ops.doctor.patient import Patient
-from fwd.ops.probe.echo import Carrier, Outcome, Prober
+from fwd.ops.probe.echo import Carrier, Echo, Outcome, Prober
 
 _ASKED = 4
 _ENOUGH = 3
@@ -77,7 +77,7 @@ async def explain(patient: Patient, prober: Prober, lease: Lease, said: str) -> 
     subject = f"peer {lease.node}"
     address = lease.subnet.network_address
     before = await _accepted(patient, lease)
-    grown = await _grown(patient, prober, lease)
+    grown, echoes = await _grown(patient, prober, lease)
     for name, reason in _REASONS.items():
         if name in grown:
             mac = _own_mac(patient, lease.family)
@@ -86,6 +86,14 @@ async def explain(patient: Patient, prober: Prober, lease: Lease, said: str) -> 
     if grown:
         reasons = ", ".join(sorted(grown))
         return wrong(subject, f"its packets are dropped here: {reasons}", "see fwd drops")
+    answers = sum(one.outcome is Outcome.REPLY for one in echoes)
+    if answers:
+        return wrong(
+            subject,
+            f"{address}: the first requests were lost, {answers} of {len(echoes)} later ones not",
+            "ask again; if it comes back, look at the drops of both nodes (fwd drops) and of the "
+            "links between them",
+        )
     heard = await _ask_by_broadcast(patient, prober, lease)
     if heard is None:
         return wrong(
@@ -115,20 +123,21 @@ async def _accepted(patient: Patient, lease: Lease) -> int:
     )
 
 
-async def _grown(patient: Patient, prober: Prober, lease: Lease) -> set[str]:
-    """Counters of drops that grow when this peer is asked, and not otherwise."""
+async def _grown(patient: Patient, prober: Prober, lease: Lease) -> tuple[set[str], Sequence[Echo]]:
+    """Counters of drops that grow when this peer is asked, and not otherwise; and what came."""
     start = await _drops(patient, lease.family)
     await asyncio.sleep(_SECONDS)
     middle = await _drops(patient, lease.family)
-    await asyncio.gather(
+    echoes = await asyncio.gather(
         *(prober.echo(lease.subnet.network_address, timeout=_SECONDS) for _ in range(_ASKED))
     )
     end = await _drops(patient, lease.family)
-    return {
+    grown = {
         name
         for name, count in end.items()
         if (count - middle[name]) - (middle[name] - start[name]) >= _ENOUGH
     }
+    return grown, echoes
 
 
 async def _drops(patient: Patient, family: int) -> Counter[str]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
+from fwd.node.hostparts import OtherRules
 from fwd.node.rundir import RunDir
 from fwd.ops import inforce
 from fwd.ops.control import SOCKET_NAME
@@ -15,7 +16,7 @@ from fwd.ops.doctor.running import TunnelView
 from fwd.ops.status import HostStatus, Status
 
 _MOST_NODES = 5
-_CAUSES = {"rules": "rules", "other engines": "rules", "subnet.env": "files", "conflist": "files"}
+_CAUSES = {"rules": "rules", "subnet.env": "files", "conflist": "files"}
 _SUBJECT = "agent"
 
 
@@ -103,8 +104,11 @@ def _troubles(status: Status) -> Iterator[Finding]:
 
 
 def _host(part: HostStatus) -> Finding:
+    subject = f"agent's {part.part}"
+    if part.part == OtherRules.name:  # which may be out of reach for good, and does no harm
+        return note(subject, f"rules of an earlier start may be left: {part.trouble}")
     return wrong(
-        f"agent's {part.part}",
+        subject,
         part.trouble or "",
         "the agent tries again by itself; mend what is said",
         cause=_CAUSES.get(part.part, part.part),

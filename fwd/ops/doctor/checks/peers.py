@@ -60,7 +60,9 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
                     yield _answers(patient, one)
             silent = [one for one in met if not one.trips.received]
             for number, one in enumerate(silent):
-                if number < _DIAGNOSED:
+                if one.route:
+                    yield _lost_on_route(patient, one)
+                elif number < _DIAGNOSED:
                     yield await silence.explain(patient, prober, one.lease, one.trips.said)
                 else:
                     yield wrong(
@@ -124,11 +126,7 @@ def _answers(patient: Patient, met: _Met) -> Finding:
     where = f"{lease.subnet.network_address}"
     assert patient.conf is not None
     if met.route and not patient.conf.backend.direct_routing:
-        return wrong(
-            subject,
-            f"{where} is routed by {met.route}, not by {patient.device(lease.family)}",
-            f"find who made that route (ip route get {where}), and remove it",
-        )
+        return _others_route(patient, met)
     if trips.loss > _MOST_LOSS:
         return wrong(
             subject,
@@ -150,6 +148,31 @@ def _answers(patient: Patient, met: _Met) -> Finding:
         subject,
         f"{where}: {_ms(trips.mean)} (longest {_ms(trips.longest)}), no loss, "
         f"{met.largest} bytes pass{way}",
+    )
+
+
+def _others_route(patient: Patient, met: _Met) -> Finding:
+    lease = met.lease
+    where = lease.subnet.network_address
+    return wrong(
+        f"peer {lease.node}",
+        f"{where} is routed by {met.route}, not by {patient.device(lease.family)}",
+        f"find who made that route (ip route get {where}), and remove it",
+    )
+
+
+def _lost_on_route(patient: Patient, met: _Met) -> Finding:
+    """The tunnel has no part in what goes to this peer."""
+    assert patient.conf is not None
+    if not patient.conf.backend.direct_routing:
+        return _others_route(patient, met)
+    lease = met.lease
+    return wrong(
+        f"peer {lease.node}",
+        f"no answer from {lease.subnet.network_address}: {met.trips.said}; packets go by "
+        f"{met.route}, without the tunnel (DirectRouting)",
+        "let the network between the nodes carry Pods' addresses (in a cloud: no check of source "
+        "and destination), or turn DirectRouting off",
     )
 
 
