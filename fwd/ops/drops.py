@@ -4,19 +4,20 @@
 The data plane tells of a few a second for each reason (cext/trace.h); the counters count them all.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from fwd.core.innerpacket import inner_bytes, parse_inner
+from fwd.core.lastofeach import LastOfEach
 from fwd.core.packetrecord import PacketRecord, parse_records
 from fwd.model import Address
 from fwd.ops.control import Asker
 from fwd.plane import Plane, counter_info
 
-MOST_KEPT = 512
+MOST_KEPT = 64
+"""Of each reason: a flood of one hides no other."""
 FOLLOW_SECONDS = 0.2
 
 
@@ -57,29 +58,26 @@ class DropLine(Struct, frozen=True, omit_defaults=True):
 
 
 class DropLog:
-    """Remembers the last drops, each with a number, so that a follower misses none."""
+    """Remembers the last drops of each reason, so that a follower misses none."""
 
     def __init__(self, views: Callable[[], Iterable[View]]) -> None:
         self._views = views
-        self._kept: deque[DropLine] = deque(maxlen=MOST_KEPT)
-        self._count = 0
+        self._kept: LastOfEach[DropLine] = LastOfEach(MOST_KEPT)
 
     def collect(self) -> None:
         """Takes what the data plane has; to be called each second, or it runs over."""
         for view in self._views():
             data = view.plane.drops()
             for record in parse_records(data, family=view.family):
-                self._kept.append(_line(view, record))
-                self._count += 1
+                line = _line(view, record)
+                self._kept.add(line.reason, line)
 
     async def serve(self, asker: Asker, *, follow: bool) -> None:
         """Sends what is remembered, oldest first, and then, if asked to, what comes."""
         self.collect()
-        sent = self._count - len(self._kept)
+        sent = 0
         while True:
-            fresh = min(self._count - sent, len(self._kept))
-            lines = list(self._kept)[len(self._kept) - fresh :]
-            sent = self._count
+            lines, sent = self._kept.since(sent), self._kept.count
             for line in lines:
                 await asker.send_line(line)
             if not follow or not await asker.stays(FOLLOW_SECONDS):

@@ -82,6 +82,12 @@ def test_drops_are_shown_with_what_was_in_them(watched: Watched, family: int) ->
     people = watched.fwd("drops", "--reason", "out_no_route").stdout
     assert f"> {foreign} {PROTOCOL[family]}" in people
     assert "in_other_vni" not in people
+    of_none = watched.fwd("drops", "--reason", "in_truncated")
+    assert (of_none.returncode, of_none.stdout) == (0, "")
+    assert "fwd status counts them all" in of_none.stderr
+    wrong = watched.fwd("drops", "--reason", "out_no_rute")
+    assert wrong.returncode == 2
+    assert "there is no reason 'out_no_rute'" in wrong.stderr
 
 
 def test_who_follows_sees_each_drop_once(watched: Watched) -> None:

@@ -12,6 +12,7 @@ from fwd.model import FwdError
 from fwd.ops.commands.arguments import Parser
 from fwd.ops.control import Connection, DropsRequest
 from fwd.ops.drops import DropLine
+from fwd.ops.report import drop_reasons
 
 _HEAD_BYTES = 32
 
@@ -27,14 +28,24 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="a JSON document a line")
     parser.add_argument("--reason", action="append", metavar="NAME", help="only this; repeatable")
     given = parser.parse_args(argv)
+    known = {info.name for info in drop_reasons()}
+    for reason in given.reason or ():
+        if reason not in known:
+            parser.error(f"there is no reason {reason!r}; fwd status names those that were met")
     with Connection(given.run_dir, DropsRequest(follow=given.follow)) as connection:
         if given.follow:
             connection.endless()
         with suppress(KeyboardInterrupt, BrokenPipeError):
             shown = _show(connection.lines(), reasons=given.reason, json=given.json)
             if not shown and not given.json:
-                print("no packet was dropped since the agent began", file=sys.stderr)
+                print(_none(given.reason), file=sys.stderr)
     return 0
+
+
+def _none(reasons: list[str] | None) -> str:
+    if reasons is None:
+        return "no packet was dropped since the agent began"
+    return "none of the dropped packets that are remembered: fwd status counts them all"
 
 
 def _show(lines: Iterable[bytes], *, reasons: list[str] | None, json: bool) -> int:
