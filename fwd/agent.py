@@ -12,11 +12,13 @@ so that the next start forwards before it has talked to anyone; the source then 
 
 import asyncio
 import gc
+import time
 from contextlib import AsyncExitStack, closing
 from enum import Enum, auto
 from typing import NoReturn
 
 from fwd.config import RunConfig
+from fwd.core.backoff import Backoff
 from fwd.core.netconf import NetConf
 from fwd.model import ConfigError, FwdError, Snapshot, Trouble
 from fwd.node.forwarder import reason
@@ -37,6 +39,8 @@ from fwd.ops.systemd import notify_ready
 from fwd.sources.base import LeaseSource
 
 TICK_SECONDS = 1.0
+SETTLE_SECONDS = 30.0
+"""Between two looks, at most, at an own lease that cannot be used."""
 
 
 class Hint(Enum):
@@ -82,6 +86,9 @@ class Agent:
             self._forwarding, source=source, host=self._host, saver=self._saver
         )
         health.why_not_ready = self._observer.why_not_ready
+        self._unsettled: Snapshot | None = None
+        """The last one, while the own lease in it cannot be used."""
+        self._again = Backoff(first=TICK_SECONDS, longest=SETTLE_SECONDS)
         self.forwarding = asyncio.Event()
         """Packets flow, and no other agent is left."""
 
@@ -197,10 +204,13 @@ class Agent:
                 case Hint.LINKS:
                     await self._follow_underlay()
                     await self._forwarding.look_after_links()
+                    await self._settle()
                 case Hint.TICK:
                     if self._forwarding.underlay_trouble is not None:
                         await self._follow_underlay()
                     await self._forwarding.look_after_tunnels()
+                    if self._again.due(time.monotonic()):
+                        await self._settle()
                     self._observer.tick()
         except OSError as error:
             log.warning("failed", error=error.strerror or error)
@@ -220,17 +230,28 @@ class Agent:
     async def _on_snapshot(self, snapshot: Snapshot) -> None:
         before = self._forwarding.leases
         try:
-            await self._forwarding.take(snapshot.own, snapshot.leases)
+            trouble = await self._forwarding.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
             self._observer.leases_kept(self._about(reason(error)))
             return
-        self._in_force(snapshot)
+        self._in_force(snapshot, own_trouble=trouble)
         if self._forwarding.leases != before:
             self._source.announce(self._forwarding.leases)
 
-    def _in_force(self, snapshot: Snapshot) -> None:
-        self._observer.leases_in_force(snapshot.refused)
+    async def _settle(self) -> None:
+        """What was wrong with the own lease may be over: an address that was to come is there."""
+        if self._unsettled is not None:
+            await self._on_snapshot(self._unsettled)
+
+    def _in_force(self, snapshot: Snapshot, *, own_trouble: str | None = None) -> None:
+        self._observer.leases_in_force(snapshot.refused, own_trouble=own_trouble)
         self._saver.changed()
+        if own_trouble is None:
+            self._unsettled = None
+            self._again.succeeded()
+        else:
+            self._unsettled = snapshot
+            self._again.failed(time.monotonic())
 
     def _about(self, text: str) -> str:
         """A file of leases is named with what is wrong in it."""

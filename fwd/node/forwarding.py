@@ -94,20 +94,24 @@ class Forwarding:
         """What comes after begin(), once nobody waits for this process any more."""
         await self._each(Forwarder.follow_direct)
 
-    async def take(self, own: Iterable[OwnLease], leases: Iterable[Lease]) -> None:
+    async def take(self, own: Iterable[OwnLease], leases: Iterable[Lease]) -> str | None:
         """Puts these leases into force.  What can be refused comes first, changes after it.
 
+        An own lease that cannot be used leaves the family's last one in force, and the peers' go
+        into force all the same, unless all or nothing is wanted; returns what is wrong with it.
         Raises FwdError for leases that are refused, OSError; the last good ones stay then.
         """
-        before = self._stations
+        before, stations, trouble = self._stations, self._stations, None
         wanted = {
             family: _settled(one, before[family]) for family, one in self._by_family(own).items()
         }
-        stations = before | {
-            family: await self._find_station(one)
-            for family, one in wanted.items()
-            if one not in self.own
-        }
+        for last in (one for one in self.own if one != wanted[one.family]):
+            try:
+                stations[last.family] = await self._find_usable(wanted[last.family])
+            except (FwdError, OSError) as error:
+                if self._all_or_nothing:
+                    raise
+                wanted[last.family], trouble = last, reason(error)
         book = self.book
         if _leases(stations) != _leases(before):
             book = self._new_book(stations)
@@ -128,6 +132,7 @@ class Forwarding:
                 removed=delta.removed,
                 leases=len(book),
             )
+        return trouble
 
     async def follow_underlay(self) -> None:
         """The underlay's address or MTU may be another one: moves there, once it can be used.
@@ -200,6 +205,12 @@ class Forwarding:
 
     async def _find_station(self, own: OwnLease) -> Station:
         return await find_station(own, self._config, self._conf, self._run_dir)
+
+    async def _find_usable(self, own: OwnLease) -> Station:
+        """Raises ConfigError as well if the lease is at fault, whatever the others are."""
+        station = await self._find_station(own)
+        self._new_book({own.family: station}).replace(())
+        return station
 
     def _new_book(self, stations: Stations) -> LeaseBook:
         return LeaseBook(

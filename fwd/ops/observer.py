@@ -56,20 +56,28 @@ class Observer:
         self._drops = DropLog(self._views)
         self._capturing = Capturing()
 
-    def leases_in_force(self, refused: Iterable[Refusal] = ()) -> None:
-        """The leases of the moment are, but for those that were refused."""
+    def leases_in_force(
+        self, refused: Iterable[Refusal] = (), *, own_trouble: str | None = None
+    ) -> None:
+        """The leases of the moment are, but for those that were refused, and perhaps the own."""
         self._begun = True
         self._refused = (*refused, *self._forwarding.book.refused)
         self._refusals.tell(self._refused)
         self._ages.note(self._forwarding.book.leases)
-        if self._trouble is not None:
+        if own_trouble is not None:
+            self._tell("own-lease-refused", own_trouble)
+        elif self._trouble is not None:
             log.info("leases-good-again", leases=len(self._forwarding.book))
             self._trouble = None
 
     def leases_kept(self, trouble: str) -> None:
         """The source's last word cannot be in force."""
+        self._tell("leases-refused", trouble)
+
+    def _tell(self, event: str, trouble: str) -> None:
+        """Once, and in the status for as long as it lasts."""
         if trouble != self._trouble:
-            log.warning("leases-refused", error=trouble, kept=len(self._forwarding.book))
+            log.warning(event, error=trouble, kept=len(self._forwarding.book))
         self._trouble = trouble
 
     def tick(self) -> None:

@@ -105,6 +105,42 @@ def test_a_peer_that_gets_a_second_family_later(nodes: Nodes) -> None:
     assert kube.reaches(kube.n1, "n2")
 
 
+class Unbound(KubeCluster):
+    """Agents find the underlay by themselves, that of the default route."""
+
+    def build(self) -> None:
+        super().build()
+        for node, other, device in ((self.n1, "n2", "u1"), (self.n2, "n1", "u2")):
+            for facts in (FACTS[family] for family in self.families):
+                way = ("via", facts.underlay(other), "dev", device)
+                node.ip(f"-{facts.family}", "route", "add", "default", *way)
+
+    def source_flags(self, name: str) -> list[str]:
+        return super().source_flags(name)[:-2]
+
+
+def test_an_own_address_that_is_not_there_holds_up_no_peer(
+    tmp_path: Path, families: tuple[int, ...]
+) -> None:
+    """It is an operator's slip, or comes a little later: the last one stays until it is there."""
+    facts, wanted = FACTS[4], FACTS[4].underlay("n77")
+    with running(Unbound(tmp_path, families=families)) as kube:
+        _, first, second = meet(kube)
+        kube.api.do(lambda server: server.change("n1", node_public_ip=wanted))
+        assert wanted in first.says("own-lease-refused")
+        kube.put_third(9)
+        wait_for("the third node", lambda: kube.knows_all(first, 9), RETURN_SECONDS)
+        assert wanted in first.status()["trouble"]
+        assert first.tunnel(4)["public-ip"] == facts.underlay("n1")
+        assert kube.reaches(kube.n1, "n2")
+        facts.give(kube.n1, wanted, "u1")
+        wait_for("the own lease", lambda: first.tunnel(4)["public-ip"] == wanted)
+        first.says("leases-good-again")
+        assert first.status()["trouble"] is None
+        wait_for("its peer", lambda: wanted in str(second.status()["leases"]), RETURN_SECONDS)
+        wait_for("packets", lambda: kube.reaches(kube.n1, "n2"))
+
+
 def test_a_start_without_the_api_server_forwards_by_what_was_saved(
     nodes: Nodes,
 ) -> None:
