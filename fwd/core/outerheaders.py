@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outer IP and UDP headers of a captured datagram: the kernel makes them, the plane has none.
 
-All that matters is as it was on the wire: addresses, ports, ECN, lengths.  What only the kernel
-knows is not: IPv4's id is 0 under DF, the time to live 64, and the UDP checksum stands for "none"
-over IPv4, while over IPv6, where there must be one, it is right for what was captured whole.
+All that matters is as it was on the wire: addresses, ports, ECN, lengths, DF, which is clear.  What
+only the kernel knows is not: IPv4's id is 0, the time to live 64, and the UDP checksum stands for
+"none" over IPv4, while over IPv6, where there must be one, it is right for what was captured whole.
 """
 
 import struct
@@ -13,7 +13,6 @@ from fwd.model import IPV4, Address
 IP4_BYTES, IP6_BYTES, UDP_BYTES = 20, 40, 8
 _UDP = 17
 _TTL = 64
-_DF = 0x4000
 
 
 def outer_headers(
@@ -23,7 +22,7 @@ def outer_headers(
     udp_length = UDP_BYTES + length
     if src.version == IPV4:
         total = IP4_BYTES + udp_length
-        head = [0x45, tos, total, 0, _DF, _TTL, _UDP, 0, src.packed, dst.packed]
+        head = [0x45, tos, total, 0, 0, _TTL, _UDP, 0, src.packed, dst.packed]
         head[7] = _checksum(_ip4(head))
         return _ip4(head) + struct.pack("!HHHH", *ports, udp_length, 0)
     udp = struct.pack("!HHHH", *ports, udp_length, 0xFFFF)

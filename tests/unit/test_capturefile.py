@@ -107,6 +107,7 @@ def test_headers_are_whole_and_their_checksums_right(payload: bytes) -> None:
     assert checksum(head[:20]) == 0xFFFF
     assert struct.unpack("!H", head[2:4])[0] == 28 + len(payload)
     assert head[1] == 3
+    assert head[4:8] == bytes(4), "DF is clear, as the sockets have it"
     assert head[20:] == struct.pack("!HHHH", 1, 2, 8 + len(payload), 0)
     head = outer_headers(six, six, ports=(1, 2), tos=3, payload=payload, length=len(payload))
     pseudo = head[8:40] + struct.pack("!II", 8 + len(payload), 17)
