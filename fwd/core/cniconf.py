@@ -2,9 +2,9 @@
 """flannel's cni-conf.json with its `flannel` entry resolved to its delegate (flannel spec 9.1).
 
 What flannel's CNI plugin makes of the entry and subnet.env at each Pod's start is made here once,
-so a node needs no such plugin and a Pod starts no earlier than its network is known.  The other
-plugins pass through untouched: what they may say is theirs to judge.  Reading and writing the files
-is `node.cni`'s.
+so a node needs no such plugin and a new node starts no Pod before its network is known (what there
+is after a reboot says docs/flannel-compat.md).  The other plugins pass through untouched: what they
+may say is theirs to judge.  Reading and writing the files is `node.cni`'s.
 """
 
 import json

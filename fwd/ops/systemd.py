@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one thing that systemd is told, where it started us: sd_notify(3)."""
+"""The one thing that systemd is told, where it started us: sd_notify(3).
+
+Under a supervisor we are not the unit's main process; docs/safety.md says what its unit needs.
+"""
 
 import os
 import socket
