@@ -179,19 +179,29 @@ def wanted_forward(wanted: Wanted, family: int) -> tuple[Rule, ...]:
 def compare(wanted: Sequence[str], actual: Sequence[str], *, where: str) -> Iterator[Finding]:
     """Every rule of a chain of ours that keeps it from being the wanted one; none: it is.
 
-    Rules of one chain differ from each other, so that a text names one rule.
+    A text may be wanted twice: where the subnet is all of the network, the rules to and from Pods
+    are the same.  Then any two of them will do.
     """
-    counts = Counter(actual)
+    surplus = Counter(actual)
+    there = []
     for rule in wanted:
-        if not counts[rule]:
-            yield Finding(where, Kind.MISSING, rule)
-    for rule, count in counts.items():
-        if rule not in wanted:
-            yield from (Finding(where, Kind.FOREIGN, rule) for _ in range(count))
+        if surplus[rule]:
+            surplus[rule] -= 1
+            there.append(rule)
         else:
-            yield from (Finding(where, Kind.DUPLICATE, rule) for _ in range(count - 1))
-    there = [rule for rule in wanted if counts[rule]]
-    met = dict.fromkeys(rule for rule in actual if rule in wanted)
-    for rule, instead in zip(there, met, strict=True):
+            yield Finding(where, Kind.MISSING, rule)
+    for rule, count in surplus.items():
+        kind = Kind.DUPLICATE if rule in wanted else Kind.FOREIGN
+        yield from (Finding(where, kind, rule) for _ in range(count))
+    for rule, instead in zip(there, _first(Counter(there), actual), strict=True):
         if rule != instead:
             yield Finding(where, Kind.MISPLACED, instead)
+
+
+def _first(counts: Counter[str], rules: Sequence[str]) -> Iterator[str]:
+    """So many of each, in the order of rules; what comes after them is left out."""
+    left = counts.copy()
+    for rule in rules:
+        if left[rule]:
+            left[rule] -= 1
+            yield rule

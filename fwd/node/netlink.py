@@ -58,6 +58,9 @@ class Layout(Struct, frozen=True):
     """The subnet's network address: the node's own address in the cluster's network."""
     network: Network
     mtu: int
+    routed: bool = True
+    """Whether the network leads into it.  Not where the own subnet is all of the network: nobody
+    else can have one then, and Pods' bridge has a route of the same prefix."""
 
 
 @contextmanager
@@ -174,6 +177,10 @@ def apply(layout: Layout) -> int:
             ipr.link("set", index=index, state="up")
         for route in _anycasts(ipr, layout.address):
             ipr.route("del", **route)
+        if not layout.routed:
+            for route in _ways_in(ipr, index, layout):
+                ipr.route("del", **route)
+            return index
         ipr.route(
             "replace",
             family=_AF[layout.network.version],
@@ -213,18 +220,16 @@ def apply_quiet(name: str, *, address: Address | None, mac: bytes, up: bool) -> 
 
 def lacking(layout: Layout, index: int) -> tuple[str, ...]:
     """What apply() would mend, of device number `index`: some of up, mtu, address, route."""
-    net, host, family = layout.network, layout.address, _AF[layout.network.version]
+    host, family = layout.address, _AF[layout.network.version]
     with _netlink(f"look at {layout.device}") as ipr:
         link = _link(ipr, layout.device) or {"flags": 0}
         addresses = [_text_address(one) for one in ipr.get_addr(family=family, index=index)]
-        routes = ipr.get_routes(family=family, oif=index, table=_MAIN_TABLE)
-        prefixes = {f"{route.get('dst')}/{route['dst_len']}" for route in routes}
         found = {
             "up": link["flags"] & IFF_UP,
             "mtu": link.get("mtu") == layout.mtu,
             # There is no way to an address that was kept while the device is down.
             "address": host in addresses and not (link["flags"] & IFF_UP and _anycasts(ipr, host)),
-            "route": str(net) in prefixes,
+            "route": bool(_ways_in(ipr, index, layout)) == layout.routed,
         }
     return tuple(name for name, there in found.items() if not there)
 
@@ -258,6 +263,18 @@ def _anycasts(ipr: Any, address: Address) -> list[dict[str, Any]]:  # noqa: ANN4
         same | {"dst": str(address), "dst_len": address.max_prefixlen, "oif": route.get("oif")}
         for route in ipr.get_routes(**same)
         if route["type"] == _RTN_ANYCAST and route.get("dst") == str(address)
+    ]
+
+
+def _ways_in(ipr: Any, index: int, layout: Layout) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Routes of the network into the device; where there are to be none, only those like ours."""
+    same = {"family": _AF[layout.network.version], "table": _MAIN_TABLE, "oif": index}
+    keys = ("proto", "scope", "priority")
+    return [
+        same | {"dst": str(layout.network)} | {key: route.get(key) for key in keys}
+        for route in ipr.get_routes(**same)
+        if f"{route.get('dst')}/{route['dst_len']}" == str(layout.network)
+        and (layout.routed or route["proto"] == _RTPROT_BOOT)
     ]
 
 

@@ -135,6 +135,7 @@ def _station(own: OwnLease, link: underlay.Underlay, config: RunConfig, conf: Ne
             address=own.subnet.network_address,
             network=conf.networks[family],
             mtu=mtu,
+            routed=own.subnet != conf.networks[family],
         ),
         settings=PlaneSettings(
             device=device,

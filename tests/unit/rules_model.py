@@ -38,6 +38,8 @@ CASES = {
 """By the name of the golden file, after the engine's."""
 
 BOTH = CASES["masq-forward"]
+ALONE = Wanted(NETWORKS, NETWORKS, masquerade=True)
+"""The node's subnet is the whole network: two of its rules are the same text."""
 
 Table = dict[str, list[str]]
 
@@ -71,11 +73,11 @@ def sections(text: str) -> dict[str, str]:
     return {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
 
 
-def installed(part: Part) -> Table:
+def installed(part: Part, wanted: Wanted = BOTH) -> Table:
     """All as it must be, among others' rules."""
     table: Table = {chain: ["-j RETURN"] for chain in OTHER_CHAINS}
     table[part.builtin] = [OTHERS[0], part.jump, OTHERS[1]]
-    table[part.chain] = rules_of(part)
+    table[part.chain] = rules_of(part, wanted)
     return table
 
 
@@ -127,7 +129,7 @@ def whole_v0_11(part: Part, table: Table) -> tuple[str, ...]:
     return V0_11 if set(V0_11) <= set(table[part.builtin]) else ()
 
 
-def twin(part: Part, table: Table, *, behind: Sequence[str] = ()) -> Table:
+def twin(part: Part, table: Table, *, wanted: Wanted = BOTH, behind: Sequence[str] = ()) -> Table:
     """What a repair must leave, said in the plainest way: others' rules, and ours.
 
     behind: what the jump was behind before.
@@ -144,7 +146,7 @@ def twin(part: Part, table: Table, *, behind: Sequence[str] = ()) -> Table:
         before = [rule for rule in table[part.builtin][:at] if rule in builtin]
         moved = any(rule in behind and rule not in before for rule in builtin)
         builtin.insert(len(builtin) if moved else len(before), part.jump)
-    return table | {part.builtin: builtin, part.chain: rules_of(part)}
+    return table | {part.builtin: builtin, part.chain: rules_of(part, wanted)}
 
 
 def twin_without(part: Part, table: Table) -> Table:
@@ -163,9 +165,9 @@ def twin_without(part: Part, table: Table) -> Table:
 
 
 @st.composite
-def disturbed(draw: st.DrawFn, part: Part) -> Table:
+def disturbed(draw: st.DrawFn, part: Part, wanted: Wanted = BOTH) -> Table:
     """What is left of our rules after people and programs have been at them."""
-    table = installed(part)
+    table = installed(part, wanted)
     for _ in range(draw(st.integers(0, 6))):
         chain = draw(st.sampled_from([part.builtin, part.chain]))
         if chain not in table:

@@ -9,7 +9,7 @@ import pytest
 from fwd.core import iptables, nftables
 from fwd.core.rules import FAMILIES, Finding, Kind, Wanted, compare
 from fwd.model import IPV4, IPV6
-from tests.unit.rules_model import BOTH, CASES, GOLDEN, NETWORKS, SUBNETS, sections
+from tests.unit.rules_model import ALONE, BOTH, CASES, GOLDEN, NETWORKS, SUBNETS, rules_of, sections
 
 COMMANDS = {IPV4: "iptables", IPV6: "ip6tables"}
 
@@ -88,6 +88,32 @@ A, B, C, D = "abcd"
 def test_what_is_wrong_has_a_name(actual: list[str], wrong: list[tuple[Kind, str]]) -> None:
     found = compare([A, B, C], actual, where="w")
     assert [(finding.kind, finding.rule) for finding in found] == wrong
+
+
+@pytest.mark.parametrize(
+    ("actual", "wrong"),
+    [
+        ([A, B, B, C], []),
+        ([A, B, C], [(Kind.MISSING, B)]),
+        ([A, C], [(Kind.MISSING, B), (Kind.MISSING, B)]),
+        ([A, B, B, B, C], [(Kind.DUPLICATE, B)]),
+        ([B, A, B, C], [(Kind.MISPLACED, B), (Kind.MISPLACED, A)]),
+        ([B, A, C], [(Kind.MISSING, B), (Kind.MISPLACED, B), (Kind.MISPLACED, A)]),
+    ],
+)
+def test_a_rule_may_be_wanted_twice(actual: list[str], wrong: list[tuple[Kind, str]]) -> None:
+    found = compare([A, B, B, C], actual, where="w")
+    assert [(finding.kind, finding.rule) for finding in found] == wrong
+
+
+def test_the_whole_network_on_one_node_has_a_rule_twice() -> None:
+    """As in flannel's dump: to Pods and from Pods is the same then."""
+    for family in FAMILIES:
+        rules = rules_of(iptables.MASQUERADE, ALONE, family)
+        assert rules[1] == rules[2]
+        assert len(rules) == 6
+        rules = nftables.wanted_contents(ALONE, family, random_fully=True)[nftables.MASQUERADE]
+        assert rules[1] == rules[2]
 
 
 def test_a_finding_reads_as_a_line() -> None:

@@ -73,18 +73,48 @@ async def test_the_back_end_is_what_the_node_uses(
     assert await chosen() == name
 
 
-async def test_legacy_tables_that_cannot_be_read_are_no_reason_to_take_nft(
+@pytest.fixture
+def load_legacy(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install("iptables-nft", save=RULE)
+) -> Callable[[], object]:
+    """Makes the kernel have legacy tables; programs of both are there, and legacy's fails."""
+    install("iptables-nft", "ip6tables-nft", save=RULE)
     install("iptables-legacy", "ip6tables-legacy", code=1)
     (tmp_path / "iptables-legacy").write_text("#!/bin/sh\necho v1.8.9\n")
     names = tmp_path / "ip_tables_names"
     monkeypatch.setattr(iptables, "LEGACY_TABLES", {IPV4: names, IPV6: tmp_path / "none"})
+    return lambda: names.write_text("nat\nfilter\n")
+
+
+async def test_legacy_tables_that_cannot_be_read_are_no_reason_to_take_nft(
+    load_legacy: Callable[[], object],
+) -> None:
     assert await chosen() == "iptables-nft", "the kernel does not know them"
-    names.write_text("nat\nfilter\n")
+    load_legacy()
     with pytest.raises(RuleError, match=r"\(nat, filter\).* needs CAP_NET_RAW"):
         await chosen()
+
+
+async def test_legacy_tables_that_cannot_be_read_are_nothing_to_who_wants_no_rules(
+    load_legacy: Callable[[], object],
+) -> None:
+    load_legacy()
+    wanted = CASES["none"]
+    engine = await choose_engine(nft=False, families=wanted.families)
+    assert engine.name == "iptables-nft"
+    kept = RuleKeeper(engine, wanted)
+    assert await kept.install() == await kept.check() == []
+
+
+def test_a_person_is_not_shown_nft_where_legacy_cannot_be_read(
+    load_legacy: Callable[[], object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    load_legacy()
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("became a program"))
+    assert asnode.main(["iptables", "-S"]) == 1
+    assert "needs CAP_NET_RAW" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from fwd.core import iptables, nftables
 from fwd.core.iptables import FORWARD, MASQUERADE, Part
-from fwd.core.rules import FAMILIES, Kind
+from fwd.core.rules import FAMILIES, Kind, Wanted
 from fwd.model import IPV4
 from tests.unit.rules_model import (
+    ALONE,
     BOTH,
     OTHERS,
     V0_11,
@@ -27,6 +28,7 @@ from tests.unit.rules_model import (
 )
 
 PARTS = pytest.mark.parametrize("part", iptables.PARTS, ids=lambda part: part.table)
+CLUSTERS = pytest.mark.parametrize("wanted", [BOTH, ALONE], ids=["of many", "of one node"])
 
 
 def planned(part: Part, table: Table, rules: Sequence[str]) -> tuple[list[Kind], list[str]]:
@@ -36,15 +38,18 @@ def planned(part: Part, table: Table, rules: Sequence[str]) -> tuple[list[Kind],
 
 
 @PARTS
+@CLUSTERS
 @given(data=st.data())
-def test_a_repair_leaves_what_the_twin_leaves(part: Part, data: st.DataObject) -> None:
-    table = data.draw(disturbed(part))
-    findings, lines = planned(part, table, rules_of(part))
+def test_a_repair_leaves_what_the_twin_leaves(
+    part: Part, wanted: Wanted, data: st.DataObject
+) -> None:
+    rules, table = rules_of(part, wanted), data.draw(disturbed(part, wanted))
+    findings, lines = planned(part, table, rules)
     made = restore(table, lines)
-    expected = twin(part, table)
+    expected = twin(part, table, wanted=wanted)
     assert made == expected
     assert bool(findings) == bool(lines) == (table != expected)
-    assert planned(part, made, rules_of(part)) == ([], [])
+    assert planned(part, made, rules) == ([], [])
 
 
 @PARTS
@@ -130,8 +135,8 @@ def test_rules_that_cannot_be_split_are_others() -> None:
     assert planned(MASQUERADE, table, rules_of(MASQUERADE)) == ([], [])
 
 
-def contents(family: int) -> dict[nftables.Base, list[str]]:
-    return nftables.wanted_contents(BOTH, family, random_fully=True)
+def contents(family: int, wanted: Wanted = BOTH) -> dict[nftables.Base, list[str]]:
+    return nftables.wanted_contents(wanted, family, random_fully=True)
 
 
 def listed(chains: Mapping[str, tuple[str, Sequence[str]]], others: Sequence[str] = ()) -> str:
@@ -144,22 +149,25 @@ def listed(chains: Mapping[str, tuple[str, Sequence[str]]], others: Sequence[str
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def as_listed() -> dict[str, tuple[str, list[str]]]:
-    return {base.name: (base.header, list(rules)) for base, rules in contents(IPV4).items()}
+def as_listed(wanted: Wanted = BOTH) -> dict[str, tuple[str, list[str]]]:
+    return {base.name: (base.header, list(rules)) for base, rules in contents(IPV4, wanted).items()}
 
 
-def nft_plan(text: str) -> list[Kind]:
+def nft_plan(text: str, wanted: Wanted = BOTH) -> list[Kind]:
     there = nftables.parse(text)
-    found = nftables.plan(IPV4, contents(IPV4), there.get("ip flannel-ipv4"))
+    found = nftables.plan(IPV4, contents(IPV4, wanted), there.get("ip flannel-ipv4"))
     return [finding.kind for finding in found]
 
 
 FOREIGN = ("accept", "ip saddr 10.9.0.0/16 drop", "ip saddr { 10.0.0.1, 10.0.0.2 } accept")
 
 
+@CLUSTERS
 @given(data=st.data())
-def test_a_table_of_nft_is_right_only_if_it_is_the_wanted_one(data: st.DataObject) -> None:
-    chains = as_listed()
+def test_a_table_of_nft_is_right_only_if_it_is_the_wanted_one(
+    wanted: Wanted, data: st.DataObject
+) -> None:
+    chains = as_listed(wanted)
     for _ in range(data.draw(st.integers(0, 4))):
         name = data.draw(st.sampled_from(sorted(chains)))
         header, rules = chains[name]
@@ -175,7 +183,7 @@ def test_a_table_of_nft_is_right_only_if_it_is_the_wanted_one(data: st.DataObjec
                 rules.insert(at, data.draw(st.sampled_from(FOREIGN)))
             case "policy":
                 chains[name] = header.replace("accept", "drop"), rules
-    assert bool(nft_plan(listed(chains))) == (chains != as_listed())
+    assert bool(nft_plan(listed(chains), wanted)) == (chains != as_listed(wanted))
 
 
 def test_the_order_of_chains_says_nothing() -> None:

@@ -23,9 +23,9 @@ def program(name: str, back_end: str) -> str:
 
 
 async def back_end() -> str:
-    """Raises FwdError where it cannot be known, or no iptables is installed."""
-    engine = await iptables.choose(await iptables.installed(), families=())
-    return engine.back_end
+    """Raises FwdError where it cannot be known: a person shall not take one table for the other."""
+    engines = await iptables.installed()
+    return (await iptables.in_use(engines)).back_end if engines else "nft"
 
 
 def main(argv: Sequence[str]) -> int:

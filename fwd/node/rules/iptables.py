@@ -228,20 +228,27 @@ def require_programs(families: Sequence[int]) -> None:
 async def choose(engines: Sequence[Iptables], *, families: Sequence[int]) -> Iptables:
     """The back end that the node uses, for rules of these families.
 
-    Raises ConfigError if what they need is not there; without rules nothing is needed.
+    Raises ConfigError if what they need is not there; without rules nothing is needed.  Then any
+    back end will do, so a node that does not let us see which one it uses is no trouble.
     """
     if not engines and not families:
         return Iptables("nft", {}, version=())
     if not engines:
         raise ConfigError(missing(families[0]))
-    engine = await _in_use(engines)
+    try:
+        engine = await in_use(engines)
+    except RuleError:
+        if families:
+            raise
+        return next(engine for engine in engines if engine.back_end == "nft")
     for family in families:
         if family not in engine.programs:
             raise ConfigError(missing(family))
     return engine
 
 
-async def _in_use(engines: Sequence[Iptables]) -> Iptables:
+async def in_use(engines: Sequence[Iptables]) -> Iptables:
+    """Of one or both back ends.  Raises RuleError where it cannot be known."""
     by_name = {engine.back_end: engine for engine in engines}
     if len(by_name) == 1:
         return engines[0]
