@@ -24,6 +24,7 @@ from fwd.model import ConfigError, FwdError, Snapshot, Trouble
 from fwd.node.forwarder import reason
 from fwd.node.forwarding import Forwarding
 from fwd.node.handover.giver import Giver
+from fwd.node.handover.keeping import Revived
 from fwd.node.handover.legacy import Succession
 from fwd.node.hostsetup import HostSetup
 from fwd.node.linkwatch import LinkWatch
@@ -105,6 +106,7 @@ class Agent:
                 await self._begin_from_source()
             stack.callback(self._forwarding.close)
             self._succession.legacy.done()
+            stack.push(self._leave_to_next)
             self.forwarding.set()
             await self._forwarding.follow_direct()
             giver = self._open_giver()
@@ -132,6 +134,11 @@ class Agent:
                 async with giver.still:
                     await self._handle(event)
 
+    def _leave_to_next(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        """After a crash what is closed now stays with the supervisor; an orderly end drops it."""
+        if isinstance(error, Exception) and not self._run_dir.is_given:
+            self._succession.keeping.hold()
+
     def _open_giver(self) -> Giver:
         return Giver.open(
             self._run_dir,
@@ -157,7 +164,8 @@ class Agent:
         try:
             await self._forwarding.begin(saved.own, saved.leases)
         except FwdError as error:
-            self._succession.legacy.abort()
+            if not isinstance(self._succession.legacy, Revived):  # its planes forward until then
+                self._succession.legacy.abort()
             log.warning("saved-state-unused", error=str(error))
             return False
         self._observer.leases_in_force()

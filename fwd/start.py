@@ -95,7 +95,7 @@ def main(config: RunConfig, begun: Begun) -> int:
             raise
         if others := _others(error):  # whatever its end brought, this agent is not to come again
             log.warning("failed", error=others, text="after another agent has taken over")
-    return EXIT_GIVEN if begun.run_dir.is_given and begun.store.is_there else 0
+    return EXIT_GIVEN if begun.run_dir.is_given and begun.store.was_there else 0
 
 
 def _others(error: Exception) -> str:

@@ -11,8 +11,13 @@ from fwd.supervisor.words import LOCK, MOST_BYTES, MOST_DESCRIPTORS, MOST_ENTRIE
 
 
 def receive(talk: socket.socket) -> tuple[bytes, list[int]]:
-    """A message and its descriptors.  OSError or ValueError: there will be no more of use."""
+    """A message and its descriptors.
+
+    EOFError: there will be no more.  OSError or ValueError: there will be no more of use.
+    """
     data, fds, flags = receive_descriptors(talk, MOST_BYTES, MOST_DESCRIPTORS)
+    if not data and not fds:
+        raise EOFError
     if not data or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         close_all(fds)  # of a message cut short, too, some have come
         raise ValueError("a message that cannot be")
@@ -50,6 +55,11 @@ class Kept:
     def drop_all(self) -> None:
         """Closes everything."""
         for name in list(self._entries):
+            self.drop(name)
+
+    def drop_tunnels(self) -> None:
+        """Closes everything, but where the lock is stays known: it is needed to stand by."""
+        for name in self._entries.keys() - {LOCK}:
             self.drop(name)
 
     def send(self, talk: socket.socket) -> None:

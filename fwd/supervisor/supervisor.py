@@ -20,7 +20,7 @@ from fwd.supervisor.kept import Kept, close_all, receive
 from fwd.supervisor.pauses import FIRST_PAUSE, LONGEST_PAUSE, Pauses
 from fwd.supervisor.queues import Queues
 from fwd.supervisor.saying import reason, say
-from fwd.supervisor.words import EXIT_GIVEN
+from fwd.supervisor.words import EXIT_GIVEN, FORGET
 
 STOP_SECONDS = 10.0
 STAND_BY_SECONDS = 5.0
@@ -132,6 +132,8 @@ class Supervisor:
             code = os.waitstatus_to_exitcode(status)
             if self._agent is not None and pid == self._agent.pid:
                 ended = code, time.monotonic() - self._agent.began
+                while self._hear():  # what it said last may be that nothing is to be kept
+                    pass
                 self._agent.hang_up()
                 self._agent = None  # the number may be another's soon
             elif self._spare is not None and pid == self._spare.pid:
@@ -166,17 +168,27 @@ class Supervisor:
         while not self._stopping and (left := end - time.monotonic()) > 0:
             self._wait(left)
 
-    def _hear(self) -> None:
+    def _hear(self) -> bool:
+        """Whether there may be more to hear now."""
         agent = self._agent
         if agent is None or agent.talk is None:
-            return
+            return False
         try:
             data, fds = receive(agent.talk)
-            self._obey(agent, data, fds)
         except BlockingIOError:
-            pass
-        except (OSError, ValueError):  # its end, or nothing to be kept
+            return False
+        except ConnectionResetError:  # it left an answer unread; what it said before is to come
+            return True
+        except EOFError:  # the end of an agent that crashed, perhaps: what is kept is for the next
             agent.hang_up()
+            return False
+        except (OSError, ValueError):  # it lives, and no drop of it will be heard any more
+            agent.hang_up()
+            self._kept.drop_tunnels()
+            return False
+        with contextlib.suppress(OSError):  # it does not wait any more, and has said so or ended
+            self._obey(agent, data, fds)
+        return True
 
     def _obey(self, agent: Child, data: bytes, fds: list[int]) -> None:
         assert agent.talk is not None
@@ -188,6 +200,9 @@ class Supervisor:
             self._queues.read_again(name)
         else:
             close_all(fds)
+        if data == FORGET:
+            self._kept.drop_tunnels()
+            return
         if verb == "load":
             self._kept.send(agent.talk)
             return

@@ -6,6 +6,7 @@ On the SOCK_SEQPACKET socket whose number is in FWD_STORE, one datagram each.  T
     put NAME\n DATA       keep this, with the descriptors beside it, instead of what NAME had
     drop NAME            close it
     load                 everything, as `entry NAME\n DATA` each, then `end`
+    forget               close all tunnels; it goes on, and this is its last word
 
 put and drop are answered with `ok`.  The supervisor says one thing by itself, to a process that
 has FWD_SPARE in its environment: `go`, and it is the agent.
@@ -16,6 +17,7 @@ STORE = "FWD_STORE"
 SPARE = "FWD_SPARE"
 """Environment: load all that is needed to forward, and wait."""
 GO = b"go"
+FORGET = b"forget"
 EXIT_GIVEN = 90
 """An agent's exit code after it has handed over."""
 LOCK = "lock"

@@ -20,7 +20,7 @@ Case = tuple[bool, Exception, str | None]
 UNWINDING = OSError(5, "Input/output error")
 
 
-@pytest.mark.parametrize("supervised", [True, False])
+@pytest.mark.parametrize("supervised", ["yes", "it was lost", "no"])
 @pytest.mark.parametrize(
     "end",
     [
@@ -35,8 +35,7 @@ def test_who_has_given_all_away_says_so_whatever_else_happens(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    *,
-    supervised: bool,
+    supervised: str,
     end: Case,
 ) -> None:
     given, error, said = end
@@ -48,7 +47,12 @@ def test_who_has_given_all_away_says_so_whatever_else_happens(
     monkeypatch.setattr(start, "run", run)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        store = Store(ours if supervised else None)
+        store = Store(None if supervised == "no" else ours)
+        if supervised == "it was lost":
+            theirs.close()
+            store.drop("x")
+            assert not store.is_there
+            caplog.clear()
         keeping = StoreKeeping(store)
         run_dir = RunDir.open(tmp_path)
         begun = Begun(run_dir=run_dir, store=store, keeping=keeping, revived=Revived({}, keeping))
@@ -57,7 +61,7 @@ def test_who_has_given_all_away_says_so_whatever_else_happens(
             with pytest.raises(type(error)):
                 start.main(config, begun)
         else:
-            assert start.main(config, begun) == (EXIT_GIVEN if supervised else 0)
+            assert start.main(config, begun) == (0 if supervised == "no" else EXIT_GIVEN)
             assert said in caplog.text
             assert bool(caplog.records) is bool(said)
         run_dir.close()

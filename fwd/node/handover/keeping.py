@@ -23,6 +23,7 @@ class StoreKeeping:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._holds = False
 
     def keep(self, plane: Plane) -> None:
         """A plane has been opened, or is another one now."""
@@ -43,9 +44,15 @@ class StoreKeeping:
             os.close(fd)
 
     def drop(self, device: str) -> None:
-        """It is closed here and must be nowhere else."""
+        """It is closed here and must be nowhere else, unless hold() was called."""
+        if self._holds:
+            return
         self._store.drop(device)
         self._store.drop(device + TABLE)
+
+    def hold(self) -> None:
+        """What is closed here from now on is for the next start to forward by."""
+        self._holds = True
 
     def drop_all(self, entries: Mapping[str, Entry]) -> None:
         """None of them is of use any more."""

@@ -60,6 +60,9 @@ class Keeping(Protocol):
     def drop(self, device: str) -> None:
         """It is closed."""
 
+    def hold(self) -> None:
+        """What is closed from now on is for that start, too."""
+
 
 class Succession(Struct, frozen=True):
     """The process before, and the one after."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's side of its supervisor (fwd/supervisor/words.py: what is said): it keeps descriptors.
 
-A supervisor that does not answer is given up: the agent forwards without one.
+A supervisor that does not answer is given up: the agent forwards without one.  The last word to it
+is to keep nothing, for it could not be told of any change any more.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from fwd.ops import log
 from fwd.supervisor.descriptors import receive_descriptors
-from fwd.supervisor.words import GO, LOCK, MOST_BYTES, MOST_DESCRIPTORS, STORE
+from fwd.supervisor.words import FORGET, GO, LOCK, MOST_BYTES, MOST_DESCRIPTORS, STORE
 
 ANSWER_SECONDS = 2.0
 
@@ -34,6 +35,8 @@ class Store:
 
     def __init__(self, sock: socket.socket | None = None) -> None:
         self._sock = sock
+        self.was_there = sock is not None
+        """Whether there is a supervisor, be it given up by now: it still waits for our end."""
         if sock is not None:
             sock.settimeout(ANSWER_SECONDS)
 
@@ -117,6 +120,10 @@ class Store:
     def _give_up(self, error: OSError) -> None:
         log.warning("supervisor-lost", error=error.strerror or error, text="a crash loses packets")
         if self._sock is not None:
+            # Its copies would keep the queues of a device from this agent when it opens them anew.
+            with contextlib.suppress(OSError):
+                self._sock.setblocking(False)
+                self._sock.send(FORGET, socket.MSG_NOSIGNAL)
             with contextlib.suppress(OSError):
                 self._sock.close()
         self._sock = None
