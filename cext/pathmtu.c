@@ -19,6 +19,17 @@ static uint32_t hash_of(const uint8_t *addr, uint8_t family)
 	return hash;
 }
 
+/*
+ * By the upper bits: a product's lower ones do not depend on the upper ones of
+ * what was multiplied, and there little-endian machines have an address's last
+ * byte, in which the Pods of a node differ.  (Its multiplier is odd, so those
+ * of a /24 or a /120 have an entry each.)
+ */
+static uint32_t index_of(uint32_t hash)
+{
+	return hash >> (32 - PATH_MTU_BITS);
+}
+
 static bool is_icmp(const struct pkt *p)
 {
 	return p->proto == (p->family == IPV4 ? PROTO_ICMP4 : PROTO_ICMP6) &&
@@ -51,7 +62,7 @@ static void learn(struct path_mtus *m, const struct pkt *p)
 	if (mtu < PATH_MTU_MIN)
 		mtu = PATH_MTU_MIN;
 	hash = hash_of(pkt_dst(&about), p->family);
-	atomic_store_explicit(&m->entry[hash % PATH_MTUS],
+	atomic_store_explicit(&m->entry[index_of(hash)],
 			      (uint64_t)hash << 32 | mtu,
 			      memory_order_relaxed);
 }
@@ -62,20 +73,28 @@ void path_mtu_learn(struct path_mtus *m, const struct pkt *p)
 		learn(m, p);
 }
 
+static void apply(const struct path_mtus *m, struct pkt *p)
+{
+	uint32_t hash = hash_of(pkt_dst(p), p->family);
+	uint64_t entry = atomic_load_explicit(&m->entry[index_of(hash)],
+					      memory_order_relaxed);
+	uint32_t mtu = (uint32_t)entry;
+	uint32_t size = p->gso_size ? p->gso_size : p->len - p->payload;
+
+	if (entry >> 32 != hash || mtu <= p->payload ||
+	    mtu - p->payload >= size)
+		return;
+	/* As in decap.c: new headers must not hide a broken one. */
+	if (p->gso_size || pkt_header_ok(p))
+		p->gso_size = mtu - p->payload;
+}
+
 void path_mtu_apply(const struct path_mtus *m, struct pkt *p)
 {
-	uint32_t hash, mtu;
-	uint64_t entry;
-
-	if (p->gso_size == 0 || p->transport != PROTO_TCP)
-		return;
-	hash = hash_of(pkt_dst(p), p->family);
-	entry = atomic_load_explicit(&m->entry[hash % PATH_MTUS],
-				     memory_order_relaxed);
-	mtu = (uint32_t)entry;
-	if (entry >> 32 == hash && mtu > p->payload &&
-	    mtu - p->payload < p->gso_size)
-		p->gso_size = mtu - p->payload;
+	/* Acknowledgements are to cost no hash. */
+	if (p->len > PATH_MTU_MIN && p->transport == PROTO_TCP &&
+	    (p->gso_size || p->unfinished))
+		apply(m, p);
 }
 
 void path_mtu_save(const struct path_mtus *m, uint64_t *out)

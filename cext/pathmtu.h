@@ -9,8 +9,15 @@
  * that MTU all along, and the flow would stall for ever.  So what the kernel
  * says on its way out is remembered, by inner destination.
  *
- * Shared by the workers without a lock: an entry is one word.  A collision,
- * or a lie, makes segments smaller than they need be, nothing else.
+ * A packet that fits this device's MTU is guessed to be one segment, and is
+ * more where such a sender knows of a smaller MTU: it leaves two segments
+ * uncut as well.  Only what has no checksum yet may be cut.
+ *
+ * Shared by the workers without a lock: an entry is one word.  A lie makes
+ * segments smaller than they need be, nothing else.  Two destinations that
+ * share an entry take it from each other: while both are sent to, each loses
+ * super-packets until the kernel answers again.  Neighbours do not share one,
+ * see index_of().
  */
 #pragma once
 #include <stdatomic.h>
@@ -18,7 +25,8 @@
 #include "pkt.h"
 
 enum {
-	PATH_MTUS = 256,
+	PATH_MTU_BITS = 8,
+	PATH_MTUS = 1 << PATH_MTU_BITS,
 	/* More than any headers: what is left is always a segment. */
 	PATH_MTU_MIN = 256,
 };
@@ -30,7 +38,8 @@ struct path_mtus {
 /* Takes the MTU out of p if it is an ICMP error that has one. */
 void path_mtu_learn(struct path_mtus *m, const struct pkt *p);
 
-/* Cuts p->gso_size down to what p's destination is known to take. */
+/* Sets p->gso_size to what p's destination is known to take, if p may be cut
+ * and its segments, or p itself, are larger. */
 void path_mtu_apply(const struct path_mtus *m, struct pkt *p);
 
 /* All entries, for another plane; and back, as far as they make sense. */

@@ -158,15 +158,16 @@ static struct sighting datagram(const struct slot *slot, be16 port)
 }
 
 /* Counts and shows the datagrams of a message that is lost. */
-static SELDOM void lose(struct sender *s, struct packer *k, int fd, uint32_t i,
-			enum counter reason)
+static SELDOM void lose(struct sender *s, struct packer *k, unsigned source,
+			uint32_t i, enum counter reason)
 {
 	const struct messages *m = &s->messages;
 	uint16_t at = m->first[i];
 
 	count(s->counters, reason, m->count[i]);
 	for (uint32_t n = m->count[i]; n--; at = k->slots[at].next) {
-		struct sighting seen = datagram(&k->slots[at], udp_port(fd));
+		struct sighting seen = datagram(&k->slots[at],
+						s->port[source]);
 
 		trace_dropped(s->trace, reason, &seen);
 		k->slots[at].n_iov = 0;		/* shown */
@@ -178,7 +179,7 @@ static SELDOM void show_sent(struct sender *s, const struct packer *k)
 {
 	for (uint64_t used = k->used; used; used &= used - 1) {
 		unsigned source = __builtin_ctzll(used);
-		be16 port = udp_port(s->fds[source]);
+		be16 port = s->port[source];
 
 		for (uint16_t at = k->head[source]; at != NO_SLOT;
 		     at = k->slots[at].next) {
@@ -190,28 +191,29 @@ static SELDOM void show_sent(struct sender *s, const struct packer *k)
 	}
 }
 
-static enum verdict not_sent(struct sender *s, struct packer *k, int fd,
-			     uint32_t i, bool *waited)
+static enum verdict not_sent(struct sender *s, struct packer *k,
+			     unsigned source, uint32_t i, bool *waited)
 {
 	const struct messages *m = &s->messages;
 	int error = errno;
 
 	if (error == EINTR)
 		return AGAIN;
-	if (error == EAGAIN && wait_for_room(fd, waited))
+	if (error == EAGAIN && wait_for_room(s->fds[source], waited))
 		return AGAIN;
 	if (m->count[i] > 1 &&
 	    (error == EIO || error == EINVAL || error == EMSGSIZE))
 		return refused(s, k->slots[m->first[i]].peer, error);
-	lose(s, k, fd, i, reason(error));
+	lose(s, k, source, i, reason(error));
 	return LOST;
 }
 
 /* Sends the packed messages; returns the slot from which to pack anew. */
-static uint16_t send_messages(struct sender *s, struct packer *k, int fd,
-			      bool *waited)
+static uint16_t send_messages(struct sender *s, struct packer *k,
+			      unsigned source, bool *waited)
 {
 	struct messages *m = &s->messages;
+	int fd = s->fds[source];
 	uint32_t at = 0;
 
 	while (at < m->n) {
@@ -222,7 +224,7 @@ static uint16_t send_messages(struct sender *s, struct packer *k, int fd,
 			at += n;
 			continue;
 		}
-		switch (not_sent(s, k, fd, at, waited)) {
+		switch (not_sent(s, k, source, at, waited)) {
 		case AGAIN:
 			break;
 		case REPACK:
@@ -244,7 +246,7 @@ void udp_send_all(struct sender *s, struct packer *k)
 
 		while (at != NO_SLOT) {
 			pack_messages(k, at, may_segment, s, &s->messages);
-			at = send_messages(s, k, s->fds[source], &waited);
+			at = send_messages(s, k, source, &waited);
 		}
 	}
 	if (s->trace->capture)

@@ -34,6 +34,7 @@ struct proof {
 struct sender {
 	const int *fds;			/* one for each source port */
 	uint32_t n_fds;
+	be16 port[VX_MAX_SOURCES];	/* of fds; for what is shown */
 	struct counters *counters;
 	struct peer_counters *peers;
 	struct tracer *trace;
@@ -58,7 +59,8 @@ void udp_account(struct sender *s, const struct peer *peer, uint32_t packets,
 bool udp_proven(const struct sender *s, const struct peer *peer,
 		uint32_t size);
 
-/* The port that a socket sends from. */
+/* The port that a socket sends from, 0 if it cannot be known: a confined
+ * worker may not ask. */
 be16 udp_port(int fd);
 
 /* A batch of received messages; memory for it is `buffers`. */

@@ -65,6 +65,8 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 	w->icmp.rate = s->icmp_rate;
 	w->sender.fds = source;
 	w->sender.n_fds = s->sources;
+	for (uint32_t i = 0; i < s->sources; i++)
+		w->sender.port[i] = udp_port(source[i]);
 	w->sender.counters = &w->counters;
 	w->sender.peers = w->peers;
 	w->sender.trace = &w->trace;

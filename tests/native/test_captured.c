@@ -14,7 +14,8 @@
 #include "loadnet.h"
 #include "wire.h"
 
-enum { ROUNDS = 60, SNAPLEN = 200, BUFFER = 1 << 18, ALL_OFFLOADS = 63 };
+enum { ROUNDS = 60, SNAPLEN = 200, BUFFER = 1 << 18, ALL_OFFLOADS = 63,
+       SOURCE_PORT_MIN = 49152 };
 
 static uint8_t buffer[BUFFER];
 
@@ -39,6 +40,7 @@ static uint32_t check_records(uint32_t used, uint8_t point)
 		      r.outer[1] == 127);	/* fd7f::k */
 		CHECK((r.port != 0) == (point == VX_TO_UNDERLAY ||
 					point == VX_FROM_UNDERLAY));
+		CHECK(point != VX_TO_UNDERLAY || r.port >= SOURCE_PORT_MIN);
 	}
 	return n;
 }

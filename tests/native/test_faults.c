@@ -80,6 +80,44 @@ TEST(each_send_error_has_its_counter)
 	}
 }
 
+/* A worker cannot ask for it: here no socket is behind its descriptors, and a
+ * confined one is refused. */
+static void check_port_of_lost(uint8_t family)
+{
+	struct worker *w = worker_begin(family, true);
+	struct vx_record r;
+	uint8_t bytes[DROP_RING];
+	uint32_t n, lost = 0, ports = 0;
+
+	for (uint32_t i = 0; i < w->sender.n_fds; i++)
+		w->sender.port[i] = htons(50000 + i);
+	kernel.percent[SENDMMSG] = 100;
+	kernel.only = ENOBUFS;
+	for (unsigned i = 0; i < 50; i++) {
+		/* A few a second are told. */
+		memset(w->trace.told, 0, sizeof(w->trace.told));
+		kernel.to_read = 1;
+		run(w, outbound, &kernel.to_read);
+	}
+	n = ring_take(&w->trace.drops, bytes, sizeof(bytes));
+	for (uint32_t at = 0; at < n; at += r.size) {
+		memcpy(&r, bytes + at, sizeof(r));
+		if (r.verdict != DROP_OUT_NO_BUFFER)
+			continue;
+		CHECK(r.port >= 50000 && r.port < 50000 + w->sender.n_fds);
+		ports |= 1u << (r.port - 50000);
+		lost++;
+	}
+	CHECK(lost > 0 && ports & (ports - 1));
+	worker_end(w);
+}
+
+TEST(what_is_lost_is_shown_with_its_port)
+{
+	check_port_of_lost(4);
+	check_port_of_lost(6);
+}
+
 static void check_interrupted(uint8_t family)
 {
 	struct worker *w = worker_begin(family, true);

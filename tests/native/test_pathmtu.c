@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "pathmtu.h"
+#include "segment.h"
 #include "vnet.h"
 
 static struct path_mtus mtus;
@@ -39,7 +40,8 @@ static uint16_t applied(uint8_t *buf, uint8_t family, const uint8_t *dst)
 {
 	uint32_t n = addr_len(family), ip = ip_header_min(family);
 	struct pkt p = { .ip = buf, .family = family, .transport = PROTO_TCP,
-			 .l4 = ip, .payload = ip + 32, .gso_size = 1398 };
+			 .len = 4000, .l4 = ip, .payload = ip + 32,
+			 .gso_size = 1398 };
 
 	memcpy(buf + ip - n, dst, n);
 	path_mtu_apply(&mtus, &p);
@@ -75,6 +77,120 @@ static void each_family(void (*body)(uint8_t family))
 TEST(an_error_teaches)
 {
 	each_family(learns);
+}
+
+static void neighbours(uint8_t family)
+{
+	uint8_t dst[16] = { 10, 244, 1 }, buf[128];
+	uint32_t headers = ip_header_min(family) + 32, used = 0;
+	uint8_t *last = &dst[addr_len(family) - 1];
+
+	memset(&mtus, 0, sizeof(mtus));
+	for (*last = 2; *last < 112; ++*last) {
+		struct pkt p = error_about(buf, family, dst, 1200 + *last);
+
+		path_mtu_learn(&mtus, &p);
+	}
+	for (unsigned i = 0; i < PATH_MTUS; i++)
+		used += mtus.entry[i] != 0;
+	CHECK_EQ(used, 110);
+	for (*last = 2; *last < 112; ++*last)
+		CHECK_EQ(applied(buf, family, dst), 1200 + *last - headers);
+}
+
+TEST(neighbours_have_an_entry_each)
+{
+	each_family(neighbours);
+}
+
+/* As of an older process, which had other places for them. */
+static void misplaced(uint8_t family)
+{
+	uint8_t dst[16] = { 10, 244, 1, 2 }, buf[128];
+	uint64_t saved[PATH_MTUS], moved[PATH_MTUS];
+	struct pkt p = error_about(buf, family, dst, 1400);
+	uint32_t headers = ip_header_min(family) + 32;
+
+	memset(&mtus, 0, sizeof(mtus));
+	path_mtu_learn(&mtus, &p);
+	path_mtu_save(&mtus, saved);
+	for (unsigned i = 0; i < PATH_MTUS; i++)
+		moved[i] = saved[(i + 1) % PATH_MTUS];
+	memset(&mtus, 0, sizeof(mtus));
+	path_mtu_restore(&mtus, moved);
+	CHECK_EQ(applied(buf, family, dst), 1398);
+	p = error_about(buf, family, dst, 1400);
+	path_mtu_learn(&mtus, &p);
+	CHECK_EQ(applied(buf, family, dst), 1400 - headers);
+}
+
+TEST(an_entry_in_a_foreign_place_does_no_harm)
+{
+	each_family(misplaced);
+}
+
+/* A packet of `len` bytes without gso_size; what it has after. */
+static uint16_t cut_to(uint8_t *buf, uint8_t family, const uint8_t *dst,
+		       uint32_t len, bool unfinished)
+{
+	uint32_t n = addr_len(family), ip = ip_header_min(family);
+	struct pkt p = { .ip = buf, .family = family, .transport = PROTO_TCP,
+			 .len = len, .l4 = ip, .payload = ip + 32,
+			 .unfinished = unfinished };
+
+	memcpy(buf + ip - n, dst, n);
+	pkt_set_len(&p, len);
+	path_mtu_apply(&mtus, &p);
+	if (p.gso_size) {
+		CHECK(vnet_make(&p).flags & VNET_NEEDS_CSUM);
+		CHECK_EQ(segment_count(&p), 2);
+	}
+	return p.gso_size;
+}
+
+static void what_fits_the_device(uint8_t family)
+{
+	uint8_t dst[16] = { 10, 244, 1, 2 }, other[16] = { 10, 244, 1, 3 };
+	uint32_t segment = 1400 - ip_header_min(family) - 32;
+	uint8_t buf[128];
+	struct pkt p = error_about(buf, family, dst, 1400);
+
+	memset(&mtus, 0, sizeof(mtus));
+	path_mtu_learn(&mtus, &p);
+	CHECK_EQ(cut_to(buf, family, dst, 1432, true), segment);
+	CHECK_EQ(cut_to(buf, family, dst, 1401, true), segment);
+	CHECK_EQ(cut_to(buf, family, dst, 1400, true), 0);
+	CHECK_EQ(cut_to(buf, family, dst, 1432, false), 0);
+	CHECK_EQ(cut_to(buf, family, other, 1432, true), 0);
+	p = error_about(buf, family, dst, PATH_MTU_MIN);
+	path_mtu_learn(&mtus, &p);
+	CHECK_EQ(cut_to(buf, family, dst, PATH_MTU_MIN, true), 0);
+	CHECK(cut_to(buf, family, dst, PATH_MTU_MIN + 1, true));
+}
+
+TEST(what_fits_the_device_is_cut_for_a_smaller_path)
+{
+	each_family(what_fits_the_device);
+}
+
+TEST(a_broken_header_is_not_cut)
+{
+	uint8_t dst[4] = { 10, 244, 1, 2 }, buf[128];
+	struct pkt p = error_about(buf, IPV4, dst, 1400);
+
+	memset(&mtus, 0, sizeof(mtus));
+	path_mtu_learn(&mtus, &p);
+	p = (struct pkt){ .ip = buf, .family = IPV4, .transport = PROTO_TCP,
+			  .len = 1432, .l4 = 20, .payload = 52,
+			  .unfinished = true };
+	memcpy(buf + 16, dst, sizeof(dst));
+	pkt_set_len(&p, p.len);
+	buf[8] ^= 1;		/* TTL */
+	path_mtu_apply(&mtus, &p);
+	CHECK_EQ(p.gso_size, 0);
+	buf[8] ^= 1;
+	path_mtu_apply(&mtus, &p);
+	CHECK_EQ(p.gso_size, 1400 - 52);
 }
 
 static void learns_nothing(uint8_t family)

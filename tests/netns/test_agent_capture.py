@@ -160,6 +160,10 @@ def test_a_capture_is_vxlan_to_wireshark(watched: Watched, tmp_path: Path, famil
     n2 = f"peer n2 ({facts.underlay('n2')})"
     row = [f"{facts.underlay('n1')},{here}", "1", "8472", f"to the underlay: passed, {n2}"]
     assert echoes == [row] * 3
+    sent = tshark(capture.path, 'vxlan && frame.comment contains "to the underlay"', "udp.srcport")
+    ports = {int(row[0].partition(",")[0]) for row in sent}  # an inner one follows
+    assert ports
+    assert min(ports) >= 49152
     inner = tshark(
         capture.path,
         f"{words.icmp}.type in {{{words.request}, {words.reply}}} && !vxlan",
