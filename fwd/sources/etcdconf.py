@@ -5,13 +5,15 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec import Struct, field
+
 from fwd.core.etcdlease import config_key
 from fwd.core.netconf import NetConf, parse_netconf
 from fwd.core.subnetpool import make_pools
 from fwd.model import ConfigError
 from fwd.node.subnetfile import write_whole
 from fwd.ops import log
-from fwd.sources.contact import Contact, NoAnswer
+from fwd.sources.contact import Contact, NoAnswer, ServerError
 from fwd.sources.etcdapi import EtcdApi
 
 POLL_SECONDS = 1.0
@@ -19,6 +21,7 @@ POLL_SECONDS = 1.0
 SAVED_AFTER_SECONDS = 2.0
 """A node that can forward by what it remembers does not wait for etcd for longer than this, and not
 at all for one that cannot be reached."""
+_NO_ANSWER = "etcd does not answer"
 
 
 async def read_netconf(
@@ -27,17 +30,18 @@ async def read_netconf(
     """The network's configuration and its text, from `<prefix>/config`.
 
     Waits for as long as there is none.  `saved` is where it was put by an earlier start: good
-    enough if etcd does not answer.  Raises ConfigError for a configuration that cannot be used.
+    enough if etcd gives none that can be used.  Raises ConfigError for one that cannot be used.
     """
-    out_of_reach = asyncio.Event()
-    reading = asyncio.ensure_future(_read(api, contact, config_key(prefix), out_of_reach))
-    failing = asyncio.ensure_future(out_of_reach.wait())
+    lack = _Lack()
+    reading = asyncio.ensure_future(_read(api, contact, config_key(prefix), lack))
+    failing = asyncio.ensure_future(lack.out_of_reach.wait())
     try:
         if await asyncio.to_thread(saved.is_file):
             first = asyncio.FIRST_COMPLETED
             await asyncio.wait({reading, failing}, timeout=SAVED_AFTER_SECONDS, return_when=first)
             is_unread = not reading.done() or reading.exception() is not None
             if is_unread and (remembered := _load(saved)) is not None:
+                lack.tell()
                 return remembered
         conf, text = await reading
     finally:
@@ -47,9 +51,21 @@ async def read_netconf(
     return conf, text
 
 
-async def _read(
-    api: EtcdApi, contact: Contact, key: str, out_of_reach: asyncio.Event
-) -> tuple[NetConf, bytes]:
+class _Lack(Struct):
+    """Why there is no configuration from etcd yet."""
+
+    out_of_reach: asyncio.Event = field(default_factory=asyncio.Event)
+    reason: str = _NO_ANSWER
+    error: ConfigError | None = None
+    """Of what is in etcd, which nobody else tells."""
+
+    def tell(self) -> None:
+        if self.error is not None:
+            log.warning("net-conf-unusable", error=self.error)
+        log.warning("net-conf-saved", text=f"{self.reason}; going by what it said last")
+
+
+async def _read(api: EtcdApi, contact: Contact, key: str, lack: _Lack) -> tuple[NetConf, bytes]:
     found: list[bytes] = []
     faults: list[ConfigError] = []
 
@@ -57,11 +73,16 @@ async def _read(
         try:
             kv = None if faults else await api.get(key)
         except NoAnswer:
-            out_of_reach.set()
+            lack.reason = _NO_ANSWER
+            lack.out_of_reach.set()
+            raise
+        except ServerError:
+            lack.reason = "etcd does not tell the network's configuration"
             raise
         found[:] = [] if kv is None else [kv.value]
 
     def on_fault(error: ConfigError) -> bool:
+        lack.reason = "etcd cannot be asked"
         faults.append(error)
         return True
 
@@ -73,7 +94,12 @@ async def _read(
             raise faults[0]
         contact.well()
         if found:
-            return parse_text(found[0], where=key), found[0]
+            try:
+                return parse_text(found[0], where=key), found[0]
+            except ConfigError as error:
+                lack.reason, lack.error = "what etcd holds cannot be used", error
+                raise
+        lack.reason = f"there is no {key} in etcd"
         if not is_told:
             log.warning(
                 "waiting",
@@ -103,7 +129,6 @@ def _load(saved: Path) -> tuple[NetConf, bytes] | None:
         said = error if isinstance(error, ConfigError) else f"{saved}: {error.strerror}"
         log.warning("net-conf-saved-unused", error=said)
         return None
-    log.warning("net-conf-saved", text="etcd does not answer; going by what it said last")
     return conf, text
 
 

@@ -6,11 +6,18 @@ overwritten, and a lost race is seen as one; then it tells what there is instead
 all again later, which changes nothing.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from fwd.core import etcdrpc as rpc
 from fwd.core.etcdtable import Entry, LeaseTable
+from fwd.sources.contact import NoAnswer, ServerError
 from fwd.sources.etcdapi import EtcdApi
+from fwd.sources.etcdlink import Refused
+
+_UNSURE = 16
+"""Leases: of more than that the oldest ones end by themselves, after a day."""
 
 
 class LeaseKeys:
@@ -20,32 +27,35 @@ class LeaseKeys:
         self._api = api
         self._table = table
         self._learned = learned
+        self._unsure: deque[int] = deque(maxlen=_UNSURE)
+        """Leases on which a key may hang: nobody said what became of it."""
 
     async def create(self, name: str, value: bytes, *, ttl: int) -> Entry | None:
         """A key with a new lease of so many seconds; None: somebody has it by now.
 
         The table has all keys then that were made before this one.
         """
-        grant = await self._api.grant(ttl)
         key, prefix = self._table.key(name), self._table.prefix
         others = rpc.RangeRequest(
             prefix, rpc.prefix_end(prefix), min_created=self._table.complete_to + 1
         )
-        answer = await self._api.transact(
-            rpc.TxnRequest(
-                compare=(rpc.Compare(target=rpc.VERSION, key=key, version=0),),
-                success=(
-                    rpc.Operation(put=rpc.PutRequest(key, value, grant.id)),
-                    rpc.Operation(range_=others),
+        async with self._lease(ttl) as lease_id:
+            answer = await self._api.transact(
+                rpc.TxnRequest(
+                    compare=(rpc.Compare(target=rpc.VERSION, key=key, version=0),),
+                    success=(
+                        rpc.Operation(put=rpc.PutRequest(key, value, lease_id)),
+                        rpc.Operation(range_=others),
+                    ),
+                    failure=(rpc.Operation(range_=rpc.RangeRequest(key)),),
                 ),
-                failure=(rpc.Operation(range_=rpc.RangeRequest(key)),),
-            ),
-            doing=f"take the subnet {name}",
-        )
+                doing="take a subnet",  # without its name: the next try may be for another one
+            )
         if not answer.succeeded:
-            await self._api.revoke(grant.id)
+            await self._api.revoke(lease_id)
             self._learn(answer, key)
             return None
+        await self._revoke_unsure()
         for kv in _found(answer):  # this one among them
             self._table.put(kv)
         self._learned()
@@ -85,11 +95,39 @@ class LeaseKeys:
         """
         if await self._api.keep_alive(entry.lease_id) == ttl:
             return True
-        grant = await self._api.grant(ttl)
-        if await self.write(entry, entry.value, lease_id=grant.id):
-            return True
-        await self._api.revoke(grant.id)
-        return False
+        async with self._lease(ttl) as lease_id:
+            is_written = await self.write(entry, entry.value, lease_id=lease_id)
+        if not is_written:
+            await self._api.revoke(lease_id)
+        return is_written
+
+    @asynccontextmanager
+    async def _lease(self, ttl: int) -> AsyncIterator[int]:
+        """A new lease, which ends again if etcd refuses the key that was to hang on it.
+
+        After no answer the key may be there; then it is found by its address, and goes on with this
+        lease.
+        """
+        lease_id = (await self._api.grant(ttl)).id
+        try:
+            yield lease_id
+        except ServerError as error:
+            if isinstance(error, Refused) and not error.may_be_done:
+                with suppress(ServerError):
+                    await self._api.revoke(lease_id)
+            else:
+                self._unsure.append(lease_id)
+            raise
+
+    async def _revoke_unsure(self) -> None:
+        """Once this node's key hangs on a new lease: nothing that is in use hangs on these then.
+
+        What is left over goes, and a put that is still on its way fails.
+        """
+        with suppress(NoAnswer):
+            while self._unsure:
+                with suppress(Refused):  # it is gone already
+                    await self._api.revoke(self._unsure.popleft())
 
     async def _change(
         self, entry: Entry, operation: rpc.Operation, *, doing: str

@@ -48,6 +48,9 @@ class Unreachable(NoAnswer):
 class Refused(ServerError):  # noqa: N818
     """etcd's no."""
 
+    may_be_done = False
+    """Another endpoint was asked before, and did not say what became of it."""
+
 
 class BadUser(Refused, ConfigError):  # noqa: N818
     """A user that etcd does not know, a wrong password, or none where one is needed."""
@@ -174,7 +177,9 @@ class EtcdLink:
                     is_anew = True
                     continue
                 if error.status not in _PASSING:
-                    raise self._refusal(text, doing=doing) from error
+                    refused = self._refusal(text, doing=doing)
+                    refused.may_be_done = bool(failures)
+                    raise refused from error
                 failures.append(self._pass_over(connection, error))
             except _BROKEN as error:
                 if isinstance(error, ConfigError):

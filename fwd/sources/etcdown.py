@@ -187,6 +187,8 @@ class OwnKey:
         is_settled = {family: one.subnet for family, one in self._announced.items()} == subnets
         value = encode_value(who.public_ips, self._announced if is_settled else None)
         entry = await self._keys.create(name, value, ttl=self._terms.ttl)
+        if self._lost:
+            self._repaired()
         if entry is None:
             return  # somebody was faster: the next round knows
         rival = older_rival(self._table, entry)
@@ -208,8 +210,14 @@ class OwnKey:
             )
             await asyncio.sleep(wait)
             return False  # to look again
-        self._repairs.take(time.monotonic())
         return True
+
+    def _repaired(self) -> None:
+        """Counts it once etcd has answered; a lost race, too: somebody was at the key again.
+
+        What etcd does not do is nobody's fight.
+        """
+        self._repairs.take(time.monotonic())
 
     def _tell_taken(self, entry: Entry, before: Mapping[int, Network]) -> None:
         if before and entry.subnets != before:
@@ -247,7 +255,10 @@ class OwnKey:
         is_repair = value == self._published
         if is_repair and not await self._may_repair(entry.name):
             return
-        if not await self._keys.write(entry, value, lease_id=entry.lease_id):
+        is_written = await self._keys.write(entry, value, lease_id=entry.lease_id)
+        if is_repair:
+            self._repaired()
+        if not is_written:
             return
         self._published = value
         if is_repair:

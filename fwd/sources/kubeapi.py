@@ -6,11 +6,9 @@ are given as bytes, of bounded length; what they mean is `core.nodewire`'s, when
 `sources.kubewatch`'s and `sources.kubenode`'s.
 """
 
-import math
 import ssl
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,13 +17,11 @@ from msgspec import Struct
 
 from fwd.core import nodewire
 from fwd.core.lines import LINE_LIMIT
-from fwd.model import ConfigError
 from fwd.sources import kubeclient
 from fwd.sources.contact import NoAnswer, ServerError
 from fwd.sources.kubeclient import ApiAccess
+from fwd.sources.kubecredentials import Credentials
 
-REREAD_SECONDS = 60.0
-"""As client-go has it.  kubelet replaces a token when a fifth of its time is left."""
 PAGE_LIMIT = 8 << 20
 """Bytes of a page that are held."""
 _ERROR_LIMIT = 1 << 16
@@ -77,10 +73,8 @@ class KubeApi:
     """
 
     def __init__(self, access: ApiAccess, *, patience: Patience | None = None) -> None:
-        self._access = access
+        self._credentials = Credentials(access)
         self._patience = patience or Patience()
-        self._configuration: Any = None
-        self._read_at = -math.inf
         self._transport: Any = None
         self._has_stale_transport = False
         self._answers: set[aiohttp.ClientResponse] = set()
@@ -90,14 +84,18 @@ class KubeApi:
         self.date = ""
         """What the last answer said of the time (RFC 9110, 6.6.1); empty: nothing."""
 
-    async def open(self) -> None:
+    async def open(self) -> Any:  # noqa: ANN401 - the client's Configuration
         """Reads the configuration.  ConfigError if there is none that can be used."""
-        if self._configuration is None:
-            configuration = await self._load()
-            self.server = str(configuration.host)
+        configuration = await self._credentials.current()
+        self.server = str(configuration.host)
+        return configuration
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections, and ends a plugin that is being asked."""
+        await self._credentials.close()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         transport, self._transport = self._transport, None
         self._has_stale_transport = False
         if transport is not None:
@@ -192,18 +190,17 @@ class KubeApi:
     async def _send(
         self, method: str, target: str, *, body: dict[str, Any] | None, read: float | None
     ) -> aiohttp.ClientResponse:
-        await self.open()
-        await self._refresh()
+        configuration = await self.open()
         headers = {"Accept": "application/json", "User-Agent": "fwd"}
         if body is not None:
             headers["Content-Type"] = _STRATEGIC_MERGE
-        authorization = await self._authorization()
+        authorization = await _authorization(configuration)
         if authorization is not None:
             headers["Authorization"] = authorization
         if self._has_stale_transport:
-            await self.close()
+            await self._disconnect()
         if self._transport is None:  # from here on nobody else may close it before it is used
-            self._transport = kubeclient.transport(self._configuration)
+            self._transport = kubeclient.transport(configuration)
         patience = self._patience
         answer = await self._transport.request(
             method,
@@ -221,38 +218,28 @@ class KubeApi:
         self.date = response.headers.get("Date", "")
         return response
 
-    async def _load(self) -> Any:  # noqa: ANN401 - the client's Configuration
-        self._configuration = await kubeclient.load(self._access)
-        self._read_at = time.monotonic()
-        return self._configuration
-
-    async def _refresh(self) -> None:
-        """What is read again in vain is kept: if it is bad, the answer will say so."""
-        if time.monotonic() - self._read_at >= REREAD_SECONDS:
-            with suppress(ConfigError):
-                await self._load()
-
-    async def _authorization(self) -> str | None:
-        """The header's value."""
-        value = await kubeclient.authorization(self._configuration)
-        return value.strip() if value else None
-
     async def _has_new_credentials(self, refused: aiohttp.ClientResponse) -> bool:
         """After a 401: reads all there is to read again, and tells whether the token is another.
 
         If it is not, the next request begins with a new connection: what changed may be a client
         certificate.
         """
-        await self._load()
-        if await self._authorization() != refused.request_info.headers.get("Authorization"):
+        configuration = await self._credentials.read()
+        if await _authorization(configuration) != refused.request_info.headers.get("Authorization"):
             return True
         self._has_stale_transport = True
         return False
 
     async def _begin_anew(self) -> None:
         """The next request reads the configuration again and connects again."""
-        self._configuration = None
-        await self.close()
+        self._credentials.outdate()
+        await self._disconnect()
+
+
+async def _authorization(configuration: Any) -> str | None:  # noqa: ANN401
+    """The header's value."""
+    value = await kubeclient.authorization(configuration)
+    return value.strip() if value else None
 
 
 async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytearray | Oversized:

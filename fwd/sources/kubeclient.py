@@ -10,9 +10,14 @@ docs/decisions/kubernetes-client.md has the figures.
 The only importer of `kubernetes`; requests are `sources.kubeapi`'s.
 """
 
+import asyncio
 import os
+import signal
 import socket
 import sys
+import traceback
+from asyncio.subprocess import Process
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -24,6 +29,8 @@ from msgspec import Struct
 from fwd.model import ConfigError
 
 _SECRETS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_KILL_SECONDS = 1.0
+"""For a plugin that is killed to be gone; one that the kernel holds is left to itself."""
 _READ_BYTES = 1 << 16
 """aiohttp holds up to twice this; the client's own 2 MiB would be a third of our memory."""
 
@@ -88,11 +95,60 @@ async def _load_kubeconfig(configuration: Any, paths: str) -> None:  # noqa: ANN
     if not _any_file(paths):
         hint = "give --kubeconfig-file or --kube-api-url, or run as a Pod with a ServiceAccount"
         raise ConfigError(f"{paths}: no such file ({hint})")
-    from kubernetes.aio.config.kube_config import load_kube_config  # noqa: PLC0415 - brings YAML
+    from kubernetes.aio.config import kube_config  # noqa: PLC0415 - brings YAML
 
-    await load_kube_config(
-        config_file=paths, client_configuration=configuration, persist_config=False
-    )
+    _forget_lost_files(kube_config)
+    try:
+        await kube_config.load_kube_config(
+            config_file=paths, client_configuration=configuration, persist_config=False
+        )
+    except asyncio.CancelledError as error:
+        await _end_programs(error)
+        raise
+
+
+def _forget_lost_files(kube_config: Any) -> None:  # noqa: ANN401 - the client's module
+    """Lets the client write anew what it has written to a file that is gone.
+
+    What a kubeconfig has inline it writes to /tmp, and remembers the file by its content for good.
+    Where /tmp is cleaned (by systemd after ten days), reading would fail from then on.
+    """
+    known = getattr(kube_config, "_temp_files", None)  # another version may not have it
+    if isinstance(known, dict):
+        for content in [key for key, name in known.items() if not Path(str(name)).is_file()]:
+            del known[content]
+
+
+async def _end_programs(cancelled: asyncio.CancelledError) -> None:
+    """Kills the plugin that the client was waiting for, with all that it has started.
+
+    The client has it in a local variable only, and does not kill it; but the traceback leads to
+    that.  Where it does not, in another version, the plugin lives on.
+    """
+    for frame, _ in traceback.walk_tb(cancelled.__traceback__):
+        for value in tuple(frame.f_locals.values()):
+            if isinstance(value, Process) and value.returncode is None:
+                await _end(value)
+
+
+async def _end(process: Any) -> None:  # noqa: ANN401 - a Process; its transport is not typed
+    for pid in _with_descendants(process.pid):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    process._transport.close()  # noqa: SLF001 - its pipes: somebody else may hold the other ends
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_KILL_SECONDS):
+            await process.wait()
+
+
+def _with_descendants(pid: int) -> list[int]:
+    """It is in our own process group, so that cannot be killed.  A shell's child would live on."""
+    found = [pid]
+    for parent in found:  # which grows
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):  # it has ended meanwhile
+                found += map(int, children.read_text().split())
+    return found
 
 
 def _any_file(paths: str) -> bool:

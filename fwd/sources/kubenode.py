@@ -110,10 +110,11 @@ class OwnNode:
             )
             await asyncio.sleep(wait)
             return  # to look again
-        self._repairs.take(time.monotonic())
         by_key = self._by_key(missing)
-        log.warning("annotations-repaired", node=node.name, keys=",".join(by_key))
         await self._patch(node, {"metadata": {"annotations": by_key}})
+        # Only now: a patch that fails repairs nothing, and is no sign of a fight.
+        self._repairs.take(time.monotonic())
+        log.warning("annotations-repaired", node=node.name, keys=",".join(by_key))
 
     def _by_key(self, values: dict[str, str]) -> dict[str, str]:
         return {self._keys.key(name): value for name, value in values.items()}

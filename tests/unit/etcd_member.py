@@ -147,6 +147,23 @@ async def member(
     await close(api)
 
 
+def guard(server: EtcdServer) -> None:
+    """Gives it users: root, and fwd, who may do what flannel does under its prefix."""
+    server.start()
+    server.configure(SMALL)
+    for words in (
+        ("user", "add", "root:root"),
+        ("role", "add", "root"),
+        ("user", "grant-role", "root", "root"),
+        ("user", "add", "fwd:secret"),
+        ("role", "add", "flannel"),
+        ("role", "grant-permission", "flannel", "readwrite", "--prefix=true", PREFIX),
+        ("user", "grant-role", "fwd", "flannel"),
+        ("auth", "enable"),
+    ):
+        server.ctl(*words)
+
+
 class Relay:
     """A second way to an etcd, which can be cut."""
 

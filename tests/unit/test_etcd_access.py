@@ -13,7 +13,7 @@ from fwd.sources.etcdapi import EtcdApi
 from fwd.sources.etcdlink import BadUser, Refused, Unreachable
 from tests.certificates import Authority
 from tests.etcd_server import PREFIX, SUBNETS, EtcdServer
-from tests.unit.etcd_member import PATIENCE, SMALL, close, member, until, value
+from tests.unit.etcd_member import PATIENCE, SMALL, close, guard, member, until, value
 
 KEY = f"{PREFIX}/config"
 
@@ -35,23 +35,6 @@ def secure(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
     server.configure(SMALL)
     yield server
     server.stop()
-
-
-def guard(server: EtcdServer) -> None:
-    """Gives it users: root, and fwd, who may do what flannel does under its prefix."""
-    server.start()
-    server.configure(SMALL)
-    for words in (
-        ("user", "add", "root:root"),
-        ("role", "add", "root"),
-        ("user", "grant-role", "root", "root"),
-        ("user", "add", "fwd:secret"),
-        ("role", "add", "flannel"),
-        ("role", "grant-permission", "flannel", "readwrite", "--prefix=true", PREFIX),
-        ("user", "grant-role", "fwd", "flannel"),
-        ("auth", "enable"),
-    ):
-        server.ctl(*words)
 
 
 @pytest.fixture

@@ -250,8 +250,10 @@ async def test_the_next_endpoint_is_taken_when_one_dies(
         etcd.ctl("put", SUBNETS + "10.5.0.240-28", value(9))
         await until("the news", lambda: one.peers == {"10.5.0.240/28 192.168.0.9"})
         assert one.source.state().kind == f"etcd {etcd.url}"
+        there = f"event=etcd-connected server={etcd.url} "
+        await until("its line", lambda: there in caplog.text)  # the news come before it
     (*_, back) = (line for line in own_lines(caplog) if line.startswith("event=etcd"))
-    assert back.startswith(f"event=etcd-connected server={etcd.url} ")
+    assert back.startswith(there)
     assert back.endswith(f'{relay.url}: the connection broke off"')
     assert "event=etcd error=" not in caplog.text
 

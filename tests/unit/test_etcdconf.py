@@ -2,7 +2,7 @@
 """The network's configuration: from etcd, else as it was remembered, else waited for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,14 +14,24 @@ from fwd.sources.contact import Contact
 from fwd.sources.etcdaccess import make_access
 from fwd.sources.etcdapi import EtcdApi
 from tests.etcd_server import PREFIX, EtcdServer, free_port
-from tests.unit.etcd_member import PATIENCE, SMALL, close, until
+from tests.unit.etcd_member import PATIENCE, SMALL, close, guard, until
 
 TEXT = msgspec.json.encode(SMALL)
 
 
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
+    server = EtcdServer(tmp_path / "etcd")
+    server.start()
+    yield server
+    server.stop()
+
+
 @asynccontextmanager
-async def asked(url: str) -> AsyncIterator[tuple[EtcdApi, Contact]]:
-    api = EtcdApi(make_access((url,)), patience=PATIENCE)
+async def asked(
+    url: str, user: tuple[str, str] = ("", "")
+) -> AsyncIterator[tuple[EtcdApi, Contact]]:
+    api = EtcdApi(make_access((url,), user=user), patience=PATIENCE)
     try:
         async with asyncio.timeout(30):
             yield api, Contact("etcd", server=lambda: api.server)
@@ -72,3 +82,63 @@ def test_a_place_where_nothing_can_be_remembered_is_said_and_no_more(
     (tmp_path / "net-conf.saved").mkdir()
     etcdconf._save(tmp_path / "net-conf.saved", TEXT)
     assert events(caplog) == ["net-conf"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "net-conf.saved"
+    path.write_bytes(TEXT)
+    return path
+
+
+async def started(etcd: EtcdServer, saved: Path, user: tuple[str, str] = ("", "")) -> None:
+    """By what is remembered."""
+    async with asked(etcd.url, user) as (api, contact):
+        conf, text = await etcdconf.read_netconf(api, contact, PREFIX, saved=saved)
+    assert (str(conf.network), text) == ("10.5.0.0/24", TEXT)
+
+
+def reason(caplog: pytest.LogCaptureFixture) -> str:
+    """Why it was."""
+    (line,) = (line for line in caplog.messages if line.startswith("event=net-conf-saved "))
+    text, what = line.removeprefix("event=net-conf-saved text=").strip('"').split("; ")
+    assert what == "going by what it said last"
+    return text
+
+
+async def test_what_cannot_be_used_in_etcd_is_said_and_what_is_remembered_taken(
+    etcd: EtcdServer, saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    etcd.configure(TEXT.decode().replace("}}", "},}"))
+    await started(etcd, saved)
+    assert events(caplog) == ["net-conf-unusable", "net-conf-saved"]
+    assert f'error="{PREFIX}/config: ' in caplog.messages[0]
+    assert reason(caplog) == "what etcd holds cannot be used"
+
+
+async def test_a_configuration_that_is_gone_is_not_called_silence(
+    etcd: EtcdServer,
+    saved: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(etcdconf, "SAVED_AFTER_SECONDS", 1.0)
+    await started(etcd, saved)
+    assert reason(caplog) == f"there is no {PREFIX}/config in etcd"
+
+
+async def test_a_configuration_that_may_not_be_read_is_not_called_silence(
+    tmp_path: Path, saved: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(etcdconf, "SAVED_AFTER_SECONDS", 1.0)
+    etcd = EtcdServer(tmp_path / "users")
+    try:
+        guard(etcd)
+        await started(etcd, saved)
+        assert reason(caplog) == "etcd cannot be asked"
+        caplog.clear()
+        etcd.ctl("user", "revoke-role", "fwd", "flannel", user=("--user", "root:root"))
+        await started(etcd, saved, ("fwd", "secret"))
+        assert reason(caplog) == "etcd does not tell the network's configuration"
+    finally:
+        etcd.stop()

@@ -2,11 +2,9 @@
 """Finding an API server, being known to it, and knowing it: configuration, tokens, TLS, names."""
 
 import asyncio
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,9 +12,10 @@ from fwd.lab.apiserver.access import FLANNEL, TOKEN
 from fwd.lab.apiserver.credentials import Certificate, certify
 from fwd.lab.apiserver.faults import Answer
 from fwd.model import ConfigError
-from fwd.sources import kubeapi, kubeclient
+from fwd.sources import kubeclient, kubecredentials
 from fwd.sources.kubeapi import KubeApi
 from fwd.sources.kubeclient import ApiAccess
+from tests.unit.kube_access import in_cluster, kubeconfig
 from tests.unit.kube_member import member, source, until
 from tests.unit.kube_server import serving
 from tests.unit.kube_support import node_object
@@ -28,35 +27,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """Of a server on 127.0.0.1, and its own authority."""
     return certify(tmp_path_factory.mktemp("authority"), ["127.0.0.1"])
-
-
-def in_cluster(
-    monkeypatch: pytest.MonkeyPatch, directory: Path, port: int, *, ca: Path
-) -> ApiAccess:
-    """As a Pod is given it."""
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
-    token = directory / "token"
-    token.write_text(TOKEN + "\n")
-    return ApiAccess(token_file=token, ca_file=ca)
-
-
-def kubeconfig(directory: Path, server: str, **user: Any) -> Path:  # noqa: ANN401
-    path = directory / "kubeconfig"
-    cluster = {"server": server} | user.pop("cluster", {})
-    path.write_text(
-        json.dumps(  # which is YAML too
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-                "clusters": [{"name": "k", "cluster": cluster}],
-                "users": [{"name": "u", "user": user}],
-            }
-        )
-    )
-    return path
 
 
 async def test_in_a_cluster_with_tls_and_a_token_that_is_rotated(
@@ -129,7 +99,7 @@ async def test_a_token_that_is_replaced_in_time_is_never_refused(
     authority: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a cluster and by a kubeconfig; what is read again in vain is kept."""
-    monkeypatch.setattr(kubeapi, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(kubecredentials, "REREAD_SECONDS", 0.0)
     (tmp_path / "token").write_text(TOKEN)
     async with serving(node_object(1), tls=authority.context()) as server:
         ca = authority.certificate

@@ -13,7 +13,8 @@ import pytest
 
 from fwd.lab.apiserver.access import ANONYMOUS
 from fwd.lab.apiserver.faults import Answer, Cut, Expire, How, Unit
-from fwd.sources.contact import ServerError
+from fwd.sources import contact
+from fwd.sources.contact import REPAIR_BURST, ServerError
 from fwd.sources.kubewatch import NodeWatch, Pace
 from tests.unit.kube_member import (
     BOTH,
@@ -192,6 +193,26 @@ async def test_a_page_that_is_no_list_is_tried_again(families: Families) -> None
             await server.start()
             first = await asyncio.wait_for(made.first(), WAIT_SECONDS)
         assert (first.leases, first.refused) == truth(server, families)
+
+
+@EACH
+async def test_a_repair_that_fails_is_no_fight(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, families: Families
+) -> None:
+    """Somebody undoes it once, while patches fail more often than repairs are allowed."""
+    monkeypatch.setattr(contact, "RETRY_LONGEST_SECONDS", 0.2)
+    async with serving(*nodes(families)) as server, member(server, families=families) as ours:
+        wanted = server.annotations("n1")
+        ours.announce()
+        await ours.until("the condition", lambda: server.count("patch") == 1)
+        server.fault(Answer(500), verb="patch", times=REPAIR_BURST + 1)
+        with caplog.at_level(logging.INFO):
+            server.change("n1", families, public_ip=None)
+            await ours.until("put back", lambda: server.annotations("n1") == wanted)
+            await ours.until("said", lambda: "annotations-repaired" in caplog.text)
+        assert not server.faults_left
+        assert caplog.text.count("annotations-repaired") == 1
+        assert "annotations-fought-over" not in caplog.text
 
 
 async def test_many_faults_and_changes_end_in_the_truth() -> None:

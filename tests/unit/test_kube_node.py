@@ -165,6 +165,7 @@ async def test_what_others_undo_is_put_back_and_said(
         with caplog.at_level(logging.INFO):
             server.change("n1", **change)
             await ours.until("put back", lambda: server.annotations("n1").items() >= wanted.items())
+            await ours.until("said", lambda: "annotations-repaired" in caplog.text)
         (line,) = [text for text in caplog.messages if "annotations-repaired" in text]
         for field in change:
             assert PREFIX + field.replace("_", "-") in line
