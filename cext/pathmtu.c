@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pathmtu.h"
 
+#include "segment.h"
+
 enum {
+	TCPOPT_EOL = 0,
+	TCPOPT_NOP = 1,
+	TCPOPT_MD5 = 19,
+	TCPOPT_AO = 29,
 	ICMP4_UNREACHABLE = 3,
 	ICMP4_FRAGMENTATION_NEEDED = 4,	/* RFC 1191, 4 */
 	ICMP6_TOO_BIG = 2,		/* RFC 4443, 3.2 */
@@ -28,6 +34,12 @@ static uint32_t hash_of(const uint8_t *addr, uint8_t family)
 static uint32_t index_of(uint32_t hash)
 {
 	return hash >> (32 - PATH_MTU_BITS);
+}
+
+/* RFC 8201, 4; of IPv4 what the kernel takes (net.ipv4.route.min_pmtu). */
+static uint32_t least(uint8_t family)
+{
+	return family == IPV4 ? PATH_MTU_MIN : PATH_MTU_MIN6;
 }
 
 static bool is_icmp(const struct pkt *p)
@@ -59,8 +71,8 @@ static void learn(struct path_mtus *m, const struct pkt *p)
 	/* IPv4: the upper half is unused.  0: a router older than RFC 1191. */
 	if (p->family == IPV4)
 		mtu &= 0xffff;
-	if (mtu < PATH_MTU_MIN)
-		mtu = PATH_MTU_MIN;
+	if (mtu < least(p->family))
+		mtu = least(p->family);
 	hash = hash_of(pkt_dst(&about), p->family);
 	atomic_store_explicit(&m->entry[index_of(hash)],
 			      (uint64_t)hash << 32 | mtu,
@@ -71,6 +83,38 @@ void path_mtu_learn(struct path_mtus *m, const struct pkt *p)
 {
 	if (is_icmp(p))
 		learn(m, p);
+}
+
+/* Signed as a whole (RFC 2385, RFC 5925): its parts would not be. */
+static bool is_signed(const struct pkt *p)
+{
+	const uint8_t *at = p->ip + p->l4 + sizeof(struct tcphdr);
+	const uint8_t *end = p->ip + p->payload;
+
+	while (at < end && *at != TCPOPT_EOL) {
+		if (*at == TCPOPT_NOP) {
+			at++;
+			continue;
+		}
+		if (*at == TCPOPT_MD5 || *at == TCPOPT_AO)
+			return true;
+		if (end - at < 2 || at[1] < 2)
+			return false;
+		at += at[1];
+	}
+	return false;
+}
+
+/*
+ * Whether a packet that its sender did not make to be cut is the same stream
+ * after it; a kernel that sends super-packets makes none of the others.  As in
+ * decap.c: new headers must not hide a broken one.
+ */
+static bool may_be_cut(const struct pkt *p)
+{
+	return !(pkt_tcp(p)->flags & (TCP_SYN | TCP_RST | TCP_URG)) &&
+	       p->payload <= SEGMENT_HEADER_MAX && !is_signed(p) &&
+	       pkt_header_ok(p);
 }
 
 static void apply(const struct path_mtus *m, struct pkt *p)
@@ -84,8 +128,7 @@ static void apply(const struct path_mtus *m, struct pkt *p)
 	if (entry >> 32 != hash || mtu <= p->payload ||
 	    mtu - p->payload >= size)
 		return;
-	/* As in decap.c: new headers must not hide a broken one. */
-	if (p->gso_size || pkt_header_ok(p))
+	if (p->gso_size || may_be_cut(p))
 		p->gso_size = mtu - p->payload;
 }
 
@@ -106,8 +149,9 @@ void path_mtu_save(const struct path_mtus *m, uint64_t *out)
 
 void path_mtu_restore(struct path_mtus *m, const uint64_t *in)
 {
+	/* The version before had them in other places. */
 	for (unsigned i = 0; i < PATH_MTUS; i++)
 		if ((uint32_t)in[i] >= PATH_MTU_MIN)
-			atomic_store_explicit(&m->entry[i], in[i],
-					      memory_order_relaxed);
+			atomic_store_explicit(&m->entry[index_of(in[i] >> 32)],
+					      in[i], memory_order_relaxed);
 }

@@ -28,7 +28,8 @@ enum {
 	PATH_MTU_BITS = 8,
 	PATH_MTUS = 1 << PATH_MTU_BITS,
 	/* More than any headers: what is left is always a segment. */
-	PATH_MTU_MIN = 256,
+	PATH_MTU_MIN = 552,
+	PATH_MTU_MIN6 = 1280,
 };
 
 struct path_mtus {

@@ -40,7 +40,7 @@ from fwd.ops.systemd import notify_ready
 from fwd.sources.base import LeaseSource
 
 TICK_SECONDS = 1.0
-SETTLE_SECONDS = 30.0
+OWN_SECONDS = 10.0
 """Between two looks, at most, at an own lease that cannot be used."""
 
 
@@ -87,9 +87,9 @@ class Agent:
             self._forwarding, source=source, host=self._host, saver=self._saver
         )
         health.why_not_ready = self._observer.why_not_ready
-        self._unsettled: Snapshot | None = None
-        """The last one, while the own lease in it cannot be used."""
-        self._again = Backoff(first=TICK_SECONDS, longest=SETTLE_SECONDS)
+        self._unusable: Snapshot | None = None
+        """The last one, if the own lease in it cannot be used."""
+        self._again = Backoff(first=TICK_SECONDS, longest=OWN_SECONDS)
         self.forwarding = asyncio.Event()
         """Packets flow, and no other agent is left."""
 
@@ -100,6 +100,8 @@ class Agent:
         """
         async with AsyncExitStack() as stack:
             stack.callback(self._succession.legacy.abort)
+            if isinstance(self._succession.legacy, Revived):  # nobody else has these
+                stack.push(self._leave_to_next)
             begun = await self._begin_from_saved()
             await stack.enter_async_context(self._source)
             if not begun:
@@ -115,7 +117,7 @@ class Agent:
             server = await ControlServer.open(self._run_dir.path, self._observer.serve)
             stack.enter_context(closing(server))
             self._health.metrics.look = self._observer.seen
-            self._forwarding.tell_forwarding(leases_of="saved state" if begun else "source")
+            self._observer.forwarding(leases_of="saved state" if begun else "source")
             self._source.announce(self._forwarding.leases)
             self._observer.tick()
             self._host.want(self._forwarding.subnet_env)
@@ -212,13 +214,11 @@ class Agent:
                 case Hint.LINKS:
                     await self._follow_underlay()
                     await self._forwarding.look_after_links()
-                    await self._settle()
                 case Hint.TICK:
                     if self._forwarding.underlay_trouble is not None:
                         await self._follow_underlay()
                     await self._forwarding.look_after_tunnels()
-                    if self._again.due(time.monotonic()):
-                        await self._settle()
+                    await self._retry_own()
                     self._observer.tick()
         except OSError as error:
             log.warning("failed", error=error.strerror or error)
@@ -236,7 +236,7 @@ class Agent:
                 self._source.announce(self._forwarding.leases)
 
     async def _on_snapshot(self, snapshot: Snapshot) -> None:
-        before = self._forwarding.leases
+        before, self._unusable = self._forwarding.leases, None
         try:
             trouble = await self._forwarding.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
@@ -246,19 +246,22 @@ class Agent:
         if self._forwarding.leases != before:
             self._source.announce(self._forwarding.leases)
 
-    async def _settle(self) -> None:
+    async def _retry_own(self) -> None:
         """What was wrong with the own lease may be over: an address that was to come is there."""
-        if self._unsettled is not None:
-            await self._on_snapshot(self._unsettled)
+        snapshot, now = self._unusable, time.monotonic()
+        if snapshot is None or not self._again.due(now):
+            return
+        if await self._forwarding.can_move(snapshot.own):
+            await self._on_snapshot(snapshot)
+        else:
+            self._again.failed(now)
 
     def _in_force(self, snapshot: Snapshot, *, own_trouble: str | None = None) -> None:
         self._observer.leases_in_force(snapshot.refused, own_trouble=own_trouble)
         self._saver.changed()
-        if own_trouble is None:
-            self._unsettled = None
-            self._again.succeeded()
-        else:
-            self._unsettled = snapshot
+        self._again.succeeded()
+        if own_trouble is not None:
+            self._unusable = snapshot
             self._again.failed(time.monotonic())
 
     def _about(self, text: str) -> str:

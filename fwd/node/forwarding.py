@@ -75,7 +75,7 @@ class Forwarding:
         leases = tuple(leases)
         book.replace(leases)
         self._leases, self.book = leases, book
-        self.own = tuple(_settled(one, stations[family]) for family, one in wanted.items())
+        self.own = tuple(_with_mac(one, stations[family]) for family, one in wanted.items())
         with ExitStack() as undo:
             for forwarder in self.forwarders:
                 await self._begin(forwarder, stations[forwarder.family])
@@ -101,24 +101,20 @@ class Forwarding:
         into force all the same, unless all or nothing is wanted; returns what is wrong with it.
         Raises FwdError for leases that are refused, OSError; the last good ones stay then.
         """
-        before, stations, trouble = self._stations, self._stations, None
-        wanted = {
-            family: _settled(one, before[family]) for family, one in self._by_family(own).items()
-        }
-        for last in (one for one in self.own if one != wanted[one.family]):
-            try:
-                stations[last.family] = await self._find_usable(wanted[last.family])
-            except (FwdError, OSError) as error:
-                if self._all_or_nothing:
-                    raise
-                wanted[last.family], trouble = last, reason(error)
+        before = self._stations
+        wanted = self._with_macs(own)
+        moved, troubles = await self._find_moved(wanted)
+        stations = before | moved
         book = self.book
         if _leases(stations) != _leases(before):
             book = self._new_book(stations)
         leases = tuple(leases)
         delta = book.replace(leases)
         self._leases, self.book = leases, book
-        self.own = tuple(_settled(one, stations[family]) for family, one in wanted.items())
+        self.own = tuple(
+            _with_mac(wanted[last.family], stations[last.family]) if last.family in moved else last
+            for last in self.own
+        )
         for family, station in stations.items():
             if station != before[family]:
                 tell_station("own-lease-changed", station)
@@ -132,7 +128,11 @@ class Forwarding:
                 removed=delta.removed,
                 leases=len(book),
             )
-        return trouble
+        return "; ".join(troubles) or None
+
+    async def can_move(self, own: Iterable[OwnLease]) -> bool:
+        """Whether take() would put some own lease into force that is another one than now."""
+        return bool((await self._find_moved(self._with_macs(own)))[0])
 
     async def follow_underlay(self) -> None:
         """The underlay's address or MTU may be another one: moves there, once it can be used.
@@ -206,11 +206,26 @@ class Forwarding:
     async def _find_station(self, own: OwnLease) -> Station:
         return await find_station(own, self._config, self._conf, self._run_dir)
 
-    async def _find_usable(self, own: OwnLease) -> Station:
-        """Raises ConfigError as well if the lease is at fault, whatever the others are."""
-        station = await self._find_station(own)
-        self._new_book({own.family: station}).replace(())
-        return station
+    async def _find_moved(
+        self, wanted: Mapping[int, OwnLease]
+    ) -> tuple[dict[int, Station], list[str]]:
+        """Stations of the own leases that are others now, and why some cannot be used."""
+        moved: dict[int, Station] = {}
+        troubles = []
+        for own in (wanted[last.family] for last in self.own if last != wanted[last.family]):
+            try:
+                station = await self._find_station(own)
+                self._new_book({own.family: station}).replace(())  # is it at fault itself?
+                moved[own.family] = station
+            except (FwdError, OSError) as error:
+                if self._all_or_nothing:
+                    raise
+                troubles.append(reason(error))
+        return moved, troubles
+
+    def _with_macs(self, own: Iterable[OwnLease]) -> dict[int, OwnLease]:
+        now = self._stations
+        return {family: _with_mac(one, now[family]) for family, one in self._by_family(own).items()}
 
     def _new_book(self, stations: Stations) -> LeaseBook:
         return LeaseBook(
@@ -270,25 +285,11 @@ class Forwarding:
             ip_masq=self._config.ip_masq,
         )
 
-    def tell_forwarding(self, *, leases_of: str) -> None:
-        """Packets flow, by leases of the source or of a saved state."""
-        for forwarder in self.forwarders:
-            layout = forwarder.station.layout
-            tell_station(
-                "forwarding",
-                forwarder.station,
-                device=layout.device,
-                mtu=layout.mtu,
-                leases=len(forwarder.leases),
-                leases_of=leases_of,
-                text="; Running backend.",
-            )
-
 
 def _leases(stations: Stations) -> tuple[Lease, ...]:
     return tuple(station.lease for station in stations.values())
 
 
-def _settled(own: OwnLease, station: Station) -> OwnLease:
+def _with_mac(own: OwnLease, station: Station) -> OwnLease:
     """A source that knows of no MAC means the one that we have, once we have one."""
     return own if own.vtep_mac else replace(own, vtep_mac=station.lease.vtep_mac)

@@ -16,8 +16,8 @@ from fwd.model import Address
 from fwd.ops.control import Asker
 from fwd.plane import Plane, counter_info
 
-MOST_KEPT = 64
-"""Of each reason: a flood of one hides no other."""
+MOST_KEPT = 256
+"""Of each reason: a flood of one hides no other.  The data plane tells ten a second and worker."""
 FOLLOW_SECONDS = 0.2
 
 

@@ -18,6 +18,7 @@ from fwd.node.forwarder import Forwarder
 from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import NOT_YET, HostSetup
 from fwd.node.saver import Saver
+from fwd.node.station import tell_station
 from fwd.ops import log
 from fwd.ops.capturing import CapturedTunnel, Capturing, Tap, header_of
 from fwd.ops.control import (
@@ -55,6 +56,20 @@ class Observer:
         self._ages = LeaseAges()
         self._drops = DropLog(self._views)
         self._capturing = Capturing()
+
+    def forwarding(self, *, leases_of: str) -> None:
+        """Packets flow, by leases of the source or of a saved state."""
+        for forwarder in self._forwarding.forwarders:
+            layout = forwarder.station.layout
+            tell_station(
+                "forwarding",
+                forwarder.station,
+                device=layout.device,
+                mtu=layout.mtu,
+                leases=len(forwarder.leases),
+                leases_of=leases_of,
+                text="; Running backend.",
+            )
 
     def leases_in_force(
         self, refused: Iterable[Refusal] = (), *, own_trouble: str | None = None

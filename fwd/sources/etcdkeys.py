@@ -55,10 +55,10 @@ class LeaseKeys:
             await self._api.revoke(lease_id)
             self._learn(answer, key)
             return None
-        await self._revoke_unsure()
         for kv in _found(answer):  # this one among them
             self._table.put(kv)
         self._learned()
+        await self._revoke_unsure()
         return self._table.entry(name)
 
     async def write(self, entry: Entry, value: bytes, *, lease_id: int) -> bool:
@@ -127,7 +127,8 @@ class LeaseKeys:
         with suppress(NoAnswer):
             while self._unsure:
                 with suppress(Refused):  # it is gone already
-                    await self._api.revoke(self._unsure.popleft())
+                    await self._api.revoke(self._unsure[0])
+                self._unsure.popleft()
 
     async def _change(
         self, entry: Entry, operation: rpc.Operation, *, doing: str

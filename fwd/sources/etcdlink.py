@@ -48,8 +48,7 @@ class Unreachable(NoAnswer):
 class Refused(ServerError):  # noqa: N818
     """etcd's no."""
 
-    may_be_done = False
-    """Another endpoint was asked before, and did not say what became of it."""
+    may_be_done = False  # by an endpoint that was asked before and did not answer, say
 
 
 class BadUser(Refused, ConfigError):  # noqa: N818
@@ -65,6 +64,7 @@ _NO_USER = ("authentication failed", _NAMELESS, "user name not found")
 _AUTH_OFF = "authentication is not enabled"
 _PASSING = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED)
 """Another member may do better."""
+_UNCLEAR = (Status.UNKNOWN, Status.INTERNAL)  # of a proxy, too
 _BROKEN = (GRPCError, StreamTerminatedError, ProtocolError, ValueError, OSError)
 """Of a connection; ValueError: a message that is none."""
 
@@ -178,7 +178,7 @@ class EtcdLink:
                     continue
                 if error.status not in _PASSING:
                     refused = self._refusal(text, doing=doing)
-                    refused.may_be_done = bool(failures)
+                    refused.may_be_done = bool(failures) or error.status in _UNCLEAR
                     raise refused from error
                 failures.append(self._pass_over(connection, error))
             except _BROKEN as error:

@@ -43,14 +43,15 @@ class Credentials:
         self._read_at = -math.inf
         self._reading: asyncio.Task[Any] | None = None
         self._begun_at = -math.inf
-        self._told = ""
-        """Why they could not be read again, if it has been said."""
+        self._trouble = self._told = ""
+        """Why they could not be read the last time, and what of that has been said."""
 
     async def current(self) -> Any:  # noqa: ANN401 - the client's Configuration
         """Read again if that is a minute ago.
 
-        If that is in vain it is said, and the last ones are kept: if they are bad by now, the API
-        server's answer will say so.
+        If that is in vain it is said, and the last ones are used: if they are bad by now, the API
+        server's answer will say so.  (A plugin that fails is none of that: the client takes it for
+        one that gives no token.)
         """
         known = self._configuration
         if known is None:
@@ -59,6 +60,7 @@ class Credentials:
             reading = self._begin()
             grace = self._begun_at + GRACE_SECONDS - time.monotonic()
             await asyncio.wait({reading}, timeout=max(grace, 0.0))
+            self._tell()
         return self._configuration or known
 
     async def read(self) -> Any:  # noqa: ANN401
@@ -96,11 +98,13 @@ class Credentials:
         return configuration
 
     def _on_read(self, reading: asyncio.Task[Any]) -> None:
-        """Says why there are no newer ones, once; if there are none at all, who waits will."""
         self._reading = None
-        if reading.cancelled():
-            return
-        text = str(reading.exception() or "")
-        if text and text != self._told and self._configuration is not None:
-            log.warning("api-server", error=f"{text}; those that were read before are used")
-        self._told = text
+        if not reading.cancelled():
+            self._trouble = str(reading.exception() or "")
+
+    def _tell(self) -> None:
+        """Once."""
+        if self._trouble not in ("", self._told):
+            said = f"{self._trouble}; those that were read before are used"
+            log.warning("api-server", error=said)
+        self._told = self._trouble

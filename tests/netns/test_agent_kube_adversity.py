@@ -103,7 +103,7 @@ def shuffled(kube: KubeCluster) -> None:
 )
 def test_adversity(nodes: Nodes, adversity: Callable[[KubeCluster], None]) -> None:
     kube, *agents = nodes
-    flows = kube.flows()
+    flows, begun = kube.flows(), time.monotonic()
     adversity(kube)
     for agent in agents:
         wait_for(
@@ -111,7 +111,7 @@ def test_adversity(nodes: Nodes, adversity: Callable[[KubeCluster], None]) -> No
             lambda a=agent: kube.knows_all(a, 9),  # type: ignore[misc]
             RETURN_SECONDS,
         )
-    time.sleep(1.0)  # so long, at the least, there was something to disturb
+    time.sleep(max(0.0, begun + 1.0 - time.monotonic()))  # there was something to disturb
     for course in [flow.end() for flow in flows]:
         assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"
         assert course.answers > 10

@@ -17,6 +17,9 @@ FAILS = """
 import asyncio
 from pathlib import Path
 from fwd.agent import Agent
+from fwd.supervisor import pauses
+
+pauses.CALM_SECONDS = 600.0  # a row, however slow the machine is
 tell = Agent._tell_ready
 
 async def tell_ready(self):

@@ -124,9 +124,7 @@ def test_of_who_has_crashed_all_is_kept(both: Both, *, unread: bool) -> None:
 
 def test_what_an_agent_has_said_last_is_heard_after_its_end(both: Both) -> None:
     """It gave up and crashed, all before the supervisor ran again."""
-    pid = os.fork()
-    if pid == 0:
-        os._exit(1)
+    pid = os.posix_spawn("/bin/false", ["false"], {})
     both.agent.pid = pid
     both.talk.send(b"drop other")
     both.talk.send(FORGET)
