@@ -37,15 +37,6 @@ def secure(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
     server.stop()
 
 
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path / "users")
-    guard(server)
-    server.user = ("--user", "root:root")
-    yield server
-    server.stop()
-
-
 def tls(
     server: EtcdServer, files: tuple[Path, Path, Path], *, ca: Path | None = None
 ) -> EtcdAccess:

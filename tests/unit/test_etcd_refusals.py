@@ -2,10 +2,9 @@
 """A real etcd that lets a node read and not write, or does not say what became of a write."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,27 +17,10 @@ from fwd.sources.etcdapi import EtcdApi
 from fwd.sources.etcdkeys import LeaseKeys
 from fwd.sources.etcdlink import Refused, Unreachable
 from tests.etcd_server import PREFIX, SUBNETS, EtcdServer, free_port
-from tests.unit.etcd_member import Member, access, close, guard, member, until, value
+from tests.unit.etcd_member import Member, access, close, member, until, value
 
 OWN = {4: ip_network("10.5.0.16/28")}
 TTL = 600
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path / "users")
-    guard(server)
-    server.user = ("--user", "root:root")
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path / "etcd")
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(autouse=True)

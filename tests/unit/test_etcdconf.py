@@ -2,7 +2,7 @@
 """The network's configuration: from etcd, else as it was remembered, else waited for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,14 +17,6 @@ from tests.etcd_server import PREFIX, EtcdServer, free_port
 from tests.unit.etcd_member import PATIENCE, SMALL, close, guard, until
 
 TEXT = msgspec.json.encode(SMALL)
-
-
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path / "etcd")
-    server.start()
-    yield server
-    server.stop()
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 """The lab's etcd: what a kernel node writes and reads there, and its client, with a real one."""
 
 import itertools
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,14 +16,6 @@ from fwd.lab.netconf import net_conf
 from fwd.lab.state import StateDir
 from fwd.lab.topology import Source, Spec, Topology, node_specs, plan
 from tests.etcd_server import EtcdServer
-
-
-@pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path / "etcd")
-    server.start()
-    yield server
-    server.stop()
 
 
 def lab(*families: int) -> Topology:
