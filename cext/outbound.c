@@ -121,7 +121,8 @@ static bool sent_uncut(struct worker *w, const struct peer *peer,
 	    !udp_proven(&w->sender, peer, segment) || w->trace.capture)
 		return false;
 	udp_send_all(&w->sender, &w->packer);	/* before, in a flow */
-	if (uncut_send(&w->uncut, peer, p, n, source, w->sender.now) < 0) {
+	if (uncut_send(&w->uncut, peer, p, n, w->sender.port[source],
+		       w->sender.now) < 0) {
 		count(&w->counters, COUNT_OUT_UNCUT_REFUSED, 1);
 		return false;
 	}

@@ -34,7 +34,7 @@ struct proof {
 struct sender {
 	const int *fds;			/* one for each source port */
 	uint32_t n_fds;
-	be16 port[VX_MAX_SOURCES];	/* of fds; for what is shown */
+	be16 port[VX_MAX_SOURCES];	/* of fds, for who may not ask */
 	struct counters *counters;
 	struct peer_counters *peers;
 	struct tracer *trace;

@@ -7,7 +7,6 @@
 #include <sys/uio.h>
 
 #include "ecn.h"
-#include "udp.h"
 #include "vnet.h"
 
 enum {
@@ -18,8 +17,7 @@ enum {
 /* Locally administered: whoever made the frame, nobody answers it. */
 static const uint8_t sender_mac[6] = { 2 };
 
-void uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
-		const int *sources)
+void uncut_init(struct uncut *u, const struct vx_settings *settings, int tap)
 {
 	*u = (struct uncut){ .tap = tap, .family = settings->family };
 	if (tap < 0)
@@ -29,8 +27,6 @@ void uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
 	 * not have one number (RFC 6864). */
 	if (getrandom(&u->id, sizeof(u->id), GRND_NONBLOCK) < 0)
 		u->id = (uintptr_t)u;
-	for (uint32_t i = 0; i < settings->sources; i++)
-		u->port[i] = udp_port(sources[i]);
 }
 
 static void put_ethernet(const struct uncut *u, struct ethernet *eth)
@@ -85,7 +81,7 @@ static struct vnethdr_tunnel describe(const struct pkt *p, uint32_t outer_l4,
 }
 
 int uncut_send(struct uncut *u, const struct peer *peer, const struct pkt *p,
-	       uint32_t n, uint32_t source, uint64_t now)
+	       uint32_t n, be16 port, uint64_t now)
 {
 	uint32_t ip_len = ip_header_min(u->family);
 	uint32_t udp_len = sizeof(struct udphdr) + sizeof(struct overlay) +
@@ -104,7 +100,7 @@ int uncut_send(struct uncut *u, const struct peer *peer, const struct pkt *p,
 	memcpy(pkt_src(&outer), u->local, addr_len(u->family));
 	memcpy(pkt_dst(&outer), peer_outer(peer), addr_len(u->family));
 	pkt_set_len(&outer, ip_len + udp_len);
-	*udp = (struct udphdr){ .sport = u->port[source],
+	*udp = (struct udphdr){ .sport = port,
 				.dport = peer_port(peer),
 				.len = htons(udp_len) };
 	/* The kernel finishes it for each segment. */

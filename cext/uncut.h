@@ -44,12 +44,10 @@ struct uncut {
 	uint8_t local[VX_ADDR_LEN];
 	uint16_t id;		/* RFC 791: the next segment's identification */
 	uint64_t broken_until;	/* ms: the TAP took nothing */
-	be16 port[VX_MAX_SOURCES];
 };
 
-/* For packets from settings->local, by the ports of these sockets. */
-void uncut_init(struct uncut *u, const struct vx_settings *settings, int tap,
-		const int *sources);
+/* For packets from settings->local. */
+void uncut_init(struct uncut *u, const struct vx_settings *settings, int tap);
 
 /* Whether p may go whole at `now`. */
 static inline bool uncut_takes(const struct uncut *u, const struct pkt *p,
@@ -65,9 +63,10 @@ static inline bool uncut_takes(const struct uncut *u, const struct pkt *p,
 }
 
 /*
- * Sends p, of n segments, to the peer; the headers are written into the
- * UNCUT_ROOM and the struct overlay in front of p->ip, p stays as it is.
+ * Sends p, of n segments, to the peer from this port; the headers are written
+ * into the UNCUT_ROOM and the struct overlay in front of p->ip, p stays as it
+ * is.
  * -errno: it was not sent, and nothing will be for UNCUT_BROKEN_MS.
  */
 int uncut_send(struct uncut *u, const struct peer *peer, const struct pkt *p,
-	       uint32_t n, uint32_t source, uint64_t now);
+	       uint32_t n, be16 port, uint64_t now);

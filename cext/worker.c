@@ -102,7 +102,7 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 	w->listen = listen;
 	w->trace.index = index;
 	w->peers = peers_new();
-	uncut_init(&w->uncut, settings, tap, source);
+	uncut_init(&w->uncut, settings, tap);
 	take_settings(w, settings, source);
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	w->arena = buffers_new();

@@ -3,8 +3,6 @@
 
 from collections import defaultdict, deque
 from collections.abc import Hashable
-from heapq import merge
-from itertools import takewhile
 from operator import itemgetter
 from typing import Generic, TypeVar
 
@@ -29,6 +27,5 @@ class LastOfEach(Generic[T]):
 
     def since(self, number: int) -> list[T]:
         """Those that are left with a higher number, in their order."""
-        fresh = (takewhile(lambda one: one[0] > number, reversed(of)) for of in self._of.values())
-        found = [one for _, one in merge(*fresh, key=itemgetter(0), reverse=True)]
-        return found[::-1]
+        fresh = [pair for of in self._of.values() for pair in of if pair[0] > number]
+        return [one for _, one in sorted(fresh, key=itemgetter(0))]

@@ -12,12 +12,8 @@ The only importer of `kubernetes`; requests are `sources.kubeapi`'s.
 
 import asyncio
 import os
-import signal
 import socket
 import sys
-import traceback
-from asyncio.subprocess import Process
-from contextlib import suppress
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -27,10 +23,9 @@ from aiohttp import TCPConnector
 from msgspec import Struct
 
 from fwd.model import ConfigError
+from fwd.sources.kubeplugin import end_plugin
 
 _SECRETS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_KILL_SECONDS = 1.0
-"""For a plugin that is killed to be gone; one that the kernel holds is left to itself."""
 _READ_BYTES = 1 << 16
 """aiohttp holds up to twice this; the client's own 2 MiB would be a third of our memory."""
 
@@ -103,7 +98,7 @@ async def _load_kubeconfig(configuration: Any, paths: str) -> None:  # noqa: ANN
             config_file=paths, client_configuration=configuration, persist_config=False
         )
     except asyncio.CancelledError as error:
-        await _end_programs(error)
+        await end_plugin(error)
         raise
 
 
@@ -117,38 +112,6 @@ def _forget_lost_files(kube_config: Any) -> None:  # noqa: ANN401 - the client's
     if isinstance(known, dict):
         for content in [key for key, name in known.items() if not Path(str(name)).is_file()]:
             del known[content]
-
-
-async def _end_programs(cancelled: asyncio.CancelledError) -> None:
-    """Kills the plugin that the client was waiting for, with all that it has started.
-
-    The client has it in a local variable only, and does not kill it; but the traceback leads to
-    that.  Where it does not, in another version, the plugin lives on.
-    """
-    for frame, _ in traceback.walk_tb(cancelled.__traceback__):
-        for value in tuple(frame.f_locals.values()):
-            if isinstance(value, Process) and value.returncode is None:
-                await _end(value)
-
-
-async def _end(process: Any) -> None:  # noqa: ANN401 - a Process; its transport is not typed
-    for pid in _with_descendants(process.pid):
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-    process._transport.close()  # noqa: SLF001 - its pipes: somebody else may hold the other ends
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_KILL_SECONDS):
-            await process.wait()
-
-
-def _with_descendants(pid: int) -> list[int]:
-    """It is in our own process group, so that cannot be killed.  A shell's child would live on."""
-    found = [pid]
-    for parent in found:  # which grows
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            with suppress(OSError):  # it has ended meanwhile
-                found += map(int, children.read_text().split())
-    return found
 
 
 def _any_file(paths: str) -> bool:

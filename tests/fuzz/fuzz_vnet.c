@@ -190,12 +190,6 @@ void udp_account(struct sender *s, const struct peer *peer, uint32_t packets,
 	count(&worker->counters, COUNT_OUT_SENT, packets);
 }
 
-be16 udp_port(int fd)
-{
-	(void)fd;
-	return 0;
-}
-
 static void forget(void)
 {
 	while (n_taken)

@@ -189,7 +189,7 @@ static void begin(uint8_t family, uint32_t bulk, bool whole, struct worker *w)
 	};
 	CHECK(w->arena && w->peers);
 	patience_init(&w->patience, 0, !whole);
-	uncut_init(&w->uncut, &settings, world.tap, sources);
+	uncut_init(&w->uncut, &settings, world.tap);
 	w->sender = (struct sender){
 		.fds = sources, .n_fds = 1, .counters = &w->counters,
 		.peers = w->peers, .trace = &w->trace, .segment = true,

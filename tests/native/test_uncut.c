@@ -73,9 +73,7 @@ static struct bed make(uint8_t family, uint32_t n_payload)
 	CHECK(fcntl(both[1], F_SETPIPE_SZ, 1 << 20) >= 0);
 	b.out = both[0];
 	b.uncut = (struct uncut){ .tap = both[1], .family = family,
-				  .id = 65530,
-				  .port = { htons(50001), htons(50002),
-					    htons(50003) } };
+				  .id = 65530 };
 	rnd_fill(b.uncut.local, 16);
 	return b;
 }
@@ -169,8 +167,8 @@ TEST(frames)
 		uint32_t n = segment_count(&b.pkt), source = i % SOURCES;
 
 		CHECK(uncut_takes(&b.uncut, &b.pkt, NOW));
-		CHECK_EQ(uncut_send(&b.uncut, &b.peer, &b.pkt, n, source, NOW),
-			 0);
+		CHECK_EQ(uncut_send(&b.uncut, &b.peer, &b.pkt, n,
+				    htons(50001 + source), NOW), 0);
 		CHECK_MEM(b.pkt.ip, before, spec_len(&b.spec));
 		check_frame(&b, source);
 		/* Segments of two packets never have one number (RFC 6864). */
@@ -218,7 +216,8 @@ TEST(a_tap_that_is_gone)
 	int there = b.uncut.tap;
 
 	b.uncut.tap = b.out;		/* nobody can write to it: EBADF */
-	CHECK_EQ(uncut_send(&b.uncut, &b.peer, &b.pkt, 15, 0, NOW), -EBADF);
+	CHECK_EQ(uncut_send(&b.uncut, &b.peer, &b.pkt, 15, htons(50001),
+			    NOW), -EBADF);
 	b.uncut.tap = there;
 	CHECK(!uncut_takes(&b.uncut, &b.pkt, NOW));
 	CHECK(!uncut_takes(&b.uncut, &b.pkt, NOW + 999));
