@@ -17,9 +17,7 @@ FAILS = """
 import asyncio
 from pathlib import Path
 from fwd.agent import Agent
-from fwd.supervisor import pauses
 
-pauses.CALM_SECONDS = 600.0  # a row, however slow the machine is
 tell = Agent._tell_ready
 
 async def tell_ready(self):
@@ -63,7 +61,8 @@ def test_an_agent_that_fails_leaves_all_to_the_next(
         agent, before = made.agent, links(cluster, "ifindex")
         for times in (1, 2):
             fail(made, failure, spare=spare)
-            assert answers_late(cluster)
+            if times == 1 or not spare:  # a second spare comes after a pause, if soon enough
+                assert answers_late(cluster, deep=not spare)
             assert f"devices={','.join(DEVICES)}" in agent.says("revived", times=times)
             assert 'reason="exit code 1"' in agent.says("agent-crashed", times=times)
             agent.says("host-ready", times=times + 1)
