@@ -208,7 +208,8 @@ int vx_plane_commit(struct vx_plane *plane,
  */
 int vx_plane_set_mtu(struct vx_plane *plane, uint32_t mtu);
 
-/* Offloads in force now: VX_UDP_SEGMENT goes when a device refuses it. */
+/* Offloads in force now: VX_UDP_SEGMENT goes when a device refuses it, and
+ * comes back when one takes it. */
 uint32_t vx_plane_offloads(const struct vx_plane *plane);
 
 /* Tables not yet freed beside the current one (0 or a few). */

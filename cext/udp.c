@@ -9,23 +9,24 @@
 enum {
 	FULL_WAIT_MS = 1,
 	REFUSED_MS = 1000,
+	UNABLE_MS = 60000,
 	PROVEN_MS = 1000,
 };
 
 /* What to do with a message that was not sent. */
 enum verdict { AGAIN, REPACK, LOST };
 
+/* Its slot stays its own from one table to the next. */
 static uint32_t refusal(const struct peer *peer)
 {
-	return (uintptr_t)peer / sizeof(*peer) % REFUSALS;
+	return peer->slot % REFUSALS;
 }
 
 static bool may_segment(const void *who, const struct peer *peer)
 {
 	const struct sender *s = who;
 
-	return atomic_load_explicit(&s->segment, memory_order_relaxed) &&
-	       s->refused_until[refusal(peer)] <= s->now;
+	return s->may_segment && s->refused_until[refusal(peer)] <= s->now;
 }
 
 /* By address: peers move with each table. */
@@ -34,11 +35,20 @@ static bool is_for(const struct proof *p, const struct peer *peer)
 	return memcmp(&p->to, &peer->sa, peer->salen) == 0;
 }
 
+/* What a path has said of UDP_SEGMENT last. */
+static void in_force(struct sender *s, bool segment)
+{
+	if (atomic_load_explicit(&s->segment, memory_order_relaxed) != segment)
+		atomic_store_explicit(&s->segment, segment,
+				      memory_order_relaxed);
+}
+
 /* The largest size of the last second is what counts. */
 static void prove(struct sender *s, const struct peer *peer, uint32_t size)
 {
 	struct proof *p = &s->proofs[refusal(peer)];
 
+	in_force(s, true);
 	if (!is_for(p, peer) || p->until <= s->now || p->size < size) {
 		memcpy(&p->to, &peer->sa, peer->salen);
 		p->until = s->now + PROVEN_MS;
@@ -94,20 +104,19 @@ static void account(struct sender *s, const struct packer *k, uint32_t i,
 }
 
 /*
- * net/ipv4/udp.c, udp_send_skb(): EIO when the device cannot checksum what
- * it would have to segment; that does not change, so UDP_SEGMENT is off for
- * good.  EINVAL and EMSGSIZE: a segment is larger than the MTU of the path to
- * this peer; single datagrams are fragmented there.
+ * net/ipv4/udp.c, udp_send_skb(): EIO when the device to this peer cannot
+ * checksum what it would have to segment, or what goes there is encrypted
+ * (xfrm); that changes seldom.  EINVAL and EMSGSIZE: a segment is larger than
+ * the MTU of the path; single datagrams are fragmented there.
  */
 static enum verdict refused(struct sender *s, const struct peer *peer,
 			    int error)
 {
 	count(s->counters, COUNT_OUT_GSO_REFUSED, 1);
 	if (error == EIO)
-		atomic_store_explicit(&s->segment, false,
-				      memory_order_relaxed);
-	else
-		s->refused_until[refusal(peer)] = s->now + REFUSED_MS;
+		in_force(s, false);
+	s->refused_until[refusal(peer)] =
+		s->now + (error == EIO ? UNABLE_MS : REFUSED_MS);
 	return REPACK;
 }
 

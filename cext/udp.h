@@ -38,12 +38,13 @@ struct sender {
 	struct counters *counters;
 	struct peer_counters *peers;
 	struct tracer *trace;
-	_Atomic bool segment;		/* UDP_SEGMENT is in force */
+	bool may_segment;		/* UDP_SEGMENT, where paths take it */
+	_Atomic bool segment;		/* it is in force, read by others */
 	uint64_t now;			/* ms, of this turn */
 	/* Peers whose path took no UDP_SEGMENT: until when not to try, by
-	 * hash of the peer.  A collision costs speed, nothing else. */
+	 * slot of the peer.  A collision costs speed, nothing else. */
 	uint64_t refused_until[REFUSALS];
-	struct proof proofs[REFUSALS];	/* by the same hash */
+	struct proof proofs[REFUSALS];	/* in the same places */
 	struct messages messages;
 };
 

@@ -70,7 +70,8 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 	w->sender.counters = &w->counters;
 	w->sender.peers = w->peers;
 	w->sender.trace = &w->trace;
-	w->sender.segment = s->offloads & VX_UDP_SEGMENT;
+	w->sender.may_segment = s->offloads & VX_UDP_SEGMENT;
+	w->sender.segment = w->sender.may_segment;
 	w->coalescer.to = w;
 	w->coalescer.tcp = w->tso;
 	w->coalescer.udp = w->uso;

@@ -161,6 +161,20 @@ static uint32_t segment_of(const struct msghdr *m)
 	return size;
 }
 
+/* By the fourth byte of a peer's address. */
+static bool is_refused(const struct msghdr *m)
+{
+	const struct sockaddr_in *to4 = m->msg_name;
+	const struct sockaddr_in6 *to6 = m->msg_name;
+	const uint8_t *to = to4->sin_family == AF_INET ?
+		(const uint8_t *)&to4->sin_addr :
+		(const uint8_t *)&to6->sin6_addr;
+
+	return segment_of(m) && (kernel.no_segment ||
+				 (kernel.no_segment_to &&
+				  kernel.no_segment_to == to[3]));
+}
+
 static uint32_t datagrams_of(const struct msghdr *m)
 {
 	uint32_t len = 0, size = segment_of(m);
@@ -194,7 +208,7 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 
 	(void)fd;
 	CHECK(n && flags & MSG_DONTWAIT);
-	if (kernel.no_segment && segment_of(&msg->msg_hdr)) {
+	if (is_refused(&msg->msg_hdr)) {
 		errno = EIO;
 		return -1;
 	}
@@ -208,8 +222,9 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 		kernel.halved++;
 	}
 	for (i = 0; i < most; i++) {
-		if (kernel.no_segment && segment_of(&msg[i].msg_hdr))
+		if (is_refused(&msg[i].msg_hdr))
 			break;
+		kernel.segmented += segment_of(&msg[i].msg_hdr) > 0;
 		take_message(&msg[i]);
 	}
 	return (int)i;

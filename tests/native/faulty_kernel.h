@@ -15,7 +15,8 @@ enum call { READV, WRITEV, SENDMMSG, RECVMMSG, POLL, EPOLL_WAIT, N_CALLS };
 struct kernel {
 	unsigned percent[N_CALLS];	/* how often a call fails */
 	int only;			/* this errno alone, if not 0 */
-	bool no_segment;		/* UDP_SEGMENT is refused: EIO */
+	bool no_segment;		/* UDP_SEGMENT is refused: EIO, */
+	uint8_t no_segment_to;		/* or only to this peer, if not 0 */
 	uint32_t to_read;		/* packets left in the TUN, */
 	uint32_t to_receive;		/* and messages in the socket */
 	bool vnet;			/* the TUN has vnet headers */
@@ -26,6 +27,7 @@ struct kernel {
 	uint64_t calls[N_CALLS], failed[N_CALLS];
 	uint64_t handed_out;		/* read or received */
 	uint64_t taken;			/* sent or written */
+	uint64_t segmented;		/* messages with UDP_SEGMENT */
 	uint64_t icmp;			/* answers written to the TUN */
 	uint64_t halved;		/* calls that took a part */
 	uint64_t by_errno[134];		/* failed sends, of packets */

@@ -20,7 +20,7 @@ struct table *two_nodes(void)
 	struct vx_peer peers[2] = { { .outer = { 192, 0, 0, 1 },
 				      .mac = { 2, 1 } },
 				    { .outer = { 192, 0, 0, 2 },
-				      .mac = { 2, 2 } } };
+				      .mac = { 2, 2 }, .slot = 1 } };
 	struct vx_route routes[2] = { { .prefix = { net, 1 }, .length = 16 },
 				      { .prefix = { net, 2 }, .length = 16,
 					.peer = 1 } };
@@ -67,7 +67,7 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 	CHECK_EQ(tracer_init(&w.trace, family), 0);
 	w.sender.trace = &w.trace;
 	w.capture = &no_capture;
-	w.sender.segment = true;
+	w.sender.may_segment = w.sender.segment = true;
 	w.coalescer.to = &w;
 	w.coalescer.tcp = w.coalescer.udp = vnet;
 	udp_receiver_init(&w.receiver, memory + ARENA_BYTES);

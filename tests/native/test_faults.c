@@ -139,25 +139,6 @@ TEST(an_interrupted_call_loses_nothing)
 	check_interrupted(6);
 }
 
-static void check_no_segments(uint8_t family)
-{
-	struct worker *w = worker_begin(family, true);
-
-	kernel.no_segment = true;
-	kernel.to_read = 500;
-	run(w, outbound, &kernel.to_read);
-	check_out(w);
-	CHECK_EQ(drops(w, VX_COUNT_DROP_OUT), counter(w, DROP_OUT_NO_ROUTE));
-	CHECK(!atomic_load(&w->sender.segment));
-	worker_end(w);
-}
-
-TEST(a_device_that_refuses_segments_gets_every_datagram_by_itself)
-{
-	check_no_segments(4);
-	check_no_segments(6);
-}
-
 /* 60 datagrams of any size in a read are large now and then. */
 static void check_patience(uint8_t family)
 {

@@ -35,7 +35,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_device_that_cannot_checksum(net: Net, shim: Path) -> None:
-    """EIO: switched off for good, said once, and what was refused is sent again."""
+    """EIO: each peer is asked once a minute, it is said once, and all of it is sent again."""
     net.restart(1, env={"LD_PRELOAD": str(shim)})
     before, counting = net.tunnel(1), Counting(net, 1)
     assert "udp-segment" in before.offloads.in_force
@@ -43,7 +43,7 @@ def test_a_device_that_cannot_checksum(net: Net, shim: Path) -> None:
     after, counters = net.tunnel(1), counting.at_rest()
     assert set(before.offloads.in_force) - set(after.offloads.in_force) == {"udp-segment"}
     assert after.offloads.fallen_back == ("udp-segment",)
-    assert 1 <= counters["out_gso_refused"] <= before.workers
+    assert 1 <= counters["out_gso_refused"] <= before.workers * len(net.plan.nodes)
     assert counters["out_sends"] == counters["out_sent"]
     assert topo.drops_of(counters) == {}
     topo.assert_balanced(counters)
