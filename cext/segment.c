@@ -33,7 +33,10 @@ void segment_header(const struct pkt *p, uint32_t i, uint8_t *header)
 	uint32_t len = segment_payload(p, i);
 	uint32_t l4_len = p->payload - p->l4 + len;
 	struct pkt s = *p;
-	uint32_t sum;
+	/* Of the pseudo-header, with this segment's length (RFC 1624): where a
+	 * routing header stands, its destination is not the one in p->ip. */
+	uint32_t sum = pkt_csum_get(p) + htons(l4_len) +
+		       (uint16_t)~htons(p->len - p->l4);
 	uint16_t csum;
 
 	memcpy(header, p->ip, p->payload);
@@ -50,8 +53,7 @@ void segment_header(const struct pkt *p, uint32_t i, uint8_t *header)
 		pkt_udp(&s)->len = htons(l4_len);
 
 	pkt_csum_set(&s, 0);
-	sum = csum_add(pkt_pseudo(&s, l4_len), header + p->l4,
-		       p->payload - p->l4);
+	sum = csum_add(sum, header + p->l4, p->payload - p->l4);
 	sum = csum_add(sum, p->ip + p->payload + offset, len);
 	csum = csum_finish(sum);
 	/* RFC 768: a UDP checksum that comes out as zero is sent as ~0. */

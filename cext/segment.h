@@ -20,6 +20,7 @@ uint32_t segment_payload(const struct pkt *p, uint32_t i);
 
 /*
  * Writes the p->payload bytes of headers of segment i to `header`, with
- * finished checksums.  p->payload must be at most SEGMENT_HEADER_MAX.
+ * finished checksums, from p's unfinished one.  p->payload must be at most
+ * SEGMENT_HEADER_MAX.
  */
 void segment_header(const struct pkt *p, uint32_t i, uint8_t *header);

@@ -121,6 +121,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (pkt_parse(&p, ip, len, family) == PKT_OK && p.transport &&
 	    p.payload <= SEGMENT_HEADER_MAX && p.payload < p.len) {
 		p.gso_size = gso;
+		/* As the kernel leaves it; segment_header() begins from it. */
+		pkt_csum_set(&p, csum_fold(pkt_pseudo(&p, p.len - p.l4)));
 		if (gso && segment_count(&p) <= LEDGER_MAX)
 			cut_and_merge(&p);
 	}

@@ -185,3 +185,35 @@ TEST(longest_headers)
 	s.n_options = (SEGMENT_HEADER_MAX - 40 - 60) / 8;
 	check_cut(s, 700);
 }
+
+/* RFC 8200, 8.1: the pseudo-header has the final destination, which the kernel
+ * has summed; the one in the packet is where it goes next. */
+TEST(a_routing_header_keeps_its_final_destination)
+{
+	struct spec s = spec_random(IPV6, any_transport(), 5000);
+	uint8_t final[16], header[SEGMENT_HEADER_MAX + 1000];
+	uint8_t *routing;
+	struct pkt p;
+
+	s.n_options = 3;
+	s.unfinished = true;
+	memcpy(final, s.dst, sizeof(final));
+	p = super_packet(&s, 1000);	/* summed for s.dst, */
+	routing = p.ip + 40;
+	p.ip[6] = PROTO_ROUTING;
+	memcpy(routing, (uint8_t[]){ s.proto, 2, 2, 1, 0, 0, 0, 0 }, 8);
+	memcpy(routing + 8, final, sizeof(final));
+	p.ip[24] ^= 0xff;		/* and sent to another node */
+	for (uint32_t i = 0; i < 5; i++) {
+		struct pkt one;
+
+		segment_header(&p, i, header);
+		memcpy(header + p.payload, p.ip + p.payload + i * 1000, 1000);
+		memcpy(header + 24, final, sizeof(final));
+		CHECK_EQ(pkt_parse(&one, header, p.payload + 1000, IPV6),
+			 PKT_OK);
+		CHECK_EQ(one.transport, s.proto);
+		CHECK(pkt_verify(&one));
+	}
+	free(p.ip);
+}
