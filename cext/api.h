@@ -208,8 +208,7 @@ int vx_plane_commit(struct vx_plane *plane,
  */
 int vx_plane_set_mtu(struct vx_plane *plane, uint32_t mtu);
 
-/* Offloads in force now: VX_UDP_SEGMENT goes when a device refuses it, and
- * comes back when one takes it. */
+/* Offloads in force: VX_UDP_SEGMENT as long as a device does not refuse it. */
 uint32_t vx_plane_offloads(const struct vx_plane *plane);
 
 /* Tables not yet freed beside the current one (0 or a few). */

@@ -152,7 +152,7 @@ static uint32_t in_datagram(struct worker *w, const struct table *t,
 	if (drop != w->trace.ordinary &&
 	    !in_shown(w, outer, data, len, drop))
 		return 0;
-	path_mtu_apply(w->path_mtus, &p);
+	path_mtu_apply(w->path_mtus, &p, w->sender.now);
 	coalesce_add(&w->coalescer, &p);
 	return p.len;
 }

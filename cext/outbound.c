@@ -185,7 +185,7 @@ static bool out_packet(struct worker *w, const struct table *t,
 	count(&w->counters, COUNT_OUT_PACKETS, n);
 	if (drop != w->trace.ordinary && !out_shown(w, t, &p, len, n, drop))
 		return false;
-	path_mtu_learn(w->path_mtus, &p);
+	path_mtu_learn(w->path_mtus, &p, w->sender.now);
 	if (w->steering)
 		steer_learn(w->steering, &p, w->turn);
 	peer = table_lookup(t, pkt_dst(&p));

@@ -11,6 +11,9 @@ enum {
 	ICMP4_UNREACHABLE = 3,
 	ICMP4_FRAGMENTATION_NEEDED = 4,	/* RFC 1191, 4 */
 	ICMP6_TOO_BIG = 2,		/* RFC 4443, 3.2 */
+	/* Of `when`, 8.2 s: its 16 bits come around after six days. */
+	WHEN_SHIFT = 13,
+	GOOD_FOR = 10 * 60 * 1000 >> WHEN_SHIFT,
 };
 
 static uint32_t hash_of(const uint8_t *addr, uint8_t family)
@@ -56,7 +59,12 @@ static bool is_too_big(const struct pkt *p, const uint8_t *icmp)
 	return icmp[0] == ICMP6_TOO_BIG;
 }
 
-static void learn(struct path_mtus *m, const struct pkt *p)
+static uint16_t when(uint64_t now)
+{
+	return now >> WHEN_SHIFT;
+}
+
+static void learn(struct path_mtus *m, const struct pkt *p, uint64_t now)
 {
 	const uint8_t *icmp = p->ip + p->l4;
 	uint32_t quoted = p->l4 + sizeof(struct icmphdr);
@@ -73,16 +81,19 @@ static void learn(struct path_mtus *m, const struct pkt *p)
 		mtu &= 0xffff;
 	if (mtu < least(p->family))
 		mtu = least(p->family);
+	if (mtu > UINT16_MAX)
+		mtu = UINT16_MAX;
 	hash = hash_of(pkt_dst(&about), p->family);
 	atomic_store_explicit(&m->entry[index_of(hash)],
-			      (uint64_t)hash << 32 | mtu,
+			      (uint64_t)hash << 32 |
+			      (uint32_t)when(now) << 16 | mtu,
 			      memory_order_relaxed);
 }
 
-void path_mtu_learn(struct path_mtus *m, const struct pkt *p)
+void path_mtu_learn(struct path_mtus *m, const struct pkt *p, uint64_t now)
 {
 	if (is_icmp(p))
-		learn(m, p);
+		learn(m, p, now);
 }
 
 /* Signed as a whole (RFC 2385, RFC 5925): its parts would not be. */
@@ -117,27 +128,28 @@ static bool may_be_cut(const struct pkt *p)
 	       pkt_header_ok(p);
 }
 
-static void apply(const struct path_mtus *m, struct pkt *p)
+static void apply(const struct path_mtus *m, struct pkt *p, uint64_t now)
 {
 	uint32_t hash = hash_of(pkt_dst(p), p->family);
 	uint64_t entry = atomic_load_explicit(&m->entry[index_of(hash)],
 					      memory_order_relaxed);
-	uint32_t mtu = (uint32_t)entry;
+	uint32_t mtu = (uint16_t)entry;
+	uint16_t age = when(now) - (uint16_t)(entry >> 16);
 	uint32_t size = p->gso_size ? p->gso_size : p->len - p->payload;
 
 	if (entry >> 32 != hash || mtu <= p->payload ||
-	    mtu - p->payload >= size)
+	    mtu - p->payload >= size || age > GOOD_FOR)
 		return;
 	if (p->gso_size || may_be_cut(p))
 		p->gso_size = mtu - p->payload;
 }
 
-void path_mtu_apply(const struct path_mtus *m, struct pkt *p)
+void path_mtu_apply(const struct path_mtus *m, struct pkt *p, uint64_t now)
 {
 	/* Acknowledgements are to cost no hash. */
 	if (p->len > PATH_MTU_MIN && p->transport == PROTO_TCP &&
 	    (p->gso_size || p->unfinished))
-		apply(m, p);
+		apply(m, p, now);
 }
 
 void path_mtu_save(const struct path_mtus *m, uint64_t *out)
@@ -149,9 +161,10 @@ void path_mtu_save(const struct path_mtus *m, uint64_t *out)
 
 void path_mtu_restore(struct path_mtus *m, const uint64_t *in)
 {
-	/* The version before had them in other places. */
+	/* The versions before had them in other places, and without `when`:
+	 * those are as good as gone. */
 	for (unsigned i = 0; i < PATH_MTUS; i++)
-		if ((uint32_t)in[i] >= PATH_MTU_MIN)
+		if ((uint16_t)in[i] >= PATH_MTU_MIN)
 			atomic_store_explicit(&m->entry[index_of(in[i] >> 32)],
 					      in[i], memory_order_relaxed);
 }

@@ -13,6 +13,10 @@
  * more where such a sender knows of a smaller MTU: it leaves two segments
  * uncut as well.  Only what has no checksum yet may be cut.
  *
+ * An entry is good for ten minutes, as in the kernel (mtu_expires; RFC 1191,
+ * 6.3): the address may be another Pod's by then.  A flow that needs it loses
+ * a super-packet, and has it again.
+ *
  * Shared by the workers without a lock: an entry is one word.  A lie makes
  * segments smaller than they need be, nothing else.  Two destinations that
  * share an entry take it from each other: while both are sent to, each loses
@@ -33,15 +37,16 @@ enum {
 };
 
 struct path_mtus {
-	_Atomic uint64_t entry[PATH_MTUS];	/* hash << 32 | MTU; 0: none */
+	/* hash << 32 | when << 16 | MTU; 0: none */
+	_Atomic uint64_t entry[PATH_MTUS];
 };
 
-/* Takes the MTU out of p if it is an ICMP error that has one. */
-void path_mtu_learn(struct path_mtus *m, const struct pkt *p);
+/* Takes the MTU out of p if it is an ICMP error that has one; now is in ms. */
+void path_mtu_learn(struct path_mtus *m, const struct pkt *p, uint64_t now);
 
 /* Sets p->gso_size to what p's destination is known to take, if p may be cut
  * and its segments, or p itself, are larger. */
-void path_mtu_apply(const struct path_mtus *m, struct pkt *p);
+void path_mtu_apply(const struct path_mtus *m, struct pkt *p, uint64_t now);
 
 /* All entries, for another plane; and back, as far as they make sense. */
 void path_mtu_save(const struct path_mtus *m, uint64_t *out);

@@ -185,7 +185,7 @@ TEST(learned_is_checked)
 			CHECK((e & 0xff) < 3);
 		}
 	for (unsigned i = 0; i < PATH_MTUS; i++) {
-		e = (uint32_t)plane->path_mtus.entry[i];
+		e = (uint16_t)plane->path_mtus.entry[i];
 		CHECK(e == 0 || e >= PATH_MTU_MIN);
 	}
 	/* What was kept comes out as it went in. */

@@ -255,3 +255,21 @@ TEST(extension_headers_that_wrap)
 		free(ip);
 	}
 }
+
+TEST(changing_ecn_keeps_a_broken_checksum_broken)
+{
+	for (unsigned i = 0; i < 10000; i++) {
+		struct spec s = spec_random(IPV4, PROTO_TCP, 10);
+		bool flip = rnd_chance(50);
+		struct pkt p;
+
+		p.ip = spec_new(&s);
+		CHECK_EQ(pkt_parse(&p, p.ip, spec_len(&s), IPV4), PKT_OK);
+		CHECK(pkt_header_ok(&p));
+		if (flip)
+			p.ip[rnd_range(12, 19)] ^= 1u << rnd_below(8);
+		pkt_set_tos(&p, rnd());
+		CHECK_EQ(pkt_header_ok(&p), !flip);
+		free(p.ip);
+	}
+}

@@ -226,3 +226,23 @@ TEST(random_headers)
 		free(p.ip);
 	}
 }
+
+static void tells_cwr(uint8_t family)
+{
+	uint8_t buf[128] = { 0 }, type = family == IPV4 ? VNET_GSO_TCP4
+							: VNET_GSO_TCP6;
+	uint32_t ip = ip_header_min(family);
+	struct pkt p = { .ip = buf, .family = family, .transport = PROTO_TCP,
+			 .len = 4000, .l4 = ip, .payload = ip + 20,
+			 .gso_size = 1398, .unfinished = true };
+
+	CHECK_EQ(vnet_make(&p).gso_type, type);
+	pkt_tcp(&p)->flags = TCP_ACK | TCP_CWR;
+	CHECK_EQ(vnet_make(&p).gso_type, type | VNET_GSO_ECN);
+}
+
+TEST(cwr_is_told_to_whoever_cuts)
+{
+	tells_cwr(IPV4);
+	tells_cwr(IPV6);
+}
