@@ -24,7 +24,6 @@ from fwd.model import ConfigError, FwdError, Snapshot, Trouble
 from fwd.node.forwarder import reason
 from fwd.node.forwarding import Forwarding
 from fwd.node.handover.giver import Giver
-from fwd.node.handover.keeping import Revived
 from fwd.node.handover.legacy import Succession
 from fwd.node.hostsetup import HostSetup
 from fwd.node.linkwatch import LinkWatch
@@ -100,7 +99,7 @@ class Agent:
         """
         async with AsyncExitStack() as stack:
             stack.callback(self._succession.legacy.abort)
-            if isinstance(self._succession.legacy, Revived):  # nobody else has these
+            if self._succession.legacy.has_ended:
                 stack.push(self._leave_to_next)
             begun = await self._begin_from_saved()
             await stack.enter_async_context(self._source)
@@ -166,7 +165,7 @@ class Agent:
         try:
             await self._forwarding.begin(saved.own, saved.leases)
         except FwdError as error:
-            if not isinstance(self._succession.legacy, Revived):  # its planes forward until then
+            if not self._succession.legacy.has_ended:
                 self._succession.legacy.abort()
             log.warning("saved-state-unused", error=str(error))
             return False

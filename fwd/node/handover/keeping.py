@@ -64,6 +64,8 @@ class StoreKeeping:
 class Revived:
     """A Legacy: planes that forward already, by what the crashed process had given."""
 
+    has_ended = True
+
     def __init__(self, planes: Mapping[str, Plane], keeping: StoreKeeping) -> None:
         self._planes = dict(planes)
         self._keeping = keeping

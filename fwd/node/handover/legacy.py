@@ -13,6 +13,10 @@ from fwd.plane import Plane, PlaneSettings
 class Legacy(Protocol):
     """Asked by each tunnel when it opens, then once told that all have."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Its planes forward in this process: nobody else has them, or goes on after abort()."""
+
     def take(self, settings: PlaneSettings) -> Plane | None:
         """A plane of this device on descriptors that are open already, not ours alone yet.
 
@@ -31,6 +35,8 @@ class Legacy(Protocol):
 
 class NoLegacy:
     """A cold start."""
+
+    has_ended = False
 
     def take(self, settings: PlaneSettings) -> Plane | None:  # noqa: ARG002 - the protocol's
         """There is none."""

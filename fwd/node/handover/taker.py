@@ -40,6 +40,8 @@ class TakeOverError(FwdError):
 class Taker:
     """Takes over from the agent that has the run directory."""
 
+    has_ended = False
+
     def __init__(self, run_dir: RunDir, *, node: str) -> None:
         self._run_dir = run_dir
         self._node = node
