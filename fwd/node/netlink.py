@@ -24,6 +24,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from fwd.model import IPV4, IPV6, Address, Network
+from fwd.node import routetable
 from fwd.node.device import IFF_UP, Device, of_link
 
 _AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
@@ -32,7 +33,6 @@ _RTN_ANYCAST = 4
 _IFA_F_TEMPORARY, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x20, 0x80
 _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x04, 0x08, 0x40
 _SCOPE_GLOBAL, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
-_RTPROT_BOOT = 3
 _ADDR_GEN_NONE = 1
 
 
@@ -178,15 +178,14 @@ def apply(layout: Layout) -> int:
         for route in _anycasts(ipr, layout.address):
             ipr.route("del", **route)
         if not layout.routed:
-            for route in _ways_in(ipr, index, layout):
-                ipr.route("del", **route)
+            routetable.remove(_ways_in(index, layout))
             return index
         ipr.route(
             "replace",
             family=_AF[layout.network.version],
             dst=str(layout.network),
             oif=index,
-            proto=_RTPROT_BOOT,
+            proto=routetable.BOOT,
             scope=_SCOPE_LINK if layout.network.version == IPV4 else _SCOPE_GLOBAL,
         )
         return index
@@ -229,7 +228,7 @@ def lacking(layout: Layout, index: int) -> tuple[str, ...]:
             "mtu": link.get("mtu") == layout.mtu,
             # There is no way to an address that was kept while the device is down.
             "address": host in addresses and not (link["flags"] & IFF_UP and _anycasts(ipr, host)),
-            "route": bool(_ways_in(ipr, index, layout)) == layout.routed,
+            "route": bool(_ways_in(index, layout)) == layout.routed,
         }
     return tuple(name for name, there in found.items() if not there)
 
@@ -266,15 +265,12 @@ def _anycasts(ipr: Any, address: Address) -> list[dict[str, Any]]:  # noqa: ANN4
     ]
 
 
-def _ways_in(ipr: Any, index: int, layout: Layout) -> list[dict[str, Any]]:  # noqa: ANN401
+def _ways_in(index: int, layout: Layout) -> list[routetable.Held]:
     """Routes of the network into the device; where there are to be none, only those like ours."""
-    same = {"family": _AF[layout.network.version], "table": _MAIN_TABLE, "oif": index}
-    keys = ("proto", "scope", "priority")
     return [
-        same | {"dst": str(layout.network)} | {key: route.get(key) for key in keys}
-        for route in ipr.get_routes(**same)
-        if f"{route.get('dst')}/{route['dst_len']}" == str(layout.network)
-        and (layout.routed or route["proto"] == _RTPROT_BOOT)
+        route
+        for route in routetable.through(layout.network.version, index)
+        if route.prefix == layout.network and (layout.routed or route.protocol == routetable.BOOT)
     ]
 
 

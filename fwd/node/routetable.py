@@ -44,7 +44,7 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NEW, _DEL, _GET = 24, 25, 26
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _EXCL, _CREATE = 0x200, 0x400
-_DST, _GATEWAY, _PRIORITY, _MULTIPATH, _VIA = 1, 5, 6, 9, 18
+_DST, _DEVICE, _GATEWAY, _PRIORITY, _MULTIPATH, _VIA = 1, 4, 5, 6, 9, 18
 _MAIN_TABLE = 254
 _UNICAST, _BLACKHOLE = 1, 6
 _SCOPE_NOWHERE = 255
@@ -54,6 +54,8 @@ _BATCH = 32
 """Requests on their way: their replies fit into the smallest usual receive buffer."""
 _RECEIVE_BYTES = 1 << 16
 _TIME_LIMIT = 10.0
+_NO_ROUTES = (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENODEV)
+"""None was ever made, the kernel has no such family, or there is no such device."""
 
 
 class Held(Struct, frozen=True):
@@ -64,6 +66,8 @@ class Held(Struct, frozen=True):
     blackhole: bool = False
     metric: int = 0
     protocol: int = PROTOCOL
+    device: int = 0
+    """Its number, where that was asked for."""
 
     def __str__(self) -> str:
         if self.blackhole:
@@ -96,12 +100,21 @@ def _is_direct(body: memoryview) -> bool:
 def held(family: int, *, protocol: int = PROTOCOL) -> list[Held]:
     """The routes that have our mark, or another.  Raises OSError."""
     request = _message(_GET, _DUMP, _route(family, 0, protocol=protocol))
-    with _connected() as sock:
-        sock.send(_numbered(request, 1))
-        return [_held(body) for body in _dump(sock) if body[5] == protocol]
+    return [_held(body) for body in _dump(request) if body[5] == protocol]
 
 
-def _held(body: memoryview) -> Held:
+def through(family: int, index: int) -> list[Held]:
+    """The main table's routes into device number `index`.  Raises OSError."""
+    device = _NUMBER.pack(index)
+    request = _message(_GET, _DUMP, _route(family, 0, table=_MAIN_TABLE), [(_DEVICE, device)])
+    return [
+        _held(body, device=index)
+        for body in _dump(request)
+        if body[4] == _MAIN_TABLE and bytes(_attributes(body).get(_DEVICE, b"")) == device
+    ]
+
+
+def _held(body: memoryview, *, device: int = 0) -> Held:
     attributes = _attributes(body)
     family = _VERSION[body[0]]
     packed = bytes(attributes.get(_DST, b"")) or bytes(4 if family == IPV4 else 16)
@@ -112,6 +125,7 @@ def _held(body: memoryview) -> Held:
         blackhole=body[7] == _BLACKHOLE,
         metric=0 if metric is None else _NUMBER.unpack(metric)[0],
         protocol=body[5],
+        device=device,
     )
 
 
@@ -150,7 +164,7 @@ def put_blackhole(prefix: Network) -> bool:
 
 
 def remove(routes: Iterable[Held]) -> None:
-    """Removes routes that held() told of; one that is gone is fine.  Raises OSError."""
+    """Removes routes as they were told here; one that is gone is fine.  Raises OSError."""
     doomed = list(routes)
     requests = [
         _message(
@@ -166,6 +180,7 @@ def remove(routes: Iterable[Held]) -> None:
             [
                 (_DST, one.prefix.network_address.packed),
                 *([(_PRIORITY, _NUMBER.pack(one.metric))] if one.metric else []),
+                *([(_DEVICE, _NUMBER.pack(one.device))] if one.device else []),
             ],
         )
         for one in doomed
@@ -209,17 +224,20 @@ def _converse(sock: socket.socket, requests: Iterator[bytes]) -> Iterator[tuple[
                 yield kind, body
 
 
-def _dump(sock: socket.socket) -> Iterator[memoryview]:
-    while True:
-        for kind, _, body in _messages(sock.recv(_RECEIVE_BYTES)):
-            code = -_ERROR.unpack_from(body)[0] if kind in (_NLMSG_ERROR, _NLMSG_DONE) else 0
-            if code in (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
-                return  # no route was ever made, or the kernel has no such family
-            if code:
-                raise OSError(code, f"cannot list routes: {os.strerror(code)}")
-            if kind == _NLMSG_DONE:
-                return
-            yield body
+def _dump(request: bytes) -> Iterator[memoryview]:
+    """Routes; kernels before 4.20 give all of them, whatever was asked for."""
+    with _connected() as sock:
+        sock.send(_numbered(request, 1))
+        while True:
+            for kind, _, body in _messages(sock.recv(_RECEIVE_BYTES)):
+                code = -_ERROR.unpack_from(body)[0] if kind in (_NLMSG_ERROR, _NLMSG_DONE) else 0
+                if code in _NO_ROUTES:
+                    return
+                if code:
+                    raise OSError(code, f"cannot list routes: {os.strerror(code)}")
+                if kind == _NLMSG_DONE:
+                    return
+                yield body
 
 
 def _messages(datagram: bytes) -> Iterator[tuple[int, int, memoryview]]:
@@ -241,9 +259,11 @@ def _attributes(body: memoryview) -> dict[int, memoryview]:
     return found
 
 
-def _route(family: int, length: int, *, protocol: int = 0, scope: int = 0, kind: int = 0) -> bytes:
-    """An rtmsg.  A lookup or a dump names a table, too: with strict checks 0 is all of them."""
-    table = _MAIN_TABLE if protocol else 0
+def _route(
+    family: int, length: int, *, protocol: int = 0, scope: int = 0, kind: int = 0, table: int = 0
+) -> bytes:
+    """An rtmsg.  Table 0 of a lookup or a dump is all of them; what has a protocol is in main."""
+    table = table or (_MAIN_TABLE if protocol else 0)
     return _ROUTE.pack(_AF[family], length, 0, 0, table, protocol, scope, kind, 0)
 
 
