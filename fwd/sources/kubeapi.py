@@ -8,16 +8,17 @@ are given as bytes, of bounded length; what they mean is `core.nodewire`'s, when
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from fwd.core import nodewire
 from fwd.core.lines import LINE_LIMIT
-from fwd.sources import kubeclient
+from fwd.sources import kubebody, kubeclient
 from fwd.sources.contact import NoAnswer, ServerError
 from fwd.sources.kubeclient import ApiAccess
 from fwd.sources.kubecredentials import Credentials
@@ -28,6 +29,7 @@ _ERROR_LIMIT = 1 << 16
 _LONGEST_RETRY_AFTER = 60.0
 _STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 _NODES = "/api/v1/nodes"
+_BROKEN_OFF = (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, HttpProcessingError)
 
 
 class Patience(Struct, frozen=True):
@@ -110,20 +112,20 @@ class KubeApi:
     async def pod(self, namespace: str, name: str) -> bytes:
         """A Pod."""
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
-        async with self._request("GET", path, doing="get pods") as response:
-            return await _whole(response)
+        async with self._request("GET", path, doing="get pods") as body:
+            return await _whole(body, path)
 
     async def node(self, name: str) -> bytes:
         """A Node."""
         path = f"{_NODES}/{quote(name, safe='')}"
-        async with self._request("GET", path, doing="get nodes") as response:
-            return await _whole(response)
+        async with self._request("GET", path, doing="get nodes") as body:
+            return await _whole(body, path)
 
     async def page(self, *, limit: int, token: str = "") -> bytearray | Oversized:
         """Some Nodes: the first `limit` ones, or those from `token` on."""
         query = {"limit": str(limit)} | ({"continue": token} if token else {})
-        async with self._request("GET", _NODES, query=query, doing="list nodes") as response:
-            return await _bounded(response, PAGE_LIMIT)
+        async with self._request("GET", _NODES, query=query, doing="list nodes") as body:
+            return await _bounded(body, PAGE_LIMIT)
 
     @asynccontextmanager
     async def watch(self, version: str, *, seconds: int) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -137,8 +139,8 @@ class KubeApi:
         request = self._request(
             "GET", _NODES, query=query, doing="watch nodes", read=self._patience.silence
         )
-        async with request as response:
-            yield response.content.iter_any()
+        async with request as body:
+            yield body
 
     async def patch_status(
         self, name: str, patch: dict[str, Any], *, dry_run: bool = False
@@ -147,8 +149,8 @@ class KubeApi:
         path = f"{_NODES}/{quote(name, safe='')}/status"
         query = {"dryRun": "All"} if dry_run else None  # all is done but keeping it
         doing = "patch nodes/status"
-        async with self._request("PATCH", path, query=query, body=patch, doing=doing) as response:
-            return await _bounded(response, LINE_LIMIT)
+        async with self._request("PATCH", path, query=query, sent=patch, doing=doing) as body:
+            return await _bounded(body, LINE_LIMIT)
 
     @asynccontextmanager
     async def _request(
@@ -158,27 +160,29 @@ class KubeApi:
         *,
         doing: str,
         query: dict[str, str] | None = None,
-        body: dict[str, Any] | None = None,
+        sent: dict[str, Any] | None = None,
         read: float | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer of status 200.  All that goes wrong, also later, becomes an ServerError."""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Body of an answer of status 200.  All that goes wrong, also later, is a ServerError."""
         response = None
+        seconds = self._patience.answer if read is None else read
         try:
             target = f"{path}?{urlencode(query)}" if query else path
-            response = await self._send(method, target, body=body, read=read)
+            response = await self._send(method, target, sent=sent, read=seconds)
             if response.status == 401 and await self._has_new_credentials(response):
                 response.release()
-                response = await self._send(method, target, body=body, read=read)
-            if response.status != 200:
-                raise await _refusal(response, doing)
-            self._answers.add(response)
-            yield response
-        except aiohttp.SocketTimeoutError as error:
+                response = await self._send(method, target, sent=sent, read=seconds)
+            async with aclosing(kubebody.steps(response.content, seconds=seconds)) as body:
+                if response.status != 200:
+                    raise await _refusal(response, body, doing)
+                self._answers.add(response)
+                yield body
+        except (aiohttp.SocketTimeoutError, kubebody.StalledError) as error:
             raise Silent(f"cannot {doing}: {self.server} is silent") from error
         except ssl.SSLError as error:
             await self._begin_anew()  # certificates and authorities may be others by now
             raise Unreachable(f"cannot {doing}: {_line(error)}") from error
-        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
+        except _BROKEN_OFF as error:
             raise Unreachable(f"cannot {doing}: the answer broke off") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"cannot {doing}: {_line(error)}") from error
@@ -188,11 +192,11 @@ class KubeApi:
                 response.release()  # to the pool if it was read to its end, else closed
 
     async def _send(
-        self, method: str, target: str, *, body: dict[str, Any] | None, read: float | None
+        self, method: str, target: str, *, sent: dict[str, Any] | None, read: float
     ) -> aiohttp.ClientResponse:
         configuration = await self.open()
         headers = {"Accept": "application/json", "User-Agent": "fwd"}
-        if body is not None:
+        if sent is not None:
             headers["Content-Type"] = _STRATEGIC_MERGE
         authorization = await _authorization(configuration)
         if authorization is not None:
@@ -206,12 +210,12 @@ class KubeApi:
             method,
             self.server + target,
             headers=headers,
-            body=body,
+            body=sent,
             _request_timeout=aiohttp.ClientTimeout(
                 total=None,
                 connect=patience.connect,
                 sock_connect=patience.connect,
-                sock_read=patience.answer if read is None else read,
+                sock_read=read,
             ),
         )
         response: aiohttp.ClientResponse = answer.response
@@ -242,26 +246,28 @@ async def _authorization(configuration: Any) -> str | None:  # noqa: ANN401
     return value.strip() if value else None
 
 
-async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytearray | Oversized:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            return Oversized(bytes(body[:_ERROR_LIMIT]))
-    return body
+async def _bounded(body: AsyncIterator[bytes], limit: int) -> bytearray | Oversized:
+    read = bytearray()
+    async for step in body:
+        read += step
+        if len(read) > limit:
+            return Oversized(bytes(read[:_ERROR_LIMIT]))
+    return read
 
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    body = await _bounded(response, LINE_LIMIT)
-    if isinstance(body, Oversized):
-        raise Unreachable(f"the answer of {response.url} is longer than {LINE_LIMIT} bytes")
-    return bytes(body)
+async def _whole(body: AsyncIterator[bytes], path: str) -> bytes:
+    read = await _bounded(body, LINE_LIMIT)
+    if isinstance(read, Oversized):
+        raise Unreachable(f"the answer of {path} is longer than {LINE_LIMIT} bytes")
+    return bytes(read)
 
 
-async def _refusal(response: aiohttp.ClientResponse, doing: str) -> Refused:
+async def _refusal(
+    response: aiohttp.ClientResponse, body: AsyncIterator[bytes], doing: str
+) -> Refused:
     """The error that an answer other than 200 is; it says what is missing and who can help."""
-    body = await _bounded(response, _ERROR_LIMIT)
-    said = nodewire.failure(body.start if isinstance(body, Oversized) else bytes(body))
+    read = await _bounded(body, _ERROR_LIMIT)
+    said = nodewire.failure(read.start if isinstance(read, Oversized) else bytes(read))
     text = f"cannot {doing}: {said.message or response.reason} ({response.status})"
     verb, _, resource = doing.partition(" ")
     if response.status == 403:

@@ -4,7 +4,9 @@
 A lost watch is ordinary.  It goes on from the last version that was heard, or, where that cannot be
 trusted, with a new list, which replaces the table by value.  It cannot be trusted after 410, and
 after a silence: a server that came back with an older state (a restored backup) has nothing to send
-from a version that is still in its future, not even a bookmark.
+from a version that is still in its future, not even a bookmark.  Once its changes have come to that
+version it would send them as if nothing had been; so after a watch that broke the server is asked
+first how far it has come.
 """
 
 import random
@@ -32,6 +34,8 @@ from fwd.sources.contact import Ending
 from fwd.sources.kubeapi import KubeApi, Oversized, Refused, Silent, Unreachable
 
 _GONE = 410
+_AWAY = {502, 503}
+"""What a proxy says for a server that is, and then it may be another one."""
 _PAGE_AT_LEAST = 16
 """Nodes, once the huge one is past: it must not make five thousand requests of a list."""
 
@@ -66,6 +70,8 @@ class NodeWatch:
         self._changed = changed
         self._position: str | None = None
         """resourceVersion up to which the table is the truth; None: it needs a list."""
+        self._is_doubtful = False
+        """Whether the server may be behind that by now."""
         self.listed = False
         self.unknown = 0
         """Lines of watches that were no event we know of."""
@@ -75,6 +81,9 @@ class NodeWatch:
 
         QUIET: the watch ended as it should, or expired, and nothing had been heard.
         """
+        if self._is_doubtful and self._position is not None and await self._is_behind():
+            self._position = None
+        self._is_doubtful = True  # until this watch has ended in order
         if self._position is None:
             self._position = await self._list()
             self.listed = True
@@ -86,14 +95,24 @@ class NodeWatch:
             self._position = None
             raise
         except Refused as error:
+            self._is_doubtful = error.code in _AWAY
             if error.code in {400, _GONE, 504}:  # 504: a version from the future
                 self._position = None
             if error.code != _GONE:
                 raise
             return Ending.QUIET
+        self._is_doubtful = False
         if not heard:
             self._position = None
         return Ending.HEARD if heard else Ending.QUIET
+
+    async def _is_behind(self) -> bool:
+        """Whether the server has not come to our position; not if these cannot be compared."""
+        page = self._read(await self._api.page(limit=1))
+        found = oversized_page(page) if isinstance(page, bytes) else page
+        here = version_order(self._position or "")
+        there = version_order(found.version) if found else None
+        return here is not None and there is not None and there < here
 
     async def _list(self) -> str:
         """All Nodes, in pages of bounded size, into the table; returns the list's version."""

@@ -158,7 +158,7 @@ async def test_a_minute_of_events_twice_and_shuffled() -> None:
 
 HUGE = node_in(BOTH, 3, annotations={"a/b": "x" * (10 << 20)})
 DEEP = node_in(BOTH, 3)
-DEEP["metadata"]["managedFields"] = msgspec.Raw(b"[" * 5000 + b"]" * 5000)
+DEEP["metadata"]["managedFields"] = msgspec.Raw(b"[" * 100_000 + b"]" * 100_000)
 
 
 @pytest.mark.parametrize("hostile", [HUGE, DEEP], ids=["ten megabytes", "nested deeply"])

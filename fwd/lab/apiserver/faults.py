@@ -28,6 +28,7 @@ class How(enum.Enum):
     FIN = "fin"  # in order, but too early
     RESET = "reset"
     SILENCE = "silence"  # it does not: nothing is sent any more, and it stays open
+    GARBAGE = "garbage"  # nor here, but before the silence comes a proxy's own answer
 
 
 class Unit(enum.Enum):

@@ -20,6 +20,8 @@ from fwd.lab.apiserver.faults import How
 
 _POLL: Final = 0.001  # seconds between looks at whether what was sent has arrived
 _POLLS: Final = 1000
+_PAUSE: Final = 0.02  # seconds; that a client's parser meets the garbage in a read of its own
+_GARBAGE: Final = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
 
 _Data = bytes | bytearray | memoryview
 
@@ -111,7 +113,9 @@ class Transport(asyncio.Transport):
 
     def _end(self) -> None:
         self._dead = True
-        if self._how is not How.SILENCE:
+        if self._how is How.GARBAGE:
+            self._loop.call_later(_PAUSE, self._below.write, _GARBAGE)
+        elif self._how is not How.SILENCE:
             self._close_when_sent(_POLLS)
 
     def _close_when_sent(self, polls: int) -> None:
