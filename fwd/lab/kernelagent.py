@@ -14,7 +14,8 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -40,10 +41,21 @@ class Access(Struct, frozen=True):
     ca: Path
     token: str
 
-    def request(
-        self, method: str, path: str, *, body: object = None, patience: float = _ANSWER
-    ) -> http.client.HTTPResponse:
-        """Ask; an answer other than 200 is ``LostError`` too."""
+    def ask(self, method: str, path: str, *, body: object = None) -> bytes:
+        """The whole answer; half of one, and any other than 200, is ``LostError``."""
+        with self._request(method, path, body, patience=_ANSWER) as answer:
+            return answer.read()
+
+    def lines(self, path: str) -> Generator[bytes, None, None]:
+        """Those of a watch as they come, until it ends; what breaks off is ``LostError``."""
+        with self._request("GET", path, None, patience=_SILENCE) as answer:
+            while line := answer.readline():
+                yield line
+
+    @contextmanager
+    def _request(
+        self, method: str, path: str, body: object, *, patience: float
+    ) -> Iterator[http.client.HTTPResponse]:
         where = urlsplit(self.url)
         context = ssl.create_default_context(cafile=str(self.ca))
         connection = http.client.HTTPSConnection(
@@ -52,16 +64,18 @@ class Access(Struct, frozen=True):
         headers = {"Authorization": f"Bearer {self.token}", "User-Agent": "flannel of fwd lab"}
         if body is not None:
             headers["Content-Type"] = "application/strategic-merge-patch+json"
+        data = None if body is None else msgspec.json.encode(body)
         try:
-            connection.request(
-                method, path, None if body is None else msgspec.json.encode(body), headers
-            )
+            connection.request(method, path, data, headers)
             answer = connection.getresponse()
+            if answer.status != 200:
+                raise LostError(f"{method} {path}: {answer.status}")
+            with answer:
+                yield answer  # read in here: a body breaks off as well as a head
         except (OSError, http.client.HTTPException) as error:
             raise LostError(f"{method} {path}: {error}") from error
-        if answer.status != 200:
-            raise LostError(f"{method} {path}: {answer.status}")
-        return answer
+        finally:
+            connection.close()
 
 
 class KernelAgent:
@@ -79,11 +93,11 @@ class KernelAgent:
     def publish(self, marks: dict[str, str]) -> None:
         """Annotate this Node."""
         path = f"{_NODES}/{self._node}/status"
-        self._access.request("PATCH", path, body={"metadata": {"annotations": marks}}).read()
+        self._access.ask("PATCH", path, body={"metadata": {"annotations": marks}})
 
     def list_all(self) -> str:
         """Take in all Nodes; returns their version."""
-        document = _decode(self._access.request("GET", _NODES).read())
+        document = _decode(self._access.ask("GET", _NODES))
         there = {nodeobject.name_of(found): found for found in document["items"]}
         for name in self._peers.names - there.keys():
             self._leave(name)
@@ -94,15 +108,15 @@ class KernelAgent:
     def watch(self, version: str) -> None:
         """Take in what changes after a version, until the watch ends."""
         query = f"?watch=true&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion={version}"
-        answer = self._access.request("GET", _NODES + query, patience=_SILENCE)
-        for event in _events(answer):
-            match event["type"]:
-                case "ADDED" | "MODIFIED":
-                    self._take([event["object"]])
-                case "DELETED":
-                    self._leave(nodeobject.name_of(event["object"]))
-                case "ERROR":
-                    raise LostError(f"watch: {event['object'].get('message')}")
+        with closing(self._access.lines(_NODES + query)) as lines:
+            for event in map(_decode, lines):
+                match event["type"]:
+                    case "ADDED" | "MODIFIED":
+                        self._take([event["object"]])
+                    case "DELETED":
+                        self._leave(nodeobject.name_of(event["object"]))
+                    case "ERROR":
+                        raise LostError(f"watch: {event['object'].get('message')}")
 
     def _take(self, nodes: Any) -> None:  # noqa: ANN401 - an iterable of JSON objects
         """Program what these Nodes say now."""
@@ -130,14 +144,6 @@ class KernelAgent:
 def _flannels(found: Object) -> dict[str, str]:
     marks = found["metadata"].get("annotations") or {}
     return {key: value for key, value in marks.items() if key.startswith(PREFIX)}
-
-
-def _events(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    try:
-        while line := answer.readline():
-            yield _decode(line)
-    except (OSError, http.client.HTTPException) as error:
-        raise LostError(f"watch: {error}") from error
 
 
 def _decode(data: bytes) -> Any:  # noqa: ANN401 - JSON

@@ -94,17 +94,26 @@ def start(program: Program) -> Service:
 
 
 def environment() -> dict[str, str]:
-    """Of a program of this package: what configures an agent of this machine is not in it."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("FLANNELD_", "KUBERNETES_"))
-        and name not in ("NODE_NAME", "NOTIFY_SOCKET", "KUBECONFIG")
-    }
+    """Of a lab's program: what configures an agent or etcd of this machine is not in it.
+
+    Nor is a proxy of this machine: a lab's namespaces do not reach it.
+    """
+    kept = {name: value for name, value in os.environ.items() if not _is_strangers(name)}
     package = Path(fwd.__path__[0]).resolve().parent
     search = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     return kept | {
         "PYTHONPATH": os.pathsep.join(search),
         "PYTHONSAFEPATH": "1",  # the caller's directory may have modules of our names
         "PYTHONUNBUFFERED": "1",
+        "NETRC": os.devnull,  # without it: ~/.netrc, whose password would go beside the token
     }
+
+
+def _is_strangers(name: str) -> bool:
+    if name == "ETCD_UNSUPPORTED_ARCH":  # sets nothing: etcd 3.4 wants it to run at all on arm64
+        return False
+    return (
+        name.startswith(("FLANNELD_", "KUBERNETES_", "ETCD_"))
+        or name.lower().endswith("_proxy")  # as Python's urllib takes them
+        or name in ("NODE_NAME", "NOTIFY_SOCKET", "KUBECONFIG")
+    )

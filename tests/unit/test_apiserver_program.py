@@ -106,6 +106,9 @@ def test_commands_that_cannot_be(program: tuple[str, Path], tmp_path: Path) -> N
         ask(path, cmd.GetNode("z"))
     with pytest.raises(LabError, match="no 'z'"):
         ask(path, cmd.Restore("z"))
+    with pytest.raises(LabError, match="it serves already"):
+        ask(path, cmd.StartServing())
+    assert ask(path, cmd.Status())["serving"] is True
     with pytest.raises(LabError, match="does not answer"):
         ask(tmp_path / "nobody", cmd.Status())
 

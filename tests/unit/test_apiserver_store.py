@@ -113,6 +113,25 @@ def test_a_restart_ends_the_past_of_watches_but_not_of_lists() -> None:
     assert first + page(store, **{"continue": metadata["continue"]})[1] == ["a", "b", "c"]
 
 
+def test_what_a_restart_forgot_stays_forgotten_when_the_history_is_full() -> None:
+    store = filled(*"abcdefghi", history=8)
+    oldest, token = store.revision - 8, page(store, limit="8")[0]["continue"]
+    restarted = store.revision
+    store.restart()
+    for number in itertools.count():
+        store.put(node("a", number=number))
+        try:
+            store.state(oldest)
+        except ExpiredError:
+            break
+        assert number < 20
+    assert store.floor == restarted
+    with pytest.raises(ExpiredError):
+        store.since(restarted - 1)
+    assert len(store.since(restarted)) == store.revision - restarted
+    assert page(store, **{"continue": token})[1] == ["i"]  # of a state that is not compacted
+
+
 def test_a_restored_state_has_its_old_revision() -> None:
     store = filled("a")
     saved = store.save()

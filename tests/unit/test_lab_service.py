@@ -36,11 +36,22 @@ def process(tmp_path: Path) -> Iterator[Process]:
 
 def test_settings_of_this_machines_agent_are_not_the_labs(monkeypatch: pytest.MonkeyPatch) -> None:
     strangers = {"FLANNELD_PUBLIC_IP", "NODE_NAME", "NOTIFY_SOCKET", "KUBERNETES_SERVICE_HOST"}
-    for name in (*strangers, "KEPT"):
+    strangers |= {"ETCD_NAME", "HTTPS_PROXY", "http_proxy", "All_Proxy", "no_proxy"}
+    kept = {"KEPT", "ETCD_UNSUPPORTED_ARCH"}
+    for name in strangers | kept:
         monkeypatch.setenv(name, "x")
     environment = service.environment()
-    assert environment["KEPT"] == "x"
+    assert kept <= environment.keys()
     assert not strangers & environment.keys()
+
+
+def test_no_netrc_of_the_caller_opens_the_labs_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in ("/root/passwords", None):
+        if given is None:
+            monkeypatch.delenv("NETRC")
+        else:
+            monkeypatch.setenv("NETRC", given)
+        assert service.environment()["NETRC"] == os.devnull  # unset it means ~/.netrc
 
 
 def test_a_program_is_ready_when_its_log_says_so(program: Program, process: Process) -> None:

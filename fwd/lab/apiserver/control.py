@@ -21,6 +21,7 @@ from fwd.lab.apiserver.commands import Command, Outcome
 from fwd.lab.apiserver.patching import existing
 from fwd.lab.apiserver.server import ApiServer
 from fwd.lab.apiserver.store import Saved
+from fwd.lab.errors import LabError
 
 _LIMIT: Final = 1 << 28  # bytes of a command: thousands of Nodes may come at once
 
@@ -56,7 +57,7 @@ class Control:
         try:
             command = msgspec.json.decode(line, type=Command)
             return Outcome(answer=await self.obey(command))
-        except (msgspec.DecodeError, OSError, Refusal) as error:
+        except (msgspec.DecodeError, LabError, OSError, Refusal) as error:
             return Outcome(error=str(error) or type(error).__name__)
         except KeyError as error:
             return Outcome(error=f"there is no {error}")

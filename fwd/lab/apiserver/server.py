@@ -18,6 +18,7 @@ from fwd.lab.apiserver.faults import How, Stop
 from fwd.lab.apiserver.handler import Handler
 from fwd.lab.apiserver.store import Saved, Store
 from fwd.lab.apiserver.watching import Timing
+from fwd.lab.errors import LabError
 
 _POLL: Final = 0.001  # seconds
 _LINGER: Final = 5.0  # seconds that handlers have to notice that their connection is gone
@@ -87,9 +88,11 @@ class ApiServer:
         """Listen; without an address where it listened before.
 
         Raises:
+            LabError: it listens already.
             OSError: the address is taken or not ours.
         """
-        assert self._listening is None
+        if self._listening is not None:
+            raise LabError("it serves already")
         self._tls = tls or self._tls
         if address is not None or self._reserved is None:
             self._reserve(address or self.address)

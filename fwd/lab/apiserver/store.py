@@ -236,7 +236,8 @@ class Store:
         self._history.append(change)
         excess = len(self._history) - self._limit
         if excess > self._limit // 4:  # not one by one: it moves all the rest
-            self.floor = self._compacted = self._history[excess - 1].revision
+            self._compacted = self._history[excess - 1].revision
+            self.floor = max(self.floor, self._compacted)  # a restart may have forgotten more
             del self._history[:excess]
             for old in [at for at in self._states if at < self._compacted]:
                 del self._states[old]
