@@ -3,7 +3,7 @@
 
 import argparse
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fwd.lab.topology import FAMILIES, Source, Wiring
@@ -63,13 +63,13 @@ def _command(commands: Any, name: str, text: str) -> ArgumentParser:  # noqa: AN
 
 
 def _shape(parser: ArgumentParser) -> None:
-    number = {"metavar": "N", "type": _count}
+    number = {"metavar": "N", "type": _from(0)}
     _option(parser, "nodes", default=2, help="nodes that run fwd (default 2)", **number)
     _option(
         parser,
         "kernel-nodes",
-        default=1,
-        help="nodes with the kernel's vxlan device, as flannel has it (default 1)",
+        help="nodes with the kernel's vxlan device, as flannel has it (default 1; of a demo where"
+        " the kernel has no such device, 0)",
         **number,
     )
     _option(parser, "pods", default=1, help="Pods on each node (default 1)", **number)
@@ -110,7 +110,7 @@ def _measuring(parser: ArgumentParser) -> None:
         parser,
         "seconds",
         metavar="S",
-        type=_positive,
+        type=_from(1),
         default=1,
         help="length of each TCP stream (default 1)",
     )
@@ -118,9 +118,10 @@ def _measuring(parser: ArgumentParser) -> None:
         parser,
         "time-limit",
         metavar="S",
-        type=_positive,
+        type=_from(1),
         default=None,
-        help="for all pairs; what is not measured by then has failed (default: by their number)",
+        help="for all pairs; what is not measured by then has failed (default: by their number"
+        " and --seconds)",
     )
     _option(parser, "json", action="store_true", help="print JSON")
 
@@ -131,15 +132,14 @@ def _option(parser: ArgumentParser, name: str, **settings: Any) -> None:  # noqa
     parser.add_argument(f"-{name}", **(settings | {"help": argparse.SUPPRESS}))
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
+def _from(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from error
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be {least} or more")
+        return number
 
-
-def _positive(text: str) -> int:
-    number = _count(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    return read

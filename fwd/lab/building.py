@@ -26,13 +26,17 @@ from fwd.lab import (
 )
 from fwd.lab import service as services
 from fwd.lab.agentproc import Process
+from fwd.lab.errors import LabError, NoVxlanError
 from fwd.lab.service import Program, Service
 from fwd.lab.state import State, StateDir
 from fwd.lab.topology import Node, NodeKind, Topology, Wiring
 
 _LINK_LIMIT: Final = 10.0  # seconds
+_EACH_MORE: Final = 0.5  # seconds that each of many agents adds: 100 take over 20 s on two cores
 # A process may fork while its namespace is emptied; three rounds see off all but a fork bomb.
 _ROUNDS: Final = 3
+# To a type of link that the kernel has not: today's answer, and that of kernels before 4.17.
+_NO_SUCH_TYPE: Final = ("Error: Unknown device type.", "RTNETLINK answers: Operation not supported")
 
 
 def switch(topology: Topology) -> None:
@@ -83,7 +87,7 @@ def data_planes(
         if program := _data_plane(topology, node, state_dir=state_dir):
             started.append(services.start(program))
             state = _with(state, {node.name: started[-1]}, state_dir)
-    deadline = time.monotonic() + services.START_LIMIT
+    deadline = _deadline(len(started))
     for service in started:
         service.await_ready(deadline)
     return state
@@ -100,8 +104,7 @@ def settle(topology: Topology, chosen: Sequence[Node], *, state_dir: StateDir) -
     """Wait until all links of these nodes carry packets and all nodes know each other."""
     touched = [topology.switch, *(name for node in chosen for name in node.namespaces)]
     netns.await_links(touched, limit=_LINK_LIMIT)
-    deadline = time.monotonic() + services.START_LIMIT
-    meeting.wait(topology, state_dir=state_dir, deadline=deadline)
+    meeting.wait(topology, state_dir=state_dir, deadline=_deadline(len(topology.nodes)))
 
 
 def dismantle(namespaces: Sequence[str], *, agents: Iterable[Process] = ()) -> int:
@@ -128,13 +131,21 @@ def dismantle(namespaces: Sequence[str], *, agents: Iterable[Process] = ()) -> i
     return len(stopped)
 
 
+def _deadline(agents: int) -> float:
+    """By when so many that are at it together must be done."""
+    return time.monotonic() + services.START_LIMIT + _EACH_MORE * agents
+
+
 def _data_plane(topology: Topology, node: Node, *, state_dir: StateDir) -> Program | None:
     """What a node's data plane is but for its agent; the agent, if it has one."""
     if node.kind is NodeKind.FWD:
         return fwdnode.program(topology, node, state_dir=state_dir)
+    if not node.has_tunnel:
+        netns.apply(node.namespace, kernelrules.add(topology, node))
+        return None
     if not _has_link(node.namespace, kernelnode.device(topology.plans[0])):
-        steps = [*kernelnode.vtep(topology, node), *kernelrules.add(topology, node)]
-        netns.apply(node.namespace, steps)
+        _add_devices(topology, node)
+        netns.apply(node.namespace, kernelrules.add(topology, node))
     plane = controlplane.of(topology)
     if plane is None:
         peers = kernelnode.of_topology(topology, topology.peers(node))
@@ -148,6 +159,15 @@ def _data_plane(topology: Topology, node: Node, *, state_dir: StateDir) -> Progr
         log=state_dir.log(node.namespace),
         ready=r"^programs node=",
     )
+
+
+def _add_devices(topology: Topology, node: Node) -> None:
+    try:
+        netns.apply(node.namespace, kernelnode.vtep(topology, node))
+    except LabError as error:
+        if " type vxlan " in str(error) and str(error).endswith(_NO_SUCH_TYPE):
+            raise NoVxlanError from error
+        raise
 
 
 def _has_link(namespace: str, name: str) -> bool:

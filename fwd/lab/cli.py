@@ -33,13 +33,14 @@ from fwd.lab import (
 )
 from fwd.lab.arguments import parse
 from fwd.lab.episode import Episode
-from fwd.lab.errors import LabError
+from fwd.lab.errors import LabError, NoVxlanError
 from fwd.lab.matrix import Matrix, Measured, Pair
 from fwd.lab.program import exit_code
 from fwd.lab.state import StateDir
 from fwd.lab.topology import Source, Topology
 
 DEMO_PREFIX: Final = "fwddemo"  # of its own, so that a demo leaves a lab that is up alone
+_NO_KERNEL_NODES: Final = "give --kernel-nodes 0"
 _WIDTH: Final = 110  # of tables that go into a file or a pipe
 
 
@@ -57,7 +58,7 @@ def _up(arguments: Namespace) -> int:
     wanted = which.plan(arguments, default=state.DEFAULT_PREFIX)
     directory = which.directory(arguments, wanted.spec.prefix)
     began = time.monotonic()
-    with directory.locked():
+    with directory.locked(), _advising(_NO_KERNEL_NODES):
         there = _build(wanted, directory)
         if there is None:
             print(f"{_sentence(topology.plan(directory.state().spec))} was already up")
@@ -71,7 +72,7 @@ def _join(arguments: Namespace) -> int:
     _, _, directory = which.find(arguments)
     kind = topology.NodeKind.KERNEL if arguments.kernel else topology.NodeKind.FWD
     began = time.monotonic()
-    with directory.locked():
+    with directory.locked(), _advising("join without --kernel"):
         after, node = membership.join(
             directory.state(), name=arguments.node, kind=kind, state_dir=directory
         )
@@ -106,13 +107,14 @@ def _demo(arguments: Namespace) -> int:
     wanted = which.plan(arguments, default=DEMO_PREFIX)
     prefix = wanted.spec.prefix
     directory = which.directory(arguments, prefix)
-    with directory.locked():
+    with directory.locked(), _advising(_NO_KERNEL_NODES):
+        lab.refuse_others(prefix, directory)
         # The demo's own prefix is nobody else's: whatever is there was left by a demo.
         if prefix != DEMO_PREFIX and (directory.load() is not None or netns.existing(prefix)):
             raise LabError("a lab is up here: run `fwd lab test`, or `fwd lab down` first")
         try:
             lab.remove(prefix, directory)
-            _build(wanted, directory)
+            wanted = _build_demo(wanted, arguments, directory)
             measured = _measure(wanted, arguments)
             changed = _change(wanted, directory)
             return _tell(measured, changed, as_json=arguments.json)
@@ -189,6 +191,29 @@ _COMMANDS: Final[dict[str, Callable[[Namespace], int]]] = {
 def _build(wanted: Topology, directory: StateDir) -> Topology | None:
     with _spinning("lab: starting") as say:
         return lab.up(wanted, directory, say=say)
+
+
+def _build_demo(wanted: Topology, arguments: Namespace, directory: StateDir) -> Topology:
+    """Returns what was built: where the kernel has no vxlan, no kernel node unless asked for."""
+    try:
+        _build(wanted, directory)
+    except NoVxlanError as error:
+        if arguments.kernel_nodes is not None:
+            raise
+        print(f"fwd lab: {error}: no kernel node takes part", file=sys.stderr)
+        arguments = Namespace(**vars(arguments) | {"kernel_nodes": 0})
+        wanted = which.plan(arguments, default=DEMO_PREFIX)
+        _build(wanted, directory)
+    return wanted
+
+
+@contextlib.contextmanager
+def _advising(instead: str) -> Iterator[None]:
+    """Say what to do on a kernel without vxlan."""
+    try:
+        yield
+    except NoVxlanError as error:
+        raise LabError(f"{error}: {instead}") from error
 
 
 @contextlib.contextmanager

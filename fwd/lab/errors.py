@@ -14,6 +14,13 @@ class LabError(Exception):
         self.detail = detail
 
 
+class NoVxlanError(LabError):
+    """A kernel node was asked for on a machine for whose kernel fwd is there."""
+
+    def __init__(self) -> None:
+        super().__init__("this kernel has no vxlan device")
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal asked the command to end.
 

@@ -27,7 +27,8 @@ IS_DELETED_FIRST: Final = False  # an agent puts its key back
 _PORT: Final = 2379
 _PEER_PORT: Final = 2380
 
-_PUBLISHED: Final = re.compile(r"time=(\S+)\.(\d{3})Z .*event=lease-published ")
+# In either form of an agent's log: event=lease-published, or "event": "lease-published".
+_PUBLISHED: Final = re.compile(r'time(?:=|": ")(\S+)\.(\d{3})Z.*\bevent(?:=|": ")lease-published\b')
 
 
 def program(topology: Topology, state_dir: StateDir) -> Program:

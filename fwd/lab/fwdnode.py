@@ -23,8 +23,8 @@ def write_config(topology: Topology, state_dir: StateDir) -> None:
 
 
 def leases(topology: Topology) -> Iterator[dict[str, Any]]:
-    """One entry for each node and family, as ``--static-leases`` wants them."""
-    for node in topology.nodes:
+    """One entry for each node with a tunnel and family, as ``--static-leases`` wants them."""
+    for node in filter(lambda node: node.has_tunnel, topology.nodes):
         for plan in topology.plans:
             yield {
                 "node": node.name,
@@ -42,7 +42,8 @@ def program(topology: Topology, node: Node, *, state_dir: StateDir) -> Program:
         namespace=node.namespace,
         words=tuple(command(topology, node, state_dir=state_dir)),
         log=state_dir.log(node.namespace),
-        ready=rf"(?=.*\bforwarding\b).*\bnode=\"?{re.escape(node.name)}\b",
+        # In either form of its log: node=n1, or "node": "n1".
+        ready=rf'(?=.*\bforwarding\b).*\bnode(=|": )"?{re.escape(node.name)}\b',
     )
 
 

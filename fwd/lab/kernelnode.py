@@ -60,11 +60,12 @@ def vtep(topology: Topology, node: Node) -> list[Step]:
 
 
 def of_topology(topology: Topology, nodes: Iterable[Node]) -> list[Peer]:
-    """The leases of these nodes, as the plan has them."""
+    """The leases of these nodes, as the plan has them; a bare node has none."""
     return [
         Peer(plan.subnet(node.index), plan.node(node.index).ip, node.mac)
         for plan in topology.plans
         for node in nodes
+        if node.has_tunnel
     ]
 
 

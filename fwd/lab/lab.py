@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from fwd.lab import agentproc, building, controlplane, netns, signals, topology
 from fwd.lab.errors import LabError
-from fwd.lab.state import Phase, State, StateDir
+from fwd.lab.state import Damaged, Phase, State, StateDir
 from fwd.lab.topology import Spec, Topology
 
 Say = Callable[[str], None]
@@ -53,8 +53,7 @@ def up(wanted: Topology, state_dir: StateDir, *, say: Say) -> Topology | None:
         LabError: it cannot be built; nothing of it is left.
     """
     prefix = wanted.spec.prefix
-    if foreign := state_dir.foreign(prefix):
-        raise LabError(f"{state_dir.root} holds {foreign[0]}, which is not the lab's: use another")
+    refuse_others(prefix, state_dir)
     left = netns.existing(prefix)
     state = state_dir.load()
     if isinstance(state, State) and state.phase is Phase.UP:
@@ -78,14 +77,21 @@ def up(wanted: Topology, state_dir: StateDir, *, say: Say) -> Topology | None:
     return wanted
 
 
+def refuse_others(prefix: str, state_dir: StateDir) -> None:
+    """Raise ``LabError`` if a directory has what is not of the lab of this prefix."""
+    _refuse_another_lab(prefix, state_dir)
+    if foreign := state_dir.foreign(prefix):
+        raise LabError(f"{state_dir.root} holds {foreign[0]}, which is not the lab's: use another")
+
+
 def remove(prefix: str, state_dir: StateDir) -> Removed:
     """Remove every process, namespace and file of a lab, whatever is left of it.
 
     Raises:
-        LabError: something does not go away.
+        LabError: something does not go away, or the directory is another lab's.
     """
+    state = _refuse_another_lab(prefix, state_dir)
     namespaces = netns.existing(prefix)
-    state = state_dir.load()
     agents = state.agents.values() if isinstance(state, State) else ()
     stopped = building.dismantle(namespaces, agents=agents)
     state_dir.clear(prefix)
@@ -107,6 +113,14 @@ def _build(wanted: Topology, state_dir: StateDir, *, say: Say) -> None:
     building.connect(wanted, wanted.nodes, state_dir=state_dir)
     building.settle(wanted, wanted.nodes, state_dir=state_dir)
     state_dir.save(msgspec.structs.replace(state, phase=Phase.UP))
+
+
+def _refuse_another_lab(prefix: str, state_dir: StateDir) -> State | Damaged | None:
+    """What is written down, if it is not of a lab of another prefix."""
+    state = state_dir.load()
+    if isinstance(state, State) and state.spec.prefix != prefix:
+        raise LabError(f"{state_dir.root} belongs to lab {state.spec.prefix}")
+    return state
 
 
 def _has_api(state: State) -> bool:

@@ -21,7 +21,7 @@ UDP_LOSS_ALLOWED: Final = 2.0
 
 # Seconds for the whole matrix; what is not measured by then has failed.
 _LEAST: Final = 75.0
-_PER_PAIR: Final = 5.0
+_PER_PAIR: Final = 5.0  # with two streams of a second each
 
 
 class End(Struct, frozen=True):
@@ -89,9 +89,9 @@ def pairs(topology: Topology) -> Iterator[Pair]:
                         yield Pair(source, target, plan.family, address)
 
 
-def time_limit(count: int) -> float:
+def time_limit(count: int, *, seconds: int) -> float:
     """Seconds that a matrix of so many pairs may take: well over what a healthy one does."""
-    return max(_LEAST, _PER_PAIR * count)
+    return max(_LEAST, _PER_PAIR * count) + 2 * (seconds - 1) * count
 
 
 def measure_all(
@@ -106,7 +106,9 @@ def measure_all(
         say: told each pair and what is measured now, before it is.
     """
     todo = list(pairs(topology))
-    deadline = time.monotonic() + (time_limit(len(todo)) if limit is None else limit)
+    if limit is None:
+        limit = time_limit(len(todo), seconds=seconds)
+    deadline = time.monotonic() + limit
     done = []
     for pair in todo:
         if time.monotonic() < deadline:

@@ -15,12 +15,18 @@ _POLL: Final = 0.05  # seconds
 
 
 def strangers(topology: Topology, node: Node, *, state_dir: StateDir) -> set[str]:
-    """Names of the nodes that a node has no way to; all of them if it cannot be asked."""
+    """Names of the nodes that a node has no way to; all of them if it cannot be asked.
+
+    Between a bare node and the others there is to be none.
+    """
+    if not node.has_tunnel:
+        return set()
     known = (_kernels if node.kind is NodeKind.KERNEL else _agents)(node, state_dir)
     return {
         peer.name
         for peer in topology.peers(node)
-        if not all(str(plan.subnet(peer.index)) in known for plan in topology.plans)
+        if peer.has_tunnel
+        and not all(str(plan.subnet(peer.index)) in known for plan in topology.plans)
     }
 
 

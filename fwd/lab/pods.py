@@ -21,7 +21,7 @@ def prepare(topology: Topology, node: Node, *, state_dir: StateDir) -> None:
     """The directory of a node's list, and the list itself where no agent writes it."""
     path = state_dir.conflist(node.namespace)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if node.kind is NodeKind.KERNEL:
+    if node.kind is not NodeKind.FWD:
         state_dir.write(path, conflist.resolved(topology, node))
 
 

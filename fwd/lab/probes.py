@@ -186,7 +186,9 @@ def _server(namespace: str) -> Iterator[None]:
     One each, because a server whose client has been killed stays busy and spoils what follows.
     """
     iperf = child.find("iperf3") or "iperf3"
-    argv = netns.inside(namespace, iperf, "-s", "-1", "-p", str(_IPERF_PORT), "--forceflush")
+    # No word each second (-i 0): nobody reads them, and a full pipe would stop it.
+    words = ("-s", "-1", "-i", "0", "-p", str(_IPERF_PORT), "--forceflush")
+    argv = netns.inside(namespace, iperf, *words)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
             _await_listening(process)

@@ -16,7 +16,7 @@ from fwd.lab.state import Phase
 from fwd.lab.survey import LabStatus, LinkStatus, NodeStatus, PodStatus
 from fwd.lab.topology import NodeKind
 
-_PLANES: Final = {NodeKind.FWD: "fwd", NodeKind.KERNEL: "kernel"}
+_PLANES: Final = {NodeKind.FWD: "fwd", NodeKind.KERNEL: "kernel", NodeKind.BARE: "none"}
 
 
 def matrix_table(results: Sequence[Measured]) -> Table:
@@ -173,7 +173,7 @@ def _pod(pod: PodStatus) -> Text:
 
 def _agent(node: NodeStatus) -> Text:
     if node.agent is None:
-        return Text("-") if node.kind is NodeKind.KERNEL else Text("never started", style="red")
+        return Text("never started", style="red") if node.kind is NodeKind.FWD else Text("-")
     if not node.agent.alive:
         return Text(f"pid {node.agent.pid} ended", style="red")
     if node.kind is NodeKind.KERNEL:

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 import fwd
-from fwd.lab import agentproc, netns
+from fwd.lab import agentproc, lastwords, netns
 from fwd.lab.agentproc import Process
 from fwd.lab.errors import LabError
 
@@ -73,7 +73,8 @@ class Service:
             if not running or time.monotonic() > deadline:
                 what = "does not say that it is ready" if running else "ended"
                 shown = tuple(f"{self.program.name}| {line}" for line in lines[-_LINES_SHOWN:])
-                why = f": {lines[-1]}" if lines else " without a word"
+                told = lastwords.telling(lines)
+                why = f": {told}" if told else " without a word"
                 raise LabError(f"{self.program.title} {what}{why}", detail=shown)
             time.sleep(_POLL)
 

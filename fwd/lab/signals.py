@@ -14,7 +14,10 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def as_exceptions() -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP raise ``Interrupted`` in the main thread."""
+    """Let SIGINT, SIGTERM and SIGHUP raise ``Interrupted`` in the main thread.
+
+    But not one that is ignored already: nohup, or a shell's ``&``, wants it so.
+    """
 
     def interrupt(signum: int, _: FrameType | None) -> None:
         raise Interrupted(signum)
@@ -36,7 +39,8 @@ def shielded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled(handler: "signal.Handlers | signal._HANDLER") -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in _ENDING}
+    heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield
     finally:

@@ -3,8 +3,10 @@
 
 ``lab.json`` holds the ``Spec``, from which all else follows, and the processes.  It is
 written before anything is built, so that a lab whose ``up`` was killed is known to be half-built.
-Losing it loses nothing that ``down`` needs: namespaces are known by their names, processes by
-the namespace they are in, and files by the few names that the lab ever writes.
+It is removed last, too: a directory without it holds nothing of a lab's, whatever the names in it,
+but for a default one, which no one else has.  Else losing it loses nothing that ``down`` needs:
+namespaces are known by their names, processes by the namespace they are in, and files by the few
+names that the lab ever writes.
 """
 
 import contextlib
@@ -27,6 +29,7 @@ from fwd.lab.topology import Spec
 
 DEFAULT_PREFIX: Final = "fwdlab"
 _DEFAULT: Final = Path("/run/fwd-lab")
+_MARKS: Final = frozenset({"lab.json", "lab.json.new"})
 _FILES: Final = ("lab.json", "leases.json", "net-conf.json", "cni-conf.json", "api")
 _LOCK_PATIENCE: Final = 5.0  # seconds: a status or a small up next door is soon done
 _MAX_PATH: Final = 60  # an AF_UNIX address has room for 107 bytes; the agent's socket is below this
@@ -223,19 +226,25 @@ class StateDir(Struct, frozen=True):
     def foreign(self, prefix: str) -> list[str]:
         """What lies in the directory and was not put there by the lab of this prefix."""
         with contextlib.suppress(FileNotFoundError):
-            names = (entry.name for entry in self.root.iterdir())
-            return sorted(name for name in names if not _ours(prefix, name))
+            names = {entry.name for entry in self.root.iterdir()}
+            return sorted(names - self._own(prefix, names))
         return []
 
     def clear(self, prefix: str) -> None:
         """Remove what the lab has written, ``lab.json`` last, and nothing else."""
-        names = [entry.name for entry in self.root.iterdir() if _ours(prefix, entry.name)]
-        for name in sorted(names, key=lambda name: name.startswith("lab.json")):
+        names = self._own(prefix, {entry.name for entry in self.root.iterdir()})
+        for name in sorted(names, key=lambda name: name in _MARKS):
             path = self.root / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def _own(self, prefix: str, names: set[str]) -> set[str]:
+        """Those of these names that are of the lab of this prefix."""
+        if not names & _MARKS and self.root != default(prefix).root:
+            return set()
+        return {name for name in names if _ours(prefix, name)}
 
 
 def default(prefix: str) -> StateDir:

@@ -53,7 +53,7 @@ class PodStatus(Struct, frozen=True):
 
 
 class NodeStatus(Struct, frozen=True):
-    """A node; ``agent`` is None where none was started, as on a kernel node with static leases."""
+    """A node; ``agent`` is None where none was started: bare, or a kernel with static leases."""
 
     name: str
     kind: NodeKind
@@ -66,10 +66,10 @@ class NodeStatus(Struct, frozen=True):
     def well(self) -> bool:
         """Every link is up, and the agent, where there is to be one, forwards."""
         links = (*self.links, *(pod.link for pod in self.pods))
-        if self.kind is NodeKind.KERNEL:  # it forwards by itself; its agent has nothing to say
-            forwards = self.agent is None or self.agent.alive
-        else:
+        if self.kind is NodeKind.FWD:
             forwards = self.agent is not None and self.agent.forwards
+        else:  # it forwards by itself, if at all; its agent has nothing to say
+            forwards = self.agent is None or self.agent.alive
         return forwards and all(link.up for link in links)
 
 
@@ -138,7 +138,7 @@ def ask(path: Path) -> dict[str, Any] | None:
 
 
 def _node(topology: Topology, node: Node, state: State, state_dir: StateDir) -> NodeStatus:
-    names = (UPLINK, CNI, *(device(plan) for plan in topology.plans))
+    devices = [device(plan) for plan in topology.plans if node.has_tunnel]
     found = _links(node.namespace)
     process = state.agents.get(node.name)
     agent = None
@@ -151,7 +151,7 @@ def _node(topology: Topology, node: Node, state: State, state_dir: StateDir) -> 
         name=node.name,
         kind=node.kind,
         address=tuple(str(plan.node(node.index).ip) for plan in topology.plans),
-        links=tuple(_link(name, found) for name in names),
+        links=tuple(_link(name, found) for name in (UPLINK, CNI, *devices)),
         agent=agent,
         pods=tuple(_pod(topology, pod) for pod in node.pods),
     )

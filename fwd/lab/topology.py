@@ -43,6 +43,7 @@ class NodeKind(enum.Enum):
 
     FWD = "fwd"
     KERNEL = "kernel"
+    BARE = "bare"  # none: Pods, underlay and firewall rules, for a tunnel of somebody else's
 
 
 class Source(enum.Enum):
@@ -112,6 +113,11 @@ class Node(Struct, frozen=True):
     namespace: str
     mac: str
     pods: tuple[Pod, ...]
+
+    @property
+    def has_tunnel(self) -> bool:
+        """Whether it has a lease, by which others send it what is for its Pods."""
+        return self.kind is not NodeKind.BARE
 
     @property
     def namespaces(self) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from fwd.lab.topology import Source, Spec, Topology, Wiring
 
 def plan(arguments: Namespace, *, default: str) -> Topology:
     """The lab that is to be; ``default`` is its prefix unless one is given."""
+    kernel = 1 if arguments.kernel_nodes is None else arguments.kernel_nodes
     spec = Spec(
         prefix=arguments.prefix or default,
-        nodes=topology.node_specs(fwd=arguments.nodes, kernel=arguments.kernel_nodes),
+        nodes=topology.node_specs(fwd=arguments.nodes, kernel=kernel),
         pods=arguments.pods,
         mtu=arguments.mtu,
         families=topology.FAMILIES[arguments.family],

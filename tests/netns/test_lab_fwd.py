@@ -6,6 +6,7 @@ Excluded: what the lab does without an agent (test_lab), how fwd forwards (its o
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,3 +97,27 @@ def test_an_agent_that_cannot_start_shows_why_and_nothing_is_left(lab: Lab) -> N
     assert log
     assert all(line.startswith("n1| ") for line in log)
     assert lab.leftovers() == []
+
+
+def test_where_the_kernel_has_no_vxlan_it_says_so_and_needs_none(lab: Lab, tmp_path: Path) -> None:
+    # An ip(8) as on such a kernel.
+    real = shutil.which("ip")
+    (tmp_path / "ip").write_text(
+        f'#!/bin/sh\ncase " $* " in *\' -batch \'*) ;; *) exec {real} "$@" ;; esac\n'
+        "lines=$(cat)\ncase $lines in *' type vxlan '*)\n"
+        "echo 'Error: Unknown device type.' >&2; echo 'Command failed -:1' >&2; exit 2 ;; esac\n"
+        f'echo "$lines" | exec {real} "$@"\n'
+    )
+    (tmp_path / "ip").chmod(0o755)
+    env = dict(os.environ) | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    up = lab.run("up", env=env)
+    wanted = "fwd lab: this kernel has no vxlan device: give --kernel-nodes 0\n"
+    assert (up.returncode, up.stderr) == (1, wanted)
+    assert lab.leftovers() == []
+    up = lab.run(
+        "up", "--nodes", "1", "--kernel-nodes", "0", "--run-arg=--log-format=json", env=env
+    )
+    assert up.returncode == 0, up.stderr
+    joined = lab.run("join", "--kernel", env=env)
+    assert joined.stderr == "fwd lab: this kernel has no vxlan device: join without --kernel\n"
+    assert lab.run("status").returncode == 0

@@ -4,11 +4,12 @@
 import os
 import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fwd.lab import child, cli, signals
+from fwd.lab import child, cli, signals, which
 from fwd.lab.arguments import parse
 from fwd.lab.errors import Interrupted, LabError
 
@@ -18,7 +19,9 @@ NO_LAB = ("test", "--prefix", "nosuchlab")
 
 def test_a_lab_is_two_fwd_nodes_and_a_kernel_one_unless_told() -> None:
     arguments = parse(["up"])
-    assert (arguments.nodes, arguments.kernel_nodes, arguments.pods) == (2, 1, 1)
+    assert (arguments.nodes, arguments.pods) == (2, 1)
+    kinds = [node.kind.value for node in which.plan(arguments, default="t").nodes]
+    assert kinds == ["fwd", "fwd", "kernel"]
     assert (arguments.mtu, arguments.run_arg, arguments.source) == (1500, [], "kube")
 
 
@@ -63,6 +66,23 @@ def test_a_node_joins_by_any_name_and_leaves_by_its_own() -> None:
 def test_wrong_usage_is_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 2
     assert "usage: fwd lab" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["up", "--nodes", "two"], "argument --nodes: 'two' is no whole number"),
+        (["up", "-mtu", "9k"], "argument -mtu: '9k' is no whole number"),
+        (["up", "--pods", "-1"], "argument --pods: must be 0 or more"),
+        (["test", "--seconds", "1.5"], "argument --seconds: '1.5' is no whole number"),
+        (["test", "--time-limit", "0"], "argument --time-limit: must be 1 or more"),
+    ],
+)
+def test_a_wrong_number_is_told_what_is_wanted(
+    words: list[str], wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.endswith(f"error: {wanted}\n")
 
 
 def test_help_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,15 +137,44 @@ def test_a_program_that_hangs_is_ended() -> None:
         child.run(["sleep", "60"], limit=0.05)
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Signals as in a program begun from a terminal, however these tests were begun."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    for number, old in before.items():
+        signal.signal(number, old)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("heeded")
 def test_a_signal_is_an_exception_so_that_what_was_begun_is_undone(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
+    assert signal.getsignal(number) is signal.SIG_DFL
     with pytest.raises(Interrupted) as interrupted, signals.as_exceptions():
         signal.raise_signal(number)
     assert interrupted.value.signum == number
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("heeded")
+def test_a_signal_that_nohup_ignores_stays_ignored(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    try:
+        with signals.as_exceptions():
+            signal.raise_signal(number)
+            with signals.shielded():
+                signal.raise_signal(number)
+            signal.raise_signal(number)
+            with pytest.raises(Interrupted):
+                signal.raise_signal(signal.SIGTERM)
+    except Interrupted as interrupted:  # a KeyboardInterrupt, which would end all tests
+        pytest.fail(f"signal {interrupted.signum} was not ignored")
+    assert signal.getsignal(number) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("heeded")
 def test_undoing_is_not_interrupted() -> None:
     with signals.as_exceptions():
         with signals.shielded():

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab's etcd: what a kernel node writes and reads there, and its client, with a real one."""
 
+import calendar
 import itertools
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -58,6 +60,26 @@ def test_an_agent_begins_with_what_it_had_before(tmp_path: Path) -> None:
     before.write_text("another")
     fwdnode.command(one, one.nodes[0], state_dir=state_dir)
     assert before.read_text() == "another"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "time={}T17:23:38.086Z level=info event=lease-published key=10.244.1.0-24",
+        '{{"time": "{}T17:23:38.086Z", "level": "info", "event": "lease-published", "key": "1"}}',
+    ],
+)
+def test_when_an_agent_wrote_its_lease_is_read_from_either_form_of_its_log(
+    tmp_path: Path, line: str
+) -> None:
+    node, state_dir = lab(4).nodes[0], StateDir(tmp_path)
+    log = state_dir.log(node.namespace)
+    log.parent.mkdir()
+    lines = [line.format("2026-11-28"), line.format("2026-11-29")]
+    log.write_text("\n".join([*lines, lines[-1].replace("published", "kept")]))
+    wanted = calendar.timegm((2026, 11, 29, 17, 23, 38)) + 0.086 - time.time() + time.monotonic()
+    found = etcdplane.published_at(node, since=wanted - 60, state_dir=state_dir)
+    assert found == pytest.approx(wanted, abs=0.02)
 
 
 def test_the_client_writes_lists_and_watches(etcd: EtcdServer) -> None:

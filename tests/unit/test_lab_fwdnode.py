@@ -10,7 +10,9 @@ import pytest
 
 from fwd.lab import fwdnode
 from fwd.lab.state import StateDir
-from fwd.lab.topology import Source, Spec, Topology, Wiring, node_specs, plan
+from fwd.lab.topology import NodeKind, NodeSpec, Source, Spec, Topology, Wiring, node_specs, plan
+
+BARE = NodeKind.BARE
 
 
 @pytest.fixture
@@ -27,6 +29,11 @@ def test_leases_are_those_of_all_nodes_in_flannels_words(lab: Topology) -> None:
         "backend-data": {"VNI": 1, "VtepMAC": "02:00:00:00:00:02"},
     }
     assert [lease["node"] for lease in fwdnode.leases(lab)] == ["n1", "n2"]
+
+
+def test_a_node_without_a_tunnel_has_no_lease(lab: Topology) -> None:
+    bare = plan(msgspec.structs.replace(lab.spec, nodes=(*lab.spec.nodes, NodeSpec(3, BARE))))
+    assert list(fwdnode.leases(bare)) == list(fwdnode.leases(lab))
 
 
 def test_the_configuration_is_flannels_net_conf(lab: Topology, tmp_path: Path) -> None:
@@ -83,10 +90,11 @@ def test_with_cni_it_has_flannels_cni_conf_and_masquerades(lab: Topology, tmp_pa
     [
         "forwarding node=n1 subnet=10.244.1.0/24 device=flannel.1",
         'level=info node="n1" event=forwarding',
+        '{"level": "info", "event": "forwarding", "node": "n1", "subnet": "10.244.1.0/24"}',
     ],
 )
 def test_an_agent_is_ready_when_its_log_says_so(lab: Topology, line: str) -> None:
     program = fwdnode.program(lab, lab.nodes[0], state_dir=StateDir(Path("/s")))
     assert re.search(program.ready, line)
     assert not re.search(program.ready, line.replace("n1", "n11"))
-    assert not re.search(program.ready, "event=starting node=n1")
+    assert not re.search(program.ready, line.replace("forwarding", "starting"))

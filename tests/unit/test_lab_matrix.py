@@ -169,8 +169,14 @@ def test_what_ping_could_not_reach_is_not_tried_further() -> None:
 
 
 def test_time_grows_with_the_pairs_and_a_demo_stays_under_two_minutes() -> None:
-    assert matrix.time_limit(12) < 90
-    assert matrix.time_limit(100) == 500
+    assert matrix.time_limit(12, seconds=1) < 90
+    assert matrix.time_limit(100, seconds=1) == 500
+
+
+@pytest.mark.parametrize("seconds", [2, 10, 60, 3600])
+def test_time_grows_with_the_streams(seconds: int) -> None:
+    for count in (2, 12, 100):
+        assert matrix.time_limit(count, seconds=seconds) > count * (2 * seconds + 1)
 
 
 def test_the_table_and_the_document_say_the_same() -> None:

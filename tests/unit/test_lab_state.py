@@ -61,9 +61,37 @@ def test_clear_removes_what_the_lab_wrote_and_only_that(directory: StateDir) -> 
     assert sorted(entry.name for entry in directory.root.iterdir()) == ["mine.txt", "u-n1"]
 
 
+def test_a_directory_without_the_labs_own_file_is_somebody_elses(directory: StateDir) -> None:
+    (directory.root / "api").mkdir()
+    (directory.root / "api" / "handlers.py").write_text("precious")
+    for name in ("net-conf.json", "cni-conf.json", "leases.json.new"):
+        (directory.root / name).write_text("precious")
+    (directory.root / "t-n1").mkdir()
+    names = sorted(entry.name for entry in directory.root.iterdir())
+    assert directory.foreign("t") == names
+    directory.clear("t")
+    assert sorted(entry.name for entry in directory.root.iterdir()) == names
+    (directory.root / "lab.json.new").write_text("")  # of an `up` that was killed at once
+    assert directory.foreign("t") == []
+    directory.clear("t")
+    assert list(directory.root.iterdir()) == []
+
+
+def test_the_default_directory_is_the_labs_without_its_file_too(
+    directory: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "_DEFAULT", directory.root)
+    own = state.default("t")
+    (own.root / "api").mkdir(parents=True)
+    assert own.foreign("t") == []
+    own.clear("t")
+    assert list(own.root.iterdir()) == []
+
+
 def test_clear_does_not_follow_a_link(
     directory: StateDir, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    directory.save(STATE)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "precious").write_text("")
     (directory.root / "t-n1").symlink_to(elsewhere)
