@@ -100,6 +100,11 @@ enum counter decap(const struct vx_settings *s, const struct table *t,
 	if (s->source_check == VX_SOURCE_STRICT &&
 	    !source_belongs(t, outer, p))
 		return DROP_IN_SPOOFED_SOURCE;
+	/* The kernel would take a group's or, with route_localnet, 127.0.0.1's
+	 * for its own; no node of flannel's sends such (spec 5.6). */
+	if (s->source_check != VX_SOURCE_OFF &&
+	    is_no_host(pkt_dst(p), s->family))
+		return DROP_IN_NO_HOST;
 	take_unfinished(t->mtu, p, gso_hint);
 	return take_ecn(outer, p);
 }

@@ -43,16 +43,6 @@ static bool is_icmp_error(const struct pkt *p)
 	       type == ICMP4_PARAMETER;
 }
 
-/* Zero, loopback, multicast, reserved or broadcast: no host to answer. */
-static bool is_no_host(const uint8_t *addr, uint8_t family)
-{
-	static const uint8_t zero[16];
-
-	if (family == IPV4)
-		return addr[0] == 0 || addr[0] == 127 || addr[0] >= 224;
-	return addr[0] == 0xff || !memcmp(addr, zero, 15);
-}
-
 static bool is_later_fragment(const struct pkt *p)
 {
 	be16 field;

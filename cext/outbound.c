@@ -236,15 +236,20 @@ static uint8_t *read_queue(struct worker *w, const struct table *t,
 
 	most /= shares;
 	for (n = 0; n < most && bytes <= enough; n++, bytes += len) {
-		uint8_t *ip;
 		struct vnethdr v;
+		uint8_t *ip;
 
 		at = make_room(w, at);
 		ip = at + UNCUT_ROOM + HEADROOM;
 		len = tun_read(tun, w->vnet, &v, ip, IP6_MAX_LEN);
 		if (len < 0)
 			break;
-		patience_carried(&w->patience, len, queue);
+		if (patience_is_flood(len, v.gso_size)) {
+			w->patience.full = true;
+			most = 0;
+		} else {
+			patience_carried(&w->patience, len, queue);
+		}
 		if (!out_packet(w, t, &v, ip, len))
 			continue;
 		at = ip + len + ARENA_ALIGN;

@@ -26,6 +26,10 @@
  * carries of one sender.  (Bulk that is received alone does not slow it down:
  * then small packets may be what that is acknowledged with.)
  *
+ * A super-packet of many small segments is such a flood in one piece (a stream
+ * of a tiny MSS, UDP_SEGMENT of a few bytes): 64 KiB of 76-byte segments cost
+ * a millisecond.  It is a batch for itself, and the worker pauses after it.
+ *
  * It gives way: between two looks it yields its core, so what it spends is
  * what nobody else wants.  (To stop looking altogether where others want the
  * core was worse by every measure, docs/decisions/performance.md.)
@@ -39,6 +43,7 @@ enum {
 	BULK_LARGE = 2,		/* of these without running dry are bulk */
 	BULK_WAITS = 16,	/* times of running dry for which it counts */
 	BULK_SMALL = 16,	/* packets of a batch beside it */
+	SMALL_SEGMENT = 512,	/* bytes; below, many are no bulk */
 	GATHER_NS = 10000,	/* and what timers are slack by, 50 us */
 };
 
@@ -46,7 +51,8 @@ struct patience {
 	uint64_t most;		/* ns, 0: never look */
 	bool gathers;		/* bulk: each send costs much, however large */
 	uint64_t gap;		/* ns, average of the last ones */
-	bool full;		/* small packets beside it were not all read */
+	bool full;		/* small packets beside it were not all read, */
+				/* or they came as a super-packet */
 	uint32_t large;		/* since the worker last ran dry */
 	uint32_t bulk;		/* times for which not to look */
 	uint32_t waits;
@@ -65,6 +71,12 @@ static inline void patience_init(struct patience *p, uint64_t most,
 static inline bool patience_left(const struct patience *p, uint64_t waited)
 {
 	return !p->bulk && p->gap <= p->most && waited < p->most;
+}
+
+/* Whether a read of so many bytes was such a super-packet. */
+static inline bool patience_is_flood(uint32_t bytes, uint32_t gso_size)
+{
+	return gso_size && gso_size < SMALL_SEGMENT && bytes > 2 * gso_size;
 }
 
 /* So many bytes were read in one, from this queue (a bit), or received (0). */

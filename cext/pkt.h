@@ -100,6 +100,16 @@ static inline bool is_multicast(const uint8_t *addr, uint8_t family)
 	return family == IPV4 ? addr[0] >> 4 == 0xe : addr[0] == 0xff;
 }
 
+/* Zero, loopback, multicast, reserved or broadcast. */
+static inline bool is_no_host(const uint8_t *addr, uint8_t family)
+{
+	static const uint8_t zero[16];
+
+	if (family == IPV4)
+		return addr[0] == 0 || addr[0] == 127 || addr[0] >= 224;
+	return addr[0] == 0xff || !memcmp(addr, zero, 15);
+}
+
 /* The overlay headers of a datagram, NULL if it is too short for them. */
 static inline const struct overlay *pkt_overlay(const uint8_t *data,
 						size_t len)

@@ -38,8 +38,11 @@ static int build_routes(struct table *t, const struct vx_route *routes,
 static uint32_t outer_hash(const uint8_t *outer, uint8_t family)
 {
 	struct key k = key_of(outer, family);
+	uint32_t hash = ((k.hi ^ k.lo * 31) * 0x9e3779b97f4a7c15ull) >> 32;
 
-	return ((k.hi ^ k.lo * 31) * 0x9e3779b97f4a7c15ull) >> 32;
+	/* The lower bits depend on an IPv4 address's lower ones alone, and
+	 * nodes may differ in the upper ones: one of each /24. */
+	return hash ^ hash >> 16;
 }
 
 const struct peer *table_sender(const struct table *t, const uint8_t *outer)

@@ -23,7 +23,8 @@ enum {
 	REFUSALS = 64,
 };
 
-/* Segments of `size` bytes went to this peer at once, as one message. */
+/* What a peer's path has said of segments of `size` bytes, sent to it at once
+ * as one message. */
 struct proof {
 	struct sockaddr_in6 to;		/* or sockaddr_in */
 	uint64_t until;			/* ms: it is good for */
@@ -41,10 +42,10 @@ struct sender {
 	bool may_segment;		/* UDP_SEGMENT, where paths take it */
 	_Atomic bool segment;		/* it is in force, read by others */
 	uint64_t now;			/* ms, of this turn */
-	/* Peers whose path took no UDP_SEGMENT: until when not to try, by
-	 * slot of the peer.  A collision costs speed, nothing else. */
-	uint64_t refused_until[REFUSALS];
-	struct proof proofs[REFUSALS];	/* in the same places */
+	/* By slot of the peer: of those that share a place one is known.  Of
+	 * a path that took none, until when not to try. */
+	struct proof refused[REFUSALS];
+	struct proof proofs[REFUSALS];
 	struct messages messages;
 };
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vnet.h"
 
+/* Of 64 KiB; no stack sends less in each (TCP_MIN_GSO_SIZE of Linux). */
+enum { MOST_SEGMENTS = IP_MAX_LEN / 8 };
+
 static bool gso_fits(const struct pkt *p, const struct vnethdr *v)
 {
 	switch (v->gso_type & ~VNET_GSO_ECN) {
@@ -29,6 +32,9 @@ bool vnet_take(struct pkt *p, const struct vnethdr *v,
 	 * agree with what pkt_parse() found. */
 	if (!gso_fits(p, v) || v->gso_size == 0 || !p->unfinished ||
 	    *csum_start != p->l4)
+		return false;
+	/* A Pod may claim any (CAP_NET_RAW), and each costs as a packet. */
+	if ((p->len - p->payload) / v->gso_size > MOST_SEGMENTS)
 		return false;
 	if (p->len - p->payload > v->gso_size)
 		p->gso_size = v->gso_size;

@@ -40,6 +40,17 @@ uint64_t now_ms(void)
 	return clock_ms += 100;
 }
 
+/* The kernel's part: a super-packet's checksum is the pseudo-header's sum. */
+static void leave_unfinished(const struct vnethdr *v, uint8_t *ip, uint32_t n)
+{
+	struct pkt p;
+
+	if (v->gso_type != VNET_GSO_NONE &&
+	    pkt_parse(&p, ip, n, worker->settings->family) == PKT_OK &&
+	    p.transport)
+		pkt_csum_set(&p, csum_fold(pkt_pseudo(&p, p.len - p.l4)));
+}
+
 int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room)
 {
 	uint32_t n = sizeof(*v);
@@ -58,13 +69,14 @@ int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room)
 	CHECK(buf - FRONT >= worker->arena);
 	__asan_unpoison_memory_region(buf - FRONT, FRONT + room);
 	memcpy(buf, bytes, n);
+	leave_unfinished(v, buf, n);
 	__asan_poison_memory_region(buf + n, room - n);
 	taken[n_taken].at = buf;
 	taken[n_taken].len = n;
 	taken[n_taken].v = *v;
 	taken[n_taken].copy = malloc(n);
 	CHECK(taken[n_taken].copy);
-	memcpy(taken[n_taken].copy, bytes, n);
+	memcpy(taken[n_taken].copy, buf, n);
 	n_taken++;
 	return (int)n;
 }

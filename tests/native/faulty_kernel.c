@@ -5,8 +5,8 @@
 
 #include "check.h"
 #include "decap_frame.h"
+#include "message.h"
 #include "numbered.h"
-#include "sockopt.h"
 
 enum { OVERLAY = sizeof(struct overlay), OUT = 0, IN = 1 };
 
@@ -150,17 +150,6 @@ ssize_t __wrap_writev(int fd, const struct iovec *iov, int n)
 	return len;
 }
 
-static uint32_t segment_of(const struct msghdr *m)
-{
-	uint16_t size = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c;
-	     c = CMSG_NXTHDR((struct msghdr *)m, c))
-		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
-			memcpy(&size, CMSG_DATA(c), sizeof(size));
-	return size;
-}
-
 /* By the fourth byte of a peer's address. */
 static bool is_refused(const struct msghdr *m)
 {
@@ -170,14 +159,14 @@ static bool is_refused(const struct msghdr *m)
 		(const uint8_t *)&to4->sin_addr :
 		(const uint8_t *)&to6->sin6_addr;
 
-	return segment_of(m) && (kernel.no_segment ||
+	return message_segment(m) && (kernel.no_segment ||
 				 (kernel.no_segment_to &&
 				  kernel.no_segment_to == to[3]));
 }
 
 static uint32_t datagrams_of(const struct msghdr *m)
 {
-	uint32_t len = 0, size = segment_of(m);
+	uint32_t len = 0, size = message_segment(m);
 
 	for (size_t i = 0; i < m->msg_iovlen; i++)
 		len += m->msg_iov[i].iov_len;
@@ -189,7 +178,7 @@ static void take_message(struct mmsghdr *msg)
 	static uint8_t flat[IP_MAX_LEN + OVERLAY];
 	const struct msghdr *m = &msg->msg_hdr;
 	uint32_t len = flatten(m->msg_iov, m->msg_iovlen, flat);
-	uint32_t size = segment_of(m), at = 0;
+	uint32_t size = message_segment(m), at = 0;
 
 	if (!size)
 		size = len;
@@ -224,7 +213,7 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 	for (i = 0; i < most; i++) {
 		if (is_refused(&msg[i].msg_hdr))
 			break;
-		kernel.segmented += segment_of(&msg[i].msg_hdr) > 0;
+		kernel.segmented += message_segment(&msg[i].msg_hdr) > 0;
 		take_message(&msg[i]);
 	}
 	return (int)i;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "sockopt.h"
+#include "message.h"
 #include "spec.h"
 #include "vnet.h"
 
@@ -25,6 +25,7 @@ struct queue {
 
 static struct {
 	struct queue queues[QUEUES];
+	uint32_t gso;			/* payload of a segment */
 	int tap;			/* -1: there is none */
 	uint32_t whole;			/* frames that it got */
 	uint8_t family;
@@ -47,7 +48,7 @@ static struct queue *queue_of(int fd)
 static struct spec packet(struct queue *q)
 {
 	static uint8_t payload[SEGMENTS * GSO];
-	uint32_t n = q->bulk ? SEGMENTS * GSO : SMALL;
+	uint32_t n = q->bulk ? SEGMENTS * world.gso : SMALL;
 	struct spec s = spec_random(world.family, SPEC_TCP, 0);
 
 	memset(payload, mark((uint32_t)(q - world.queues), q->read), n);
@@ -79,7 +80,8 @@ ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
 			.flags = VNET_NEEDS_CSUM,
 			.gso_type = world.family == 4 ? VNET_GSO_TCP4
 						      : VNET_GSO_TCP6,
-			.hdr_len = (uint16_t)spec_header(&s), .gso_size = GSO,
+			.hdr_len = (uint16_t)spec_header(&s),
+			.gso_size = (uint16_t)world.gso,
 			.csum_start = (uint16_t)spec_l4(&s), .csum_offset = 16,
 		};
 	q->read++;
@@ -113,16 +115,6 @@ ssize_t __wrap_writev(int fd, const struct iovec *iov, int n)
 	return (ssize_t)(iov[0].iov_len + iov[1].iov_len);
 }
 
-static uint32_t segment_of(struct msghdr *m)
-{
-	uint16_t size = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
-		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
-			memcpy(&size, CMSG_DATA(c), sizeof(size));
-	return size;
-}
-
 int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags);
 int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 {
@@ -132,7 +124,7 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 	(void)flags;
 	for (unsigned i = 0; i < n; i++) {
 		struct msghdr *m = &msg[i].msg_hdr;
-		uint32_t len = 0, size = segment_of(m);
+		uint32_t len = 0, size = message_segment(m);
 
 		for (size_t k = 0; k < m->msg_iovlen; k++) {
 			CHECK(len + m->msg_iov[k].iov_len <= sizeof(flat));
@@ -170,6 +162,7 @@ static void begin(uint8_t family, uint32_t bulk, bool whole, struct worker *w)
 	csum_init();
 	memset(&world, 0, sizeof(world));
 	world.family = family;
+	world.gso = GSO;
 	world.tap = whole ? dummy() : -1;
 	settings = (struct vx_settings){
 		.family = family, .mac = { 2, 1, 1, 1, 1, 1 }, .vni = 1,
@@ -252,23 +245,18 @@ static void check_turn(uint8_t family, uint32_t bulk, bool whole,
 	end(&w);
 }
 
+static void check_beside(uint8_t family, bool whole)
+{
+	check_turn(family, 1, whole, BULK_TURN, BULK_SMALL / QUEUES);
+	check_turn(family, 4, whole, BULK_TURN, BULK_SMALL / QUEUES);
+	check_turn(family, 5, whole, BULK_TURN / 2, BULK_SMALL / QUEUES);
+}
+
 TEST(bulk_beside_small_packets_has_a_turn_that_the_arena_does_not_bound)
 {
 	for (uint8_t family = 4; family <= 6; family += 2) {
-		check_turn(family, 1, false, BULK_TURN, BULK_SMALL / QUEUES);
-		check_turn(family, 4, false, BULK_TURN, BULK_SMALL / QUEUES);
-		check_turn(family, 1, true, BULK_TURN, BULK_SMALL / QUEUES);
-		check_turn(family, 4, true, BULK_TURN, BULK_SMALL / QUEUES);
-	}
-}
-
-TEST(bulk_beside_bulk_shares_it)
-{
-	for (uint8_t family = 4; family <= 6; family += 2) {
-		check_turn(family, 5, false, BULK_TURN / 2,
-			   BULK_SMALL / QUEUES);
-		check_turn(family, 5, true, BULK_TURN / 2,
-			   BULK_SMALL / QUEUES);
+		check_beside(family, false);
+		check_beside(family, true);
 		check_turn(family, 7, true, BULK_TURN / 3, 0);
 	}
 }
@@ -283,4 +271,30 @@ TEST(small_packets_alone_have_an_equal_part_each)
 {
 	check_turn(4, 0, false, 0, OUT_BATCH / QUEUES);
 	check_turn(6, 0, true, 0, OUT_BATCH / QUEUES);
+}
+
+static void check_tiny(uint8_t family, uint32_t gso, bool is_flood)
+{
+	static struct worker w;
+
+	check_context("IPv%u, segments of %u", family, gso);
+	begin(family, 1, false, &w);
+	world.gso = gso;
+	turns(&w, 3);
+	CHECK_EQ(world.queues[0].read > 1, !is_flood);
+	CHECK_EQ(patience_carriers(&w.patience) != 0, !is_flood);
+	CHECK(w.patience.full);
+	for (uint32_t i = 1; i < QUEUES; i++)
+		CHECK_EQ(world.queues[i].read,
+			 (is_flood ? OUT_BATCH : BULK_SMALL) / QUEUES);
+	end(&w);
+}
+
+TEST(a_flood_in_one_piece_is_no_bulk)
+{
+	for (uint8_t family = 4; family <= 6; family += 2) {
+		check_tiny(family, 72, true);
+		check_tiny(family, SMALL_SEGMENT - 1, true);
+		check_tiny(family, SMALL_SEGMENT, false);
+	}
 }

@@ -246,3 +246,27 @@ TEST(cwr_is_told_to_whoever_cuts)
 	tells_cwr(IPV4);
 	tells_cwr(IPV6);
 }
+
+/* No stack sends them; a Pod with a packet socket may. */
+static void tiny(uint8_t family, uint8_t proto)
+{
+	struct pkt p = packet(family, proto, 65000);
+	struct vnethdr v = right_header(&p, 7);
+
+	CHECK(!takes(p, &v));
+	v.gso_size = 8;
+	CHECK(takes(p, &v));
+	free(p.ip);
+	p = packet(family, proto, 3);
+	v = right_header(&p, 1);
+	CHECK(takes(p, &v));
+	free(p.ip);
+}
+
+TEST(segments_that_no_stack_makes)
+{
+	for (uint8_t family = 4; family <= 6; family += 2) {
+		tiny(family, PROTO_TCP);
+		tiny(family, PROTO_UDP);
+	}
+}

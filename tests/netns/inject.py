@@ -54,14 +54,15 @@ class Injector:
         *,
         port: int = 9,
         source: str | None = None,
+        target: str | None = None,
         tos: int = 0,
         ihl: int = 5,
         total: int | None = None,
         options: bytes = b"",
     ) -> bytes:
-        """An IP packet to the target's first Pod, from the sender's unless told otherwise."""
+        """An IP packet to the target's first Pod from the sender's, unless told otherwise."""
         from_pod = source or self.net.address(self.net.pod(self._sender.index))
-        to_pod = self.net.address(self.net.pod(self._target.index))
+        to_pod = target or self.net.address(self.net.pod(self._target.index))
         datagram = frames.udp(from_pod, to_pod, (1111, port), payload)
         # Under DF equal ids mean nothing (RFC 6864), so that copies of a packet may be merged.
         return frames.ip(

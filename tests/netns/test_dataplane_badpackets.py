@@ -22,6 +22,8 @@ PAYLOAD = b"x" * 64
 OPTIONS = b"..\1\4" + bytes(12)
 """Padding, 16 bytes of it (RFC 8200, 4.2)."""
 NOBODYS = {4: "203.0.113.1", 6: "2001:db8::1"}
+GROUP = {4: "224.0.0.1", 6: "ff02::1"}
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 Make = Callable[[Injector], bytes]
 
@@ -70,6 +72,14 @@ BAD: dict[str, tuple[str, Make]] = {
     "source of nobody": (
         "in_spoofed_source",
         lambda i: i.encapsulated(i.inner(PAYLOAD, source=NOBODYS[i.net.family])),
+    ),
+    "to a group": (
+        "in_no_host",
+        lambda i: i.encapsulated(i.inner(PAYLOAD, target=GROUP[i.net.family])),
+    ),
+    "to loopback": (
+        "in_no_host",
+        lambda i: i.encapsulated(i.inner(PAYLOAD, target=LOOPBACK[i.net.family])),
     ),
     "wrong MAC": (
         "in_wrong_mac",
