@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: which command, and how its end becomes one line and an exit code.
 
-0 success or stopped by a signal, 1 cannot run (configuration, node), 2 wrong command line.
+0 success or stopped by a signal, 1 cannot run (configuration, node), 2 wrong command line, 130
+interrupted before there was anything to stop.
 Flags are `config`'s; each command is imported only when it is asked for.
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +35,8 @@ usage: fwd COMMAND [FLAGS]
 
 `fwd COMMAND --help` describes its flags.
 """
+_INTERRUPTED = 130
+"""As a shell has it: 128 and SIGINT's number."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     name = words.pop(0) if words else ""
     if name in {"-h", "--help", "-help", "help"}:
-        print(_USAGE, end="")
-        return 0
+        return _finish("fwd", _help, words)
     command = _COMMANDS.get(name)
     if command is None:
         problem = f"there is no command {name!r}" if name else "a command is missing"
@@ -58,16 +61,52 @@ def flanneld(argv: Sequence[str] | None = None) -> int:
 def _finish(program: str, command: Callable[[list[str]], int], words: list[str]) -> int:
     """Runs a command; what ends it becomes one line and an exit code."""
     try:
-        return command(words)
+        code, text = command(words), ""
     except UsageError as error:
-        print(f"{program}: {error} (see {program} --help)", file=sys.stderr)
-        return 2
+        code, text = 2, f"{error} (see {program} --help)"
     except FwdError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 1
+        code, text = 1, str(error)
     except OSError as error:
-        print(f"{program}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        code, text = (0, "") if _has_enough(error) else (1, _in_words(error))
+    except KeyboardInterrupt:
+        code, text = _INTERRUPTED, "interrupted"
+    except SystemExit as end:  # argparse has shown its help
+        code, text = int(end.code or 0), ""
+    lost = _not_printed()
+    if lost is not None and not isinstance(lost, BrokenPipeError):
+        code, text = code or 1, f"stdout: {_in_words(lost)}"
+    if text:
+        print(f"{program}: {text}", file=sys.stderr)
+    return code
+
+
+def _not_printed() -> OSError | None:
+    """Why stdout does not take what was printed; it is forgotten then."""
+    try:
+        print(end="", flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's end tries again
+        return error
+    return None
+
+
+def _has_enough(error: OSError) -> bool:
+    """Whether it is that nobody reads stdout any more, which is no failure."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    stdout = select.poll()
+    stdout.register(1, 0)
+    return bool(stdout.poll(0))
+
+
+def _in_words(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _help(_: list[str]) -> int:
+    print(_USAGE, end="")
+    return 0
 
 
 def _run(argv: list[str]) -> int:

@@ -91,9 +91,16 @@ CLEANUP_FLAGS = (
 
 STATUS_FLAGS = (
     RUN_DIR,
-    Flag(name="json", parse=boolean, default=False, help="the whole document, for machines"),
+    Flag(name="json", parse=boolean, default=False, env="", help="the document, for machines"),
     Flag(name="peers", parse=boolean, default=False, env="", help="all peers, however many"),
-    Flag(name="watch", parse=boolean, default=False, env="", help="a live view, until Ctrl-C"),
+    Flag(
+        name="watch",
+        parse=boolean,
+        default=False,
+        env="",
+        help="a live view, until Ctrl-C; where there is no terminal a picture each second, or with"
+        " --json a document",
+    ),
 )
 
 

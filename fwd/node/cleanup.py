@@ -41,14 +41,14 @@ def clean_up(run_dir: Path, *, dry_run: bool) -> list[str]:
     made_lock = not (run_dir / RunDir.LOCK).exists()
     held = RunDir.open(run_dir)
     try:
-        return _remove_all(run_dir, dry_run=dry_run)
+        return _remove_all(run_dir, dry_run=dry_run, made_lock=made_lock)
     finally:
         if dry_run and made_lock:
             (run_dir / RunDir.LOCK).unlink(missing_ok=True)
         held.close()
 
 
-def _remove_all(run_dir: Path, *, dry_run: bool) -> list[str]:
+def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> list[str]:
     """In the order in which a node should lose them; the note last."""
     note = traces.load(run_dir)
     devices = note.devices or _DEVICES
@@ -73,8 +73,9 @@ def _remove_all(run_dir: Path, *, dry_run: bool) -> list[str]:
         HANDOVER_SOCKET,
         traces.FILE_NAME,
     ]
-    for name in (*names, *(f"{device}.mac" for device in devices), RunDir.LOCK):
+    for name in (*names, *(f"{device}.mac" for device in devices)):
         remove.file(run_dir / name)
+    remove.file(run_dir / RunDir.LOCK, is_trace=not made_lock)
     for directory in dict.fromkeys([run_dir, *(Path(one).parent for one in note.subnet_files)]):
         remove.empty_directory(directory)
     return remove.lines
@@ -140,10 +141,13 @@ class _Remover:
             else:
                 self.leave(f"{path}, which is not as we wrote it")
 
-    def file(self, path: Path) -> None:
+    def file(self, path: Path, *, is_trace: bool = True) -> None:
+        """One that is no trace, but this command's own, goes without a word."""
         if path.is_symlink() or path.exists():
             self._do(f"file {path}", path.unlink)
             self._doomed.add(path)
+            if not is_trace:
+                self.lines.pop()
 
     def empty_directory(self, path: Path) -> None:
         """A mount point stays, and so does what others have put files into."""

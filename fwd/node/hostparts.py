@@ -138,7 +138,8 @@ class SubnetFile:
         before = subnetfile.read(self._path)
         if not subnetfile.write(self._path, env):
             return ()
-        if before is not None and before.subnets != env.subnets:
+        kept = {} if before is None else before.subnets
+        if any(kept.get(family, subnet) != subnet for family, subnet in env.subnets.items()):
             log.warning("subnet-changed", text="Pods with addresses of the old subnet must go")
         return (self._path,)
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError
+from fwd.ops.lockholder import holder_of, is_locked
 from fwd.ops.rootsocket import RootSocket, check_peer
 
 SOCKET_NAME = "fwd.sock"
@@ -26,6 +27,8 @@ SEND_SECONDS = 5.0
 _ASK_SECONDS = 5.0
 _READ_SECONDS = 5.0
 _MOST_ASKERS = 16
+GONE = "the agent ended, or another took over"
+"""What an asker says of a stream without its end."""
 
 
 class StatusRequest(Struct, frozen=True, tag_field="want", tag="status"):
@@ -160,6 +163,7 @@ class Connection:
 
     def __init__(self, run_dir: Path, request: Request) -> None:
         """Raises FwdError if no agent listens there."""
+        self._run_dir = run_dir
         self._path = run_dir / SOCKET_NAME
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(_READ_SECONDS)
@@ -184,6 +188,8 @@ class Connection:
         """Up to that many bytes; empty at the end."""
         try:
             return self._socket.recv(size)
+        except ConnectionResetError:  # an end, too: it had not read all that we said
+            return b""
         except OSError as error:
             raise self._about(error) from error
 
@@ -200,14 +206,21 @@ class Connection:
 
     def _about(self, error: OSError) -> FwdError:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return FwdError(
-                f"no agent answers at {self._path}: is `fwd run` running, with this --run-dir?"
-            )
+            return self._about_nobody()
         if isinstance(error, PermissionError):
             return FwdError(f"{self._path} is for root only")
         if isinstance(error, TimeoutError):
             return FwdError(f"the agent at {self._path} did not answer in {_READ_SECONDS:.0f} s")
         return FwdError(f"{self._path}: {error.strerror or error}")
+
+    def _about_nobody(self) -> FwdError:
+        pid = holder_of(self._run_dir)
+        if pid is not None or is_locked(self._run_dir):
+            who = "" if pid is None else f" (pid {pid})"
+            return FwdError(f"the agent{who} waits for its leases: see its log or /readyz")
+        return FwdError(
+            f"no agent answers at {self._path}: is `fwd run` running, with this --run-dir?"
+        )
 
 
 class Lines:
@@ -247,6 +260,8 @@ def ask(run_dir: Path, request: Request) -> bytes:
             parts += part
     answer = bytes(parts)
     refuse(answer)
+    if not answer.endswith(b"\n"):
+        raise FwdError(GONE)
     return answer
 
 

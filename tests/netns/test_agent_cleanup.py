@@ -69,6 +69,14 @@ def all_is_cleaned(host: Host, *, until: Callable[[], bool] = lambda: True) -> s
     return done.stdout
 
 
+def test_cleanup_says_nothing_of_its_own_lock(host: Host) -> None:
+    host.run_dir.mkdir()
+    (host.run_dir / "mine").touch()  # a directory that stays, as a mount point does
+    for flags in (["--dry-run"], []):
+        assert host.cleanup(*flags).stdout == "nothing to remove\n"
+        assert [path.name for path in host.run_dir.iterdir()] == ["mine"]
+
+
 def test_cleanup_leaves_what_others_changed(host: Host) -> None:
     host.started().stop()
     host.conflist.write_text("{}")

@@ -126,6 +126,13 @@ def test_ping_measures_the_overlay(watched: Watched) -> None:
     assert itself.returncode == 2
 
 
+def test_ping_from_another_network_asks_no_router(watched: Watched) -> None:
+    command = [sys.executable, "-m", "fwd", "ping", "--run-dir", str(watched.agent.run_dir), "n2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"(pid {watched.agent.pid}) is in another network namespace" in done.stderr
+
+
 def test_metrics_can_be_parsed_and_agree_with_the_status(watched: Watched) -> None:
     assert watched.n1.pings("10.244.2.0")
     samples = scraped(watched)

@@ -121,6 +121,7 @@ def test_workers_that_are_made_anew_are_confined_too(cluster: Cluster) -> None:
             ],
         ),
         ("log", ["system calls: logged\n", "filters of system calls: 2\n"]),
+        ("capabilities", ["no_new_privs:            yes", "system calls: not limited\n"]),
     ],
 )
 def test_less_than_full_confinement_is_said(
@@ -132,5 +133,8 @@ def test_less_than_full_confinement_is_said(
         code, text = shown(agent)
         assert code == 1
         assert [line for line in lines if line not in text] == []
+        assert text.endswith("\nnot tried: the agent's calls are not limited\n")
+        code, text = shown(agent, "--json")
+        assert (code, json.loads(text)["tried"]) == (1, [])
     finally:
         agent.stop()

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent is replaced by another one while packets flow."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from fwd.core import handovertalk as talk
@@ -33,6 +37,24 @@ def test_agents_follow_each_other_and_no_packet_is_lost(cluster: Cluster) -> Non
     assert total(third, "out_sent") >= 6000, "totals go on from agent to agent"
     assert third.stop()[0] == 0
     assert cluster.started("n1").lines("taken-over") == [], "the lock has gone with the agents"
+
+
+def test_who_looks_on_is_told_that_it_is_over(cluster: Cluster, tmp_path: Path) -> None:
+    first = cluster.started("n1")
+    fwd = [sys.executable, "-m", "fwd"]
+    file = tmp_path / "x.pcapng"
+    capture = [*fwd, "capture", "--run-dir", str(first.run_dir), "-w", str(file)]
+    follow = [*fwd, "drops", "--follow", "--run-dir", str(first.run_dir)]
+    with (
+        subprocess.Popen(capture, stderr=subprocess.PIPE, text=True) as capturing,
+        subprocess.Popen(follow, stderr=subprocess.PIPE, text=True) as following,
+    ):
+        first.says("capture-begins")
+        cluster.start("n1").says("taken-over")
+        for name, process in (("capture", capturing), ("drops", following)):
+            said = process.communicate(timeout=20)[1]
+            assert f"fwd {name}: the agent ended, or another took over\n" in said
+            assert process.returncode == 1
 
 
 def test_other_settings_of_the_sockets_mean_a_cold_start(cluster: Cluster) -> None:

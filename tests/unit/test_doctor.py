@@ -2,7 +2,9 @@
 """The doctor's frame: time limits, failures, symptoms; its report; whose flags it takes."""
 
 import asyncio
+import errno
 import json
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +14,7 @@ import pytest
 
 from fwd import cli
 from fwd.config import run_config
+from fwd.model import FwdError
 from fwd.ops.doctor import render, running
 from fwd.ops.doctor.checks import files
 from fwd.ops.doctor.finding import Finding, Grade, note, well, wrong
@@ -56,7 +59,22 @@ def test_what_was_found_before_the_time_was_up_is_told(tmp_path: Path) -> None:
     ]
     assert found[1].found == "not done within 0.05 s"
     assert found[3].found == "cannot look: Permission denied"
+    assert found[3].remedy == "run as root on the node"
     assert found[5].found == "cannot look: TypeError: '<' not supported"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EINVAL, "Invalid argument"), FwdError("the agent has gone away")]
+)
+def test_root_is_no_remedy_for_anything_else(tmp_path: Path, error: Exception) -> None:
+    def fails(_: Patient) -> Iterator[Finding]:
+        yield well("a", "here")
+        raise error
+
+    *_, found = asyncio.run(examine(patient(tmp_path), [Check("x", fails)]))
+    assert found.grade is Grade.WRONG
+    assert found.remedy
+    assert "root" not in found.remedy
 
 
 def test_a_blocking_check_leaves_the_loop_alone(tmp_path: Path) -> None:
@@ -101,6 +119,21 @@ def test_the_report(capsys: pytest.CaptureFixture[str]) -> None:
         "remedy": long,
     }
     assert render.is_well(findings[:2])
+
+
+@pytest.mark.parametrize("words", ["", "--json"])
+def test_a_report_that_nobody_reads(tmp_path: Path, words: str) -> None:
+    """Python has no stdout then.  The exit code tells, and no traceback."""
+    flags = f"--run-dir {tmp_path} --subnet-file {tmp_path}/subnet.env --node-name n1"
+    flags += f" --static-leases {tmp_path}/leases.json --net-config-path {tmp_path}/net-conf.json"
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m fwd doctor {flags} {words} >&-"],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize(

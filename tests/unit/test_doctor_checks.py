@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Single checks of the doctor's, on files and values made for the purpose."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from fwd.model import IPV4, Lease
 from fwd.node.hostparts import OtherRules
 from fwd.ops.doctor.checks import agent, cni, forwarding, kube, netconf, ownlease
 from fwd.ops.doctor.finding import Finding, Grade
+from fwd.ops.doctor.frame import examine
+from fwd.ops.doctor.order import checks
 from fwd.ops.doctor.patient import Options, Patient
 from fwd.ops.doctor.running import RunningAgent
 from fwd.ops.status import HostStatus
@@ -105,16 +108,61 @@ def test_static_leases(patient: Patient) -> None:
         ([_entry(1), _entry(2, "10.244.1.128/25")], "overlaps 10.244.1.128/25 of n2"),
         ([_entry(1, "10.99.1.0/24")], "is not within Network 10.244.0.0/16"),
         ([_entry(2)], "node n1 has no entry"),
+        (
+            [_entry(1), _entry(2), _entry(3, "10.244.2.128/25")],
+            "leases.json: subnets 10.244.2.0/24 of node n2 and 10.244.2.128/25 of node n3 overlap",
+        ),
+        ([_entry(1), _entry(2, "10.99.2.0/24")], "leases.json: node n2: subnet 10.99.2.0/24 is"),
+        ([_entry(1), _entry(2) | {"public-ip": "192.0.2.1"}], "n1 and n2 have one public-ip"),
+        ([_entry(1, "fd00:244:0:1::/64")], "IPv6 is not enabled in net-conf.json"),
     ],
 )
 def test_static_leases_that_do_not_fit(
     patient: Patient, entries: list[dict[str, object]], said: str
 ) -> None:
+    """A start would end of it, and each is told once."""
     assert patient.config.static_leases is not None
     patient.config.static_leases.write_text(json.dumps({"leases": entries}))
-    *_, last = ownlease.look_static(patient)
-    assert last.grade is Grade.WRONG
-    assert said in last.found
+    told = [one for one in ownlease.look_static(patient) if one.grade is Grade.WRONG]
+    assert len([one for one in told if said in one.found]) == 1
+    assert all("10.244" not in one.found or said in one.found for one in told)
+
+
+def test_a_family_without_an_own_subnet(patient: Patient) -> None:
+    networks = CONF | {"EnableIPv6": True, "IPv6Network": "fd00:244::/48"}
+    patient.config.net_config_path.write_text(json.dumps(networks))
+    assert _grades(netconf.look(patient)) == [Grade.WELL]
+    leases, subnet = ownlease.look_static(patient)
+    assert (leases.grade, subnet.grade) == (Grade.WRONG, Grade.WELL)
+    assert "leases.json: node n1 has no IPv6 subnet, and net-conf.json enables it" in leases.found
+
+
+def test_an_own_entry_without_a_mac(patient: Patient) -> None:
+    """It has the remembered one then, or a new one."""
+    assert patient.config.static_leases is not None
+    own = {name: value for name, value in _entry(1).items() if name != "backend-data"}
+    patient.config.static_leases.write_text(json.dumps({"leases": [own, _entry(2)]}))
+    assert _grades(ownlease.look_static(patient)) == [Grade.WELL, Grade.WELL]
+    (patient.config.run_dir / "flannel.1.mac").write_text("02:00:00:00:00:02\n")
+    found = next(iter(ownlease.look_static(patient)))
+    assert "nodes n1 and n2 have one VtepMAC, 02:00:00:00:00:02" in found.found
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_static_leases_without_a_net_conf(patient: Patient, text: str | None) -> None:
+    """The one that is to be mended is told, and nothing besides."""
+    path = patient.config.net_config_path
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    node = Patient(patient.config, Options())
+    looks = [one for one in checks(node) if one.subject in {"net-conf.json", "leases"}]
+    found = asyncio.run(examine(node, looks))
+    assert [(one.looked_at, one.grade) for one in found] == [
+        ("net-conf.json", Grade.WRONG),
+        ("leases", Grade.WELL),
+    ]
 
 
 def test_subnets_that_are_not_known_do_not_overlap(patient: Patient) -> None:
@@ -182,6 +230,34 @@ def test_the_greater_rp_filter_is_in_force(
     assert forward.grade is Grade.WELL
     assert (found.grade is Grade.WRONG) is bool(remedy)
     assert remedy in found.remedy
+
+
+IPV4_SWITCH = "sysctl -w net.ipv4.ip_forward=1"
+DEVICES_SWITCH = "sysctl -w net.ipv4.conf.flannel/1.forwarding=1"
+
+
+@pytest.mark.parametrize(
+    ("every", "device", "remedy", "said"),
+    [
+        (1, 1, "", "on"),
+        (1, None, "", "on"),
+        (1, 0, DEVICES_SWITCH, "off for flannel.1: "),
+        (0, 0, IPV4_SWITCH, "off: "),
+        (0, None, IPV4_SWITCH, "off: "),
+        (0, 1, IPV4_SWITCH, "off, but for flannel.1: the kernel does not carry what Pods send"),
+    ],
+)
+def test_ipv4_is_forwarded_by_the_switch_of_each_device(
+    patient: Patient, sysctls: Sysctls, every: int, device: int | None, remedy: str, said: str
+) -> None:
+    """Those of devices made later, such as Pods' bridges, begin as the one for all."""
+    sysctls({"ipv4/conf/all/forwarding": every})
+    if device is not None:
+        sysctls({"ipv4/conf/flannel.1/forwarding": device})
+    found = next(iter(forwarding.look(patient)))
+    assert (found.grade is Grade.WRONG) is bool(remedy)
+    assert found.found.startswith(said)
+    assert found.remedy.startswith(remedy)
 
 
 @pytest.mark.parametrize(

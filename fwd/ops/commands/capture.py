@@ -17,7 +17,7 @@ from fwd.model import FwdError
 from fwd.ops import capturefile
 from fwd.ops.capturing import FRAME, CaptureHeader
 from fwd.ops.commands.arguments import Parser, at_least
-from fwd.ops.control import CaptureRequest, Connection, Lines
+from fwd.ops.control import GONE, CaptureRequest, Connection, Lines, refuse
 
 _EPILOG = """\
 filters, as of pcap-filter(7) for the inner packet, with what a tunnel has besides:
@@ -33,6 +33,7 @@ filters, as of pcap-filter(7) for the inner packet, with what a tunnel has besid
   fwd capture dropped
   tshark -d udp.port==8472,vxlan -r /tmp/x.pcapng
 """
+_MOST_REFUSAL = 1 << 16
 
 
 class Sink(Protocol):
@@ -82,10 +83,14 @@ class _Stream:
         self._lines = lines
         self.header = _header(lines)
         self.lost = 0
+        self.is_cut = False
+        """Nobody has said that this is all."""
 
     def records(self) -> Iterator[tuple[int, PacketRecord]]:
         """Index of the tunnel, and the packet."""
         while len(frame := self._lines.read_exactly(FRAME.size)) == FRAME.size:
+            if frame.startswith(b"{"):  # no index of a tunnel: why it does not go on
+                refuse(frame + self._lines.read_exactly(_MOST_REFUSAL))
             index, size, self.lost = FRAME.unpack(frame)
             if not size:
                 return
@@ -95,6 +100,7 @@ class _Stream:
                 records = parse_records(data, family=family)
                 for record in sorted(records, key=lambda one: one.time_ns):
                     yield index, record
+        self.is_cut = True
 
 
 def _header(lines: Lines) -> CaptureHeader:
@@ -107,7 +113,7 @@ def _header(lines: Lines) -> CaptureHeader:
 
 
 def main(argv: list[str]) -> int:
-    """Until a limit is reached or Ctrl-C."""
+    """Until a limit is reached or Ctrl-C.  Raises FwdError where the agent ends before."""
     given = _parse(argv)
     request = CaptureRequest(
         filter=" ".join(given.filter),
@@ -126,6 +132,8 @@ def main(argv: list[str]) -> int:
             with given.write.open("wb") as out:
                 taken = _pass(stream, _File(stream.header, out), most=given.count)
     print(f"{taken} packets, {stream.lost} lost", file=sys.stderr)
+    if stream.is_cut:
+        raise FwdError(GONE)
     return 0
 
 

@@ -10,7 +10,7 @@ import msgspec
 from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError
 from fwd.ops.commands.arguments import Parser
-from fwd.ops.control import Connection, DropsRequest
+from fwd.ops.control import GONE, Connection, DropsRequest
 from fwd.ops.drops import DropLine
 from fwd.ops.report import drop_reasons
 
@@ -18,7 +18,10 @@ _HEAD_BYTES = 32
 
 
 def main(argv: list[str]) -> int:
-    """Prints the last ones, and with --follow those to come until Ctrl-C."""
+    """Prints the last ones, and with --follow those to come, until Ctrl-C.
+
+    Raises FwdError where it is the agent that ends.
+    """
     parser = Parser(
         "fwd drops",
         "The last packets that were dropped: some of each reason (fwd status counts them all).",
@@ -37,6 +40,8 @@ def main(argv: list[str]) -> int:
             connection.endless()
         with suppress(KeyboardInterrupt, BrokenPipeError):
             shown = _show(connection.lines(), reasons=given.reason, json=given.json)
+            if given.follow:
+                raise FwdError(GONE)
             if not shown and not given.json:
                 print(_none(given.reason), file=sys.stderr)
     return 0

@@ -8,14 +8,15 @@ one.  So it works with nodes that run flannel, and needs no Pod there.
 import asyncio
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 from fwd.flags import UsageError
 from fwd.model import IPV4, IPV6, Address, FwdError
-from fwd.ops import status
+from fwd.ops import lockholder, status
 from fwd.ops.commands.arguments import Parser, at_least
 from fwd.ops.probe.echo import Echo, Outcome, Prober
 from fwd.ops.probe.series import round_trips, series
-from fwd.ops.status import Status
+from fwd.ops.status import LeaseStatus, Status
 
 
 def main(argv: list[str]) -> int:
@@ -36,6 +37,7 @@ def main(argv: list[str]) -> int:
     given = parser.parse_args(argv)
     document = status.decode(status.fetch(given.run_dir))
     name, address = find(document, given.node, family=given.family)
+    _refuse_from_elsewhere(given.run_dir)
     print(f"{name} at {address}")
     return asyncio.run(
         _ping(
@@ -50,21 +52,35 @@ def main(argv: list[str]) -> int:
 
 def find(document: Status, asked: str, *, family: int | None) -> tuple[str, Address]:
     """A node's name and the address that it answers at.  Raises FwdError where there is none."""
-    try:
-        address: Address | None = ip_address(asked)
-    except ValueError:
-        address = None
-    for lease in document.leases:
-        subnet = ip_network(lease.subnet)
-        if family is not None and lease.family != family:
-            continue
-        if asked in {lease.node, lease.public_ip}:
-            return lease.node, subnet.network_address
-        if address is not None and address.version == subnet.version and address in subnet:
-            return lease.node, address
+    meant = [(lease, there) for lease in document.leases if (there := _meant(lease, asked))]
+    for lease, there in meant:
+        if family in {None, lease.family}:
+            return lease.node, there
+    if meant:
+        raise FwdError(f"{asked} has no IPv{family} lease here")
     if any(asked == tunnel.public_ip for tunnel in document.tunnels) or asked == document.node:
         raise UsageError(f"{asked} is this node itself: name another one")
     raise FwdError(f"there is no node {asked!r} with a lease here: fwd status --peers lists them")
+
+
+def _meant(lease: LeaseStatus, asked: str) -> Address | None:
+    """The address of this lease's node that was asked for, if it was."""
+    subnet = ip_network(lease.subnet)
+    if asked in {lease.node, lease.public_ip}:
+        return subnet.network_address
+    with suppress(ValueError):
+        address = ip_address(asked)
+        if address.version == subnet.version and address in subnet:
+            return address
+    return None
+
+
+def _refuse_from_elsewhere(run_dir: Path) -> None:
+    """Raises FwdError where this node's tunnel is not: what is sent goes to a router instead."""
+    pid = lockholder.holder_of(run_dir)
+    if pid is not None and lockholder.is_elsewhere(pid):
+        way = lockholder.way_to(pid).replace("COMMAND", "fwd ping")
+        raise FwdError(f"the agent (pid {pid}) is in another network namespace: {way}")
 
 
 async def _ping(address: Address, *, count: int, interval: float, size: int, limit: float) -> int:

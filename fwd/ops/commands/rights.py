@@ -5,7 +5,6 @@ The trials are made by processes of this command that have the agent's rights an
 agent's own could not go on after them.
 """
 
-import sys
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -20,6 +19,8 @@ from fwd.ops.commands.arguments import Parser
 from fwd.ops.doctor import running
 from fwd.ops.inforce import ThreadRights
 
+_LIMITED = "limited"
+
 
 class Report(Struct, frozen=True, rename="kebab"):
     """All that is known."""
@@ -30,6 +31,7 @@ class Report(Struct, frozen=True, rename="kebab"):
     read_only_root: bool
     threads: tuple[ThreadRights, ...]
     tried: tuple[plane.Trial, ...]
+    """None, where the agent's calls are not limited: these processes' would be."""
 
 
 def main(argv: list[str]) -> int:
@@ -46,19 +48,23 @@ def main(argv: list[str]) -> int:
         system_calls=agent.status.system_calls,
         read_only_root=inforce.root_is_read_only(agent.pid),
         threads=inforce.threads(agent.pid),
-        tried=plane.trials(rights.bits([rights.NET_ADMIN])),
+        tried=_trials() if agent.status.system_calls == _LIMITED else (),
     )
     if given.json:
-        sys.stdout.write(f"{msgspec.json.encode(report).decode()}\n")
+        print(msgspec.json.encode(report).decode())
     else:
         print("\n".join(lines(report)))
     return 0 if is_confined(report) else 1
 
 
+def _trials() -> tuple[plane.Trial, ...]:
+    return plane.trials(rights.bits([rights.NET_ADMIN]))
+
+
 def is_confined(report: Report) -> bool:
     """Whether no thread has more than it needs, and all that was tried fails."""
     return (
-        report.system_calls == "limited"
+        report.system_calls == _LIMITED
         and inforce.are_confined(report.threads)
         and all(one.as_it_must for one in report.tried)
     )
@@ -75,6 +81,9 @@ def lines(report: Report) -> Iterator[str]:
         yield from (f"  {line}" for line in _thread(alike[0]))
         if any(_same(one) != _same(alike[0]) for one in alike):
             yield "  and not all alike: see --json"
+    if not report.tried:
+        yield "not tried: the agent's calls are not limited"
+        return
     yield "tried, by processes that may do what the agent may, and its workers:"
     width = max(len(one.text) for one in report.tried)
     for one in report.tried:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fwd status`: the agent's document, for people or machines, once or as a live view."""
 
+import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,18 +12,23 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fwd.flags import UsageError
 from fwd.ops import status, statustext
 from fwd.ops.status import LeaseStatus, Status, TunnelStatus
 
 WATCH_SECONDS = 1.0
 _MOST_ROWS = 30
+_PLAIN_WIDTH = 160
+"""Of a picture in a pipe or a file, at least."""
 
 
 def main(*, run_dir: Path, json: bool, peers: bool, watch: bool) -> int:
     """Raises FwdError where no agent answers."""
+    if watch and peers and not json:
+        raise UsageError("--peers is of one picture; --watch has those with the most traffic")
     if watch:
-        with suppress(KeyboardInterrupt):
-            _watch(run_dir)
+        with suppress(KeyboardInterrupt, BrokenPipeError):
+            _watch(run_dir, json=json)
         return 0
     document = status.fetch(run_dir)
     if json:
@@ -31,16 +38,44 @@ def main(*, run_dir: Path, json: bool, peers: bool, watch: bool) -> int:
     return 0
 
 
-def _watch(run_dir: Path) -> None:
-    """Rates are those between two documents."""
+def _watch(run_dir: Path, *, json: bool) -> None:
+    """Live where pictures can be drawn over each other, else one below the other."""
+    if json:
+        for document in _documents(run_dir):
+            print(document.decode().rstrip(), flush=True)
     console = Console()
-    before, then = status.decode(status.fetch(run_dir)), time.monotonic()
-    with Live(view(before, before, seconds=1.0), console=console, auto_refresh=False) as live:
-        while True:
-            time.sleep(WATCH_SECONDS)
-            now, at = status.decode(status.fetch(run_dir)), time.monotonic()
-            live.update(view(before, now, seconds=at - then), refresh=True)
-            before, then = now, at
+    pictures = _pictures(run_dir)
+    first = next(pictures)
+    if not os.isatty(1) or console.is_dumb_terminal:
+        _print(pictures, console)
+    with Live(first, console=console, auto_refresh=False) as live:
+        for picture in pictures:
+            live.update(picture, refresh=True)
+
+
+def _print(pictures: Iterator[Group], console: Console) -> None:
+    """Not by rich's own print, which ends the program when the reader has gone."""
+    if not os.isatty(1):
+        console.width = max(console.width, _PLAIN_WIDTH)
+    for picture in pictures:
+        with console.capture() as caught:
+            console.print(picture)
+        print(caught.get(), flush=True)
+
+
+def _documents(run_dir: Path) -> Iterator[bytes]:
+    while True:
+        yield status.fetch(run_dir)
+        time.sleep(WATCH_SECONDS)
+
+
+def _pictures(run_dir: Path) -> Iterator[Group]:
+    """Rates are those between two documents; the first one has none."""
+    before, then = None, 0.0
+    for document in _documents(run_dir):
+        now, at = status.decode(document), time.monotonic()
+        yield view(before or now, now, seconds=at - then)
+        before, then = now, at
 
 
 def view(before: Status, now: Status, *, seconds: float) -> Group:

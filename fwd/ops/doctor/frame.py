@@ -5,6 +5,7 @@ A check that fails is a finding too: nothing that goes wrong here keeps the othe
 """
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
@@ -45,11 +46,17 @@ async def _findings(check: Check, patient: Patient) -> list[Finding]:
         found.append(wrong(check.subject, said, "look at what this node waits for, and try again"))
     except (FwdError, OSError) as error:
         said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        found.append(wrong(check.subject, f"cannot look: {said}", "run as root on the node"))
+        found.append(wrong(check.subject, f"cannot look: {said}", _remedy(error)))
     except Exception as error:  # noqa: BLE001 - of a check that met what it does not know
         said = f"cannot look: {type(error).__name__}: {error}"
         found.append(wrong(check.subject, said, "report this: it is a mistake of fwd doctor"))
     return found
+
+
+def _remedy(error: FwdError | OSError) -> str:
+    if isinstance(error, OSError) and error.errno in {errno.EPERM, errno.EACCES}:
+        return "run as root on the node"
+    return "mend what is said, and look again"
 
 
 def without_symptoms(findings: Sequence[Finding]) -> list[Finding]:

@@ -15,6 +15,7 @@ from fwd.ops.doctor.checks import (
     peers,
     port,
     rules,
+    settings,
     tun,
     underlay,
 )
@@ -29,6 +30,7 @@ def checks(patient: Patient) -> Iterator[Check]:
     yield Check("agent", agent.look)
     yield Check("net-conf.json", netconf.look)
     yield from _sources(patient)
+    yield Check("settings", settings.look)
     yield Check("TUN device", tun.look)
     yield Check("underlay", underlay.look)
     yield Check("UDP port", port.look)

@@ -16,6 +16,7 @@ from fwd.core.text import parse_mac
 from fwd.model import Lease, Network, OwnLease
 from fwd.node.underlay import Underlay
 from fwd.ops.doctor.running import RunningAgent
+from fwd.ops.lockholder import is_locked
 from fwd.plane import Offload
 
 
@@ -31,12 +32,21 @@ class Patient:
     """One node."""
 
     def __init__(
-        self, config: RunConfig, options: Options, *, agent: RunningAgent | None = None
+        self,
+        config: RunConfig,
+        options: Options,
+        *,
+        agent: RunningAgent | None = None,
+        holder: int = 0,
     ) -> None:
         self.config = config
         self.options = options
         self.agent = agent
         """None: none answers."""
+        self.holder = holder
+        """Process that has the run directory; 0: there is none, or none to be seen."""
+        self.may_start = agent is None and not holder and not is_locked(config.run_dir)
+        """Whether the run directory is free: what is looked at is how a start would go."""
         self.conf: NetConf | None = None
         """None until net-conf.json was read, and if it cannot be used."""
         self.underlays: dict[int, Underlay] = {}

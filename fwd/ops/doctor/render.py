@@ -42,6 +42,8 @@ def _entry(one: Finding) -> dict[str, Any]:
 
 def tell(findings: Sequence[Finding], *, as_json: bool) -> None:
     """Prints the report, for people unless it is to be JSON."""
+    if sys.stdout is None:  # closed by whoever asked: the exit code is all that is wanted
+        return
     if as_json:
         sys.stdout.write(f"{document(findings)}\n")
         return

@@ -93,11 +93,20 @@ def _listener(run_dir: Path) -> int:
     return int(_PEERCRED.unpack(found)[0])
 
 
-def invocation(agent: RunningAgent) -> Invocation | None:
-    """The agent's flags; None where they cannot be read."""
-    if agent.pid == 0:
-        return None
-    process = Path(f"/proc/{agent.pid}")
+def listens(run_dir: Path) -> bool:
+    """Whether somebody does, even if there is no answer."""
+    try:
+        _listener(run_dir)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError:  # too busy to be connected to
+        return True
+    return True
+
+
+def invocation(pid: int) -> Invocation | None:
+    """An agent's flags; None where they cannot be read."""
+    process = Path(f"/proc/{pid}")
     try:
         words = _strings(process / "cmdline")
         pairs = (one.partition("=") for one in _strings(process / "environ"))

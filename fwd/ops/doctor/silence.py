@@ -26,6 +26,7 @@ from fwd.ops.doctor.checks.path import ways_to
 from fwd.ops.doctor.finding import Finding, wrong
 from fwd.ops.doctor.patient import Patient
 from fwd.ops.probe.echo import Carrier, Echo, Outcome, Prober
+from fwd.ops.probe.endpoint import endpoint
 
 _ASKED = 4
 _ENOUGH = 3
@@ -157,8 +158,8 @@ async def _ask_by_broadcast(patient: Patient, prober: Prober, lease: Lease) -> _
         return _Reason("", "see that the agent of {node} runs")
     kind = socket.AF_INET if lease.family == IPV4 else socket.AF_INET6
     with socket.socket(kind, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as out:
-        out.bind((str(underlay.address), 0))
-        out.connect((str(lease.public_ip), backend.port))
+        out.bind(endpoint(underlay.address, 0, scope=underlay.index))
+        out.connect(endpoint(lease.public_ip, backend.port, scope=underlay.index))
         mac = parse_mac(_own_mac(patient, lease.family))
         head = _frame_head(lease.family, vni=backend.vni, source=mac)
         carrier = Carrier(own.network_address, lambda packet: out.send(head + packet))

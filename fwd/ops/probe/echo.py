@@ -72,11 +72,20 @@ class Prober:
     """Echo requests of one family.  Works while it is entered, in one event loop."""
 
     def __init__(
-        self, family: int, *, source: Address | None = None, device: str | None = None
+        self,
+        family: int,
+        *,
+        source: Address | None = None,
+        scope: int = 0,
+        device: str | None = None,
     ) -> None:
-        """`source`: the address to send from; `device`: the only device to send through."""
+        """`source`: the address to send from; `device`: the only device to send through.
+
+        `scope`: number of the interface that link-local addresses are of.
+        """
         self.family = family
         self._source = source
+        self._scope = scope
         self._device = device
         self._nonce = os.urandom(wire.NONCE_LEN)
         self._next = 0
@@ -85,7 +94,9 @@ class Prober:
 
     async def __aenter__(self) -> Self:
         """Raises FwdError where this process may not send, OSError for the rest."""
-        self._socket = EchoSocket.open(self.family, source=self._source, device=self._device)
+        self._socket = EchoSocket.open(
+            self.family, source=self._source, scope=self._scope, device=self._device
+        )
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._read)
         return self
 

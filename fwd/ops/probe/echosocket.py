@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from fwd.model import IPV4, IPV6, Address, FwdError
 from fwd.ops.probe import wire
+from fwd.ops.probe.endpoint import endpoint
 
 _AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
 _PROTOCOL = {IPV4: socket.IPPROTO_ICMP, IPV6: socket.IPPROTO_ICMPV6}
@@ -59,8 +60,9 @@ class Told(Struct, frozen=True):
 class EchoSocket:
     """An open socket, until close()."""
 
-    def __init__(self, sock: socket.socket, family: int) -> None:
+    def __init__(self, sock: socket.socket, family: int, *, scope: int) -> None:
         self.family = family
+        self._scope = scope
         self._sock = sock
         self._raw = sock.type == socket.SOCK_RAW
 
@@ -70,9 +72,17 @@ class EchoSocket:
         return "raw" if self._raw else "ping"
 
     @classmethod
-    def open(cls, family: int, *, source: Address | None = None, device: str | None = None) -> Self:
+    def open(
+        cls,
+        family: int,
+        *,
+        source: Address | None = None,
+        scope: int = 0,
+        device: str | None = None,
+    ) -> Self:
         """`source` is the address to send from, `device` the only one to send through.
 
+        `scope` is the number of the interface that link-local addresses are of.
         Raises FwdError where this process may have no such socket, OSError for the rest.
         """
         sock = _open(family)
@@ -80,11 +90,11 @@ class EchoSocket:
             _configure(sock, family)
             if device is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-            sock.bind((str(source) if source is not None else "", 0))
+            sock.bind(("", 0) if source is None else endpoint(source, 0, scope=scope))
         except BaseException:
             sock.close()
             raise
-        return cls(sock, family)
+        return cls(sock, family, scope=scope)
 
     def fileno(self) -> int:
         """For an event loop."""
@@ -94,7 +104,7 @@ class EchoSocket:
         """Sends one request of `size` bytes, IP header included; returns 0 or an errno."""
         packet = wire.request(self.family, sequence=sequence, nonce=nonce, size=size)
         try:
-            self._sock.sendto(packet, (str(address), 0))
+            self._sock.sendto(packet, endpoint(address, 0, scope=self._scope))
         except OSError as error:
             return error.errno or errno.EIO
         return 0

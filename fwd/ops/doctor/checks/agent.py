@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent that runs here, and what it complains of."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 
 from fwd.node.hostparts import OtherRules
-from fwd.node.rundir import RunDir
 from fwd.ops import inforce
 from fwd.ops.control import SOCKET_NAME
+from fwd.ops.doctor import running
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 from fwd.ops.doctor.running import TunnelView
@@ -22,18 +21,10 @@ _SUBJECT = "agent"
 
 def look(patient: Patient) -> Iterator[Finding]:
     """Whether one answers; its troubles are symptoms where another check says more."""
-    run_dir = patient.config.run_dir
     if os.geteuid() != 0:
         yield note("rights", "not root: an agent cannot be asked, others not seen", "run as root")
     if patient.agent is None:
-        if _is_locked(patient):
-            yield wrong(
-                _SUBJECT,
-                f"one has the lock in {run_dir}, but none answers at {SOCKET_NAME}",
-                "look at its log; if it hangs or is of another version, restart it",
-            )
-        else:
-            yield note(_SUBJECT, f"none runs with {run_dir}: this is how a start would go")
+        yield _silent(patient)
         return
     status = patient.agent.status
     process = f" (pid {patient.agent.pid})" if patient.agent.pid else ""
@@ -43,22 +34,33 @@ def look(patient: Patient) -> Iterator[Finding]:
     for tunnel in patient.agent.tunnels.values():
         if not tunnel.forwarding:
             yield _down(tunnel)
-    yield from _troubles(status)
+    yield from _troubles(patient, status)
     yield from _rights(patient.agent.pid)
 
 
-def _is_locked(patient: Patient) -> bool:
-    try:
-        lock = os.open(patient.config.run_dir / RunDir.LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+def _silent(patient: Patient) -> Finding:
+    """An agent listens from its first leases on."""
+    run_dir = patient.config.run_dir
+    if patient.may_start:
+        return note(_SUBJECT, f"none runs with {run_dir}: this is how a start would go")
+    if running.listens(run_dir):
+        return wrong(
+            _SUBJECT,
+            f"one has the lock in {run_dir} and listens at {SOCKET_NAME}, but does not answer",
+            "look at its log; if it hangs or is of another version, restart it",
+        )
+    if not patient.holder:
+        return note(
+            _SUBJECT,
+            f"one has the lock in {run_dir} and waits for its first leases; it is not to be seen "
+            "from here, so its flags are not known",
+            "fwd doctor in its container, or with its flags",
+        )
+    return note(
+        _SUBJECT,
+        f"runs (pid {patient.holder}) and waits for its first leases",
+        "what keeps it is what is wrong below; its log says it too",
+    )
 
 
 def _rights(pid: int) -> Iterator[Finding]:
@@ -78,10 +80,12 @@ def _down(tunnel: TunnelView) -> Finding:
     )
 
 
-def _troubles(status: Status) -> Iterator[Finding]:
+def _troubles(patient: Patient, status: Status) -> Iterator[Finding]:
     if status.trouble:
         remedy = "what was good before stays in force; mend what is said"
-        yield wrong("agent's trouble", status.trouble, remedy, cause="underlay", is_symptom=True)
+        is_file = status.trouble.startswith(f"{patient.config.static_leases}: ")
+        cause = "source" if is_file else "underlay"
+        yield wrong("agent's trouble", status.trouble, remedy, cause=cause, is_symptom=True)
     source = status.source
     if source.standing not in {"watching", "polling"}:
         yield wrong(

@@ -27,22 +27,25 @@ def look(patient: Patient) -> Iterator[Finding]:
 def _forwards(patient: Patient, family: int) -> Finding:
     """IPv4 goes by the device that a packet comes by, IPv6 by one switch for all of them.
 
-    IPv6's own switch of a device says only whether it is a router's (ip-sysctl).
+    IPv4's switch for all sets that of each device, and of those that are made later, such as Pods'
+    bridges.  IPv6's own switch of a device says only whether it is a router's (ip-sysctl).
     """
     subject = "ip_forward" if family == IPV4 else "IPv6 forwarding"
-    device = patient.device(family)
-    where, conf = "all", f"ipv{family}/conf/{{}}"
-    if family == IPV4 and _read(f"{conf.format(device)}/forwarding") is not None:
-        where = device
-    if _read(f"{conf.format(where)}/forwarding"):
+    device, name = patient.device(family), _SYSCTL[family]
+    where, what = "off", "packets between Pods and the tunnel"
+    own = _read(f"ipv4/conf/{device}/forwarding") if family == IPV4 else None
+    if not _read(f"ipv{family}/conf/all/forwarding"):
+        if own:
+            where, what = f"off, but for {device}", "what Pods send"
+    elif own == 0:
+        where = f"off for {device}"
+        name = f"net.ipv4.conf.{device.replace('.', '/')}.forwarding"
+    else:
         return well(subject, "on")
-    name = _SYSCTL[family] if where == "all" else f"net.ipv{family}.conf.{device}.forwarding"
     return wrong(
         subject,
-        f"off{'' if where == 'all' else f' for {device}'}: the kernel does not carry packets "
-        "between Pods and the tunnel",
-        f"sysctl -w {name.replace(device, device.replace('.', '/'))}=1, and a file in "
-        "/etc/sysctl.d with it",
+        f"{where}: the kernel does not carry {what}",
+        f"sysctl -w {name}=1, and a file in /etc/sysctl.d with it",
     )
 
 

@@ -55,7 +55,8 @@ def _budget(patient: Patient, underlay: Underlay) -> int:
 
 async def ways_to(leases: tuple[Lease, ...], underlay: Underlay, *, budget: int) -> list[Way]:
     """Asks all of them together.  Raises FwdError if that is not allowed."""
-    async with Prober(leases[0].family, source=underlay.address) as prober:
+    family, index = leases[0].family, underlay.index
+    async with Prober(family, source=underlay.address, scope=index) as prober:
         return await asyncio.gather(*(_way(prober, lease, budget) for lease in leases))
 
 

@@ -46,7 +46,7 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
     """By family, all peers; then the silent ones, one after the other."""
     agent = patient.agent
     if agent is None:
-        yield note("peers", "no agent runs here, so there is no tunnel to ask through")
+        yield note("peers", "no agent forwards here, so there is no tunnel to ask through")
         return
     for family in patient.families:
         leases = patient.leases_of(family)

@@ -17,6 +17,7 @@ from fwd.node import netlink
 from fwd.node.device import Device
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
+from fwd.ops.probe.endpoint import endpoint
 
 _FILES = {4: "udp", 6: "udp6"}
 
@@ -53,7 +54,7 @@ def _look(patient: Patient, family: int, port: int, devices: list[Device]) -> It
         yield well(subject, f"the agent receives at {_address(patient, family)}")
         return
     address = _address(patient, family)
-    code = _try_to_bind(address, port)
+    code = _try_to_bind(address, port, scope=_scope(patient, family))
     if code == 0:
         yield well(subject, f"free at {address}")
     elif code == errno.EADDRINUSE:
@@ -61,7 +62,11 @@ def _look(patient: Patient, family: int, port: int, devices: list[Device]) -> It
         others = [
             one for one in devices if one.up and one.port == port and one.name not in ours_too
         ]
-        whose, remedy = _whose(list(_holders(family, address, port)), others)
+        holders = list(_holders(family, address, port))
+        if patient.holder in {one.pid for one in holders}:  # goes on by what was kept for it
+            yield well(subject, f"the agent receives at {address}")
+            return
+        whose, remedy = _whose(holders, others)
         yield wrong(
             subject,
             f"taken by {whose}",
@@ -96,14 +101,19 @@ def _address(patient: Patient, family: int) -> Address:
     return IPv4Address(0) if family == IPV4 else IPv6Address(0)
 
 
-def _try_to_bind(address: Address, port: int) -> int:
+def _scope(patient: Patient, family: int) -> int:
+    found = patient.underlays.get(family)
+    return 0 if found is None else found.index
+
+
+def _try_to_bind(address: Address, port: int, *, scope: int) -> int:
     """0 or an errno."""
     kind = socket.AF_INET if address.version == IPV4 else socket.AF_INET6
     with socket.socket(kind, socket.SOCK_DGRAM) as trial:
         if kind == socket.AF_INET6:
             trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
-            trial.bind((str(address), port))
+            trial.bind(endpoint(address, port, scope=scope))
         except OSError as error:
             return error.errno or errno.EIO
     return 0

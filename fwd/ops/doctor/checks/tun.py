@@ -11,10 +11,11 @@ from pathlib import Path
 from fwd import plane
 from fwd.model import IPV4, Address
 from fwd.node import netlink
+from fwd.node.device import Device
 from fwd.node.station import wanted_offloads
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
-from fwd.plane import Offload, PlaneSettings
+from fwd.plane import Offload, PlaneSettings, tap_of
 
 _TUN = "/dev/net/tun"
 _CAP_NET_ADMIN = 12
@@ -49,6 +50,7 @@ def look(patient: Patient) -> Iterator[Finding]:
         )
         return
     yield well("TUN device", f"{_TUN} opens, and CAP_NET_ADMIN is in force")
+    yield from _in_the_way(patient)
     agent = patient.agent
     if agent is not None and agent.forwards(_family(patient)):
         tunnel = agent.tunnels[_family(patient)]
@@ -63,6 +65,34 @@ def look(patient: Patient) -> Iterator[Finding]:
         yield wrong(_OFFLOADS, said, remedy, cause="tun")
         return
     yield _offloads(patient.offloads, lacking=wanted & ~patient.offloads)
+
+
+def _in_the_way(patient: Patient) -> Iterator[Finding]:
+    """What has the name of a device that is to be made, and does not give way to it."""
+    agent = patient.agent
+    for family in patient.families:
+        if agent is not None and agent.forwards(family):
+            continue
+        name = patient.device(family)
+        found = netlink.find_device(name)
+        if found is not None and not found.is_tun and found.kind != "vxlan":
+            yield _taken(found)
+        elif found is not None and found.is_tun and found.queues and patient.may_start:
+            said = f"{name} is in use by another process"
+            yield wrong("TUN device", said, "stop the agent that has it", cause="tun")
+        tap = netlink.find_device(tap_of(name)) if patient.config.tunnel_gso else None
+        if tap is not None and (tap.kind != "tun" or tap.is_tun):
+            yield _taken(tap)
+
+
+def _taken(found: Device) -> Finding:
+    kind = "TUN" if found.is_tun else {"tun": "TAP", "": "physical"}.get(found.kind, found.kind)
+    return wrong(
+        "TUN device",
+        f"{found.name} exists and is a {kind} device",
+        f"rename or remove it: ip link del {found.name}",
+        cause="tun",
+    )
 
 
 def _family(patient: Patient) -> int:

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 
-from fwd.model import IPV4, ConfigError
+from fwd.model import IPV4, Address, ConfigError
 from fwd.node import netlink, underlay
 from fwd.node.station import selection
 from fwd.node.underlay import Underlay
@@ -56,12 +56,24 @@ def _judge(patient: Patient, family: int, found: Underlay) -> list[Finding]:
         ]
     said = f"{found.name}, {found.address}, MTU {found.mtu}, which leaves {mtu} for Pods"
     findings = [well(subject, said)]
-    given = patient.config.public_ip if family == IPV4 else patient.config.public_ipv6
+    given = _public_ip(patient, family)
     if given not in (None, found.address):
         findings.append(
-            note(subject, f"peers send to {given}, which must lead to {found.address} (NAT)")
+            note(
+                subject,
+                f"peers send to {given} and expect packets from it; this node sends from "
+                f"{found.address}",
+                "as it must be where NAT makes one of the other; else mend this node's public-ip",
+            )
         )
     return findings
+
+
+def _public_ip(patient: Patient, family: int) -> Address | None:
+    """Where peers send, if that is said somewhere: as `node.station` has it."""
+    own, config = patient.own(family), patient.config
+    flag = config.public_ip if family == IPV4 else config.public_ipv6
+    return own.public_ip or own.underlay_ip or flag
 
 
 def _subject(patient: Patient, family: int) -> str:

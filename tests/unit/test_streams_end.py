@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`fwd drops -f` and `fwd capture` when the agent ends, or hands over, before they have all."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fwd import cli
+from fwd.ops.capturing import FRAME, CapturedTunnel, CaptureHeader
+from fwd.ops.control import (
+    SOCKET_NAME,
+    Asker,
+    CaptureRequest,
+    ControlServer,
+    DropsRequest,
+    Request,
+    StatusRequest,
+)
+
+GONE = "the agent ended, or another took over"
+TUNNEL = CapturedTunnel(device="flannel.1", family=4, underlay="eth0", address="::1", port=8472)
+HEADER = CaptureHeader(
+    node="n1", version="1", snaplen=100, tunnels=(TUNNEL,), reasons=("none",), nodes={}
+)
+
+
+class Served:
+    """Streams that the agent cuts short, or ends as it should."""
+
+    ends_well = False
+
+    async def serve(self, request: Request, asker: Asker) -> None:
+        match request:
+            case CaptureRequest():
+                await asker.send_line(HEADER)
+                if self.ends_well:
+                    await asker.send(FRAME.pack(0, 0, 7))
+            case DropsRequest() | StatusRequest():
+                pass
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    made = Served()
+    server = await ControlServer.open(tmp_path, made.serve)
+    yield made
+    server.close()
+
+
+async def main(run_dir: Path, *words: str) -> int:
+    return await asyncio.to_thread(cli.main, [words[0], "--run-dir", str(run_dir), *words[1:]])
+
+
+@pytest.mark.usefixtures("served")
+async def test_drops_that_end_by_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await main(tmp_path, "drops", "-f") == 1
+    assert capsys.readouterr() == ("", f"fwd drops: {GONE}\n")
+    assert await main(tmp_path, "drops") == 0
+    assert GONE not in capsys.readouterr().err
+
+
+async def test_a_capture_that_is_cut_short(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.pcapng"
+    assert await main(tmp_path, "capture", "-w", str(path)) == 1
+    assert capsys.readouterr().err == f"0 packets, 0 lost\nfwd capture: {GONE}\n"
+    cut = path.read_bytes()
+    served.ends_well = True
+    assert await main(tmp_path, "capture", "-w", str(path)) == 0
+    assert capsys.readouterr().err == "0 packets, 7 lost\n"
+    assert len(path.read_bytes()) == len(cut), "a file that was cut short is whole, too"
+
+
+async def test_a_capture_that_cannot_go_on_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def serve(_: Request, asker: Asker) -> None:
+        await asker.send_line(HEADER)
+        await asker.send(b'{"error":"Cannot allocate memory"}\n')
+
+    server = await ControlServer.open(tmp_path, serve)
+    assert await main(tmp_path, "capture") == 1
+    server.close()
+    assert capsys.readouterr().err == "fwd capture: Cannot allocate memory\n"
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_document_that_does_not_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["status"], ["status", "--json"]):
+        assert await main(tmp_path, *words) == 1
+        assert capsys.readouterr() == ("", f"fwd status: {GONE}\n")
+
+
+async def test_an_agent_that_is_killed_meanwhile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has not read the request: that is a reset, not an end."""
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(tmp_path / SOCKET_NAME))
+        killed.listen()
+        asking = asyncio.create_task(main(tmp_path, "drops", "-f"))
+        taken = (await asyncio.to_thread(killed.accept))[0]
+        await asyncio.sleep(0.2)
+        taken.close()
+        assert await asyncio.wait_for(asking, 10) == 1
+    assert capsys.readouterr().err == f"fwd drops: {GONE}\n"
