@@ -34,6 +34,7 @@ from tests.netns.agent_support import FACTS, Agent, Cluster
 from tests.unit.in_family import said
 
 _PORT: Final = 9199
+_HALF: Final = 1 << 15
 _REPLY: Final = re.compile(r"^\[([\d.]+)\] .*icmp_seq=(\d+) .*time=([\d.]+) ms$", re.MULTILINE)
 _SCRAPER: Final = """\
 import http.client, sys, time
@@ -125,8 +126,17 @@ def watched(
         begin, end, size = line.split()
         scrapes.append(Scrape(float(begin), float(end), int(size)))
     found = [(float(at), int(number), float(ms)) for at, number, ms in _REPLY.findall(text)]
-    lost = found[-1][1] - len(found)
+    lost = requested([number for _, number, _ in found]) - len(found)
     return [Reply(at, ms) for at, _, ms in found], lost, scrapes
+
+
+def requested(numbers: Sequence[int]) -> int:
+    """How many requests there were up to the last that was answered; the numbers have 16 bits."""
+    most = last = 0
+    for number in numbers:
+        last += (number - last + _HALF) % (2 * _HALF) - _HALF
+        most = max(most, last)
+    return most
 
 
 def printed_by(command: Sequence[str], limit: float) -> str:

@@ -20,7 +20,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from bench.survive import child_of
@@ -208,10 +210,10 @@ def nodes() -> Iterator[KubeCluster]:
             cluster.remove()
 
 
-def load(path: Route, end: float, rate: int, made: Soak) -> Counter[str]:
-    """Datagrams until then, in short runs: a node without a route refuses them at once."""
+def load(path: Route, end: float, rate: int, made: Soak, *, over: Event) -> Counter[str]:
+    """Datagrams until then or until it is over, in short runs: without a route they fail."""
     total: Counter[str] = Counter()
-    while time.monotonic() < end:
+    while time.monotonic() < end and not over.is_set():
         before = made.latest
         try:
             got = traffic.datagrams(path, size=200, seconds=2, rate=rate, flows=4)
@@ -250,9 +252,11 @@ def soak(minutes: float, seed: int, rate: int) -> list[str]:
         streams = [Stream(route) for route in routes[: len(_FACTS)]]
         for stream in streams:
             stack.callback(stream.close)
-        pool = stack.enter_context(ThreadPoolExecutor(len(routes)))
+        pool, over = stack.enter_context(ThreadPoolExecutor(len(routes))), Event()
+        stack.callback(over.set)  # before the pool waits for its threads: Ctrl-C need not
         end = time.monotonic() + 60 * minutes
-        loads = [pool.submit(load, route, end, rate // len(_FACTS), made) for route in routes]
+        run = partial(load, end=end, rate=rate // len(_FACTS), made=made, over=over)
+        loads = [pool.submit(run, route) for route in routes]
         made.go_on(end)
         for route, one in zip(routes, loads, strict=True):
             got, to = one.result(), f"to {route.address}"

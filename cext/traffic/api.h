@@ -26,12 +26,16 @@ int tg_enter(int netns);
  */
 int tg_apart(uint32_t cpu, uint32_t other, uint32_t *ns);
 
-/* Datagrams, numbered within each of the flows: one connected socket each. */
+/*
+ * Datagrams, numbered within each of the flows: one connected socket each.
+ * What is sent and received can be looked at meanwhile.
+ */
 struct tg_send {
 	uint32_t size;		/* bytes of payload */
 	uint32_t first;		/* number of the first flow */
 	uint32_t flows;
 	uint32_t rate;		/* datagrams a second, 0: unpaced */
+	uint32_t over;		/* set by another thread: end now */
 	double seconds;
 	uint64_t sent;		/* results */
 	uint64_t refused;	/* calls that failed for want of room */

@@ -76,11 +76,19 @@ static int send_batch(struct batch *b, int fd, uint32_t flow, uint64_t *seq,
 	return done < 0 ? -errno : done;
 }
 
-/* Full queues and ports nobody listens on (yet) are part of a flood. */
+/*
+ * Full queues and ports nobody listens on (yet) are part of a flood; a path
+ * that says what fits has it from now on in fragments.
+ */
 static bool goes_on(int error)
 {
 	return error == -ENOBUFS || error == -ECONNREFUSED ||
-	       error == -EAGAIN || error == -EINTR;
+	       error == -EMSGSIZE || error == -EAGAIN || error == -EINTR;
+}
+
+static bool is_over(const struct tg_send *run)
+{
+	return __atomic_load_n(&run->over, __ATOMIC_RELAXED);
 }
 
 static int send_loop(struct tg_send *run, struct batch *b, const int *fds)
@@ -92,7 +100,7 @@ static int send_loop(struct tg_send *run, struct batch *b, const int *fds)
 
 	if (run->rate)
 		pace.gap = ((uint64_t)NS << 16) / run->rate;
-	for (; now < end; now = now_ns()) {
+	for (; now < end && !is_over(run); now = now_ns()) {
 		uint32_t n = due(&pace, now);
 		int done;
 

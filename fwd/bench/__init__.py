@@ -7,8 +7,9 @@ machine disturbs all of them; a figure is the median of the rounds.  Like the la
 knows the agent only as a program.
 
 Reading order: ``contenders`` (what is compared, and how it is built; ``wireguard`` is one of them),
-``traffic`` (the door to the load generator in C), ``outcome`` (what measuring yields; pure),
-``search`` (the highest rate without loss; pure), ``scenarios`` (what is measured), ``machine``
-(where), ``rounds`` (in which order, and what was disturbed), ``results`` (medians and ratios, and
-when there is none; pure), ``report`` (how they look), ``arguments``, ``cli``.
+``traffic`` (the door to the load generator in C; ``loops``: its threads), ``outcome`` (what
+measuring yields; pure), ``search`` (the highest rate without loss; pure), ``scenarios`` (what is
+measured; ``calls`` and ``beside`` are two of them), ``machine`` (where), ``rounds`` (in which
+order, and what was disturbed), ``results`` (medians and ratios, and when there is none; pure),
+``report`` (how they look), ``destination`` (files that they go to), ``arguments``, ``cli``.
 """

@@ -248,7 +248,7 @@ def _page(text: str) -> str:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    sizes = tuple(map(_from(int, traffic.MIN_SIZE), text.split(",")))
+    sizes = tuple(dict.fromkeys(map(_from(int, traffic.MIN_SIZE), text.split(","))))
     if max(sizes) > traffic.MAX_SIZE:
         raise argparse.ArgumentTypeError(f"must be {traffic.MAX_SIZE} or less")
     return sizes

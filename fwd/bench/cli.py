@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """``fwd bench``: argv in, exit code out; progress to stderr, results to stdout.
 
-Exit codes: 0 measured; 1 it failed, with one line, or nothing came to a figure; 2 wrong usage;
-128 + n ended by signal n.
+Exit codes: 0 measured; 1 it failed, with one line, nothing came to a figure or a file could not be
+written; 2 wrong usage; 128 + n ended by signal n.
 """
 
 import contextlib
 import sys
-from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fwd.bench import contenders, links, machine, report, rounds, scenarios
+from fwd.bench import contenders, destination, links, machine, report, rounds, scenarios
 from fwd.bench.arguments import Options, parse
 from fwd.bench.contenders import Running, Shape
 from fwd.bench.report import Result
@@ -32,28 +31,49 @@ def main(argv: list[str]) -> int:
         options = parse(argv)
     except SystemExit as usage:  # argparse has said what is wrong
         return usage.code if isinstance(usage.code, int) else 2
-    return exit_code("fwd bench", lambda: _show(_bench(options), options))
+    schedule = _schedule(options)
+    if not rounds.planned(options.contenders, schedule):
+        print(f"fwd bench: {_nothing(options)}", file=sys.stderr)
+        return 2
+    return exit_code("fwd bench", lambda: _measure_and_show(options, schedule))
 
 
-def _bench(options: Options) -> Result:
-    child.require("ip", "bridge", "iperf3", "ethtool", "nft")
-    if options.wiring is Wiring.CNI:
-        cni.require()
-    chosen = scenarios.chosen(options.scenarios, udp_sizes=options.udp_sizes)
-    schedule = Schedule(
+def _schedule(options: Options) -> Schedule:
+    return Schedule(
         rounds=options.rounds,
         underlays=options.underlays,
-        scenarios=chosen,
+        scenarios=scenarios.chosen(options.scenarios, udp_sizes=options.udp_sizes),
         timing=options.timing,
         repeats=options.repeats,
         time_limit=options.time_limit,
     )
+
+
+def _nothing(options: Options) -> str:
+    what, where = ",".join(options.scenarios), ",".join(options.underlays)
+    who = ",".join(one.name for one in options.contenders)
+    return f"nothing to measure: no {what} of {who} with --underlay={where}"
+
+
+def _measure_and_show(options: Options, schedule: Schedule) -> int:
+    for file in filter(None, (options.output, options.html)):
+        destination.check(file)
+    return _show(_bench(options, schedule), options)
+
+
+def _bench(options: Options, schedule: Schedule) -> Result:
+    child.require("ip", "bridge", "iperf3", "ethtool", "nft")
+    if options.wiring is Wiring.CNI:
+        cni.require()
+    described = machine.describe()  # minutes later the clock and the source tree may say otherwise
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(_progress())
         task = progress.add_task("", total=None)
         running, absent = _build(
             options, stack, say=lambda what: progress.update(task, description=what)
         )
+        if not rounds.planned([one.contender for one in running], schedule):
+            raise LabError(f"{_nothing(options)}: {_each(absent)}")
         offloads = {}
         for underlay in options.underlays:
             links.switch(running[0].topology, underlay)
@@ -64,13 +84,15 @@ def _bench(options: Options) -> Result:
 
         measured: Measured = rounds.run(running, schedule, say=say)
         return Result(
-            machine=machine.describe(),
+            machine=described,
             mtu=options.mtu,
             families=options.families,
             wiring=options.wiring,
             rounds=options.rounds,
             baseline=contenders.BASELINE,
-            metrics=tuple((one.name, metric) for one in chosen for metric in one.metrics),
+            metrics=tuple(
+                (one.name, metric) for one in schedule.scenarios for metric in one.metrics
+            ),
             measured=measured,
             absent=absent,
             offloads=offloads,
@@ -100,9 +122,12 @@ def _build(
         except (LabError, OSError) as error:
             absent[one.name] = str(error)
     if not running:
-        name, why = next(iter(absent.items()))
-        raise LabError(f"nothing to measure: {name}: {why}")
+        raise LabError(f"nothing to measure: {_each(absent)}")
     return running, absent
+
+
+def _each(absent: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in absent.items())
 
 
 def _progress() -> Progress:
@@ -120,24 +145,22 @@ def _progress() -> Progress:
     )
 
 
-def _write(file: str, text: str) -> None:
-    try:
-        Path(file).write_text(text, encoding="utf-8")
-    except OSError as error:  # what was measured is shown all the same
-        print(f"fwd bench: {file}: {error.strerror}", file=sys.stderr)
-
-
 def _show(result: Result, options: Options) -> int:
     text = report.dumps(result)
+    failed = []
     if options.output:
-        _write(options.output, text + "\n")
+        failed.append(destination.write(options.output, text + "\n"))
     if options.html:
         from fwd.bench import page  # noqa: PLC0415 - matplotlib: an extra, and slow to load
 
-        _write(options.html, page.render(result))
+        failed.append(destination.write(options.html, page.render(result)))
     if options.json:
         print(text)
     else:
         terminal = sys.stdout.isatty()
         Console(width=None if terminal else _WIDTH).print(report.tables(result), highlight=False)
+    for why in filter(None, failed):
+        print(f"fwd bench: {why}", file=sys.stderr)
+    if any(failed):
+        return 1
     return 0 if any(sample.outcome.values for sample in result.measured.samples) else 1

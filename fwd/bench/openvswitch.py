@@ -21,7 +21,7 @@ from fwd.lab.underlay import UPLINK
 
 _PROGRAMS: Final = ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl")
 _SCHEMA: Final = Path("/usr/share/openvswitch/vswitch.ovsschema")
-_PORT: Final = 8473  # 8472 is the vxlan device's, which is there and carries nothing
+_PORT: Final = 8473
 _OVERHEAD: Final = {4: 50, 6: 70}
 _UNDERLAY: Final = "ovsphy"
 _OVERLAY: Final = "ovsint"

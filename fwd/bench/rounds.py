@@ -14,7 +14,7 @@ from typing import Final, TypedDict
 from msgspec import Struct
 
 from fwd.bench import links, machine, scenarios
-from fwd.bench.contenders import Running, takes_part
+from fwd.bench.contenders import Contender, Running, takes_part
 from fwd.bench.outcome import MAX_LOAD, MAX_STOLEN, MOVED, Outcome, Sample
 from fwd.bench.scenarios import Scenario, Timing
 
@@ -49,6 +49,13 @@ class Measured(Struct, frozen=True):
     seconds: float
 
 
+def planned(contenders: Sequence[Contender], schedule: Schedule) -> int:
+    """How many measurements these make."""
+    return sum(
+        takes_part(one, underlay) for _, underlay, _ in _groups(schedule) for one in contenders
+    )
+
+
 def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Measured:
     """Measure.
 
@@ -56,11 +63,10 @@ def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Meas
         LabError: the underlay's offload cannot be switched.
     """
     began = time.monotonic()
-    groups = list(_groups(schedule))
-    total = sum(len(_taking_part(contestants, underlay)) for _, underlay, _ in groups)
+    total = planned([running.contender for running in contestants], schedule)
     samples: list[Sample] = []
     underlay = None
-    for number, wanted, scenario in groups:
+    for number, wanted, scenario in _groups(schedule):
         if time.monotonic() - began > schedule.time_limit:
             break
         if wanted != underlay:
@@ -68,7 +74,9 @@ def run(contestants: Sequence[Running], schedule: Schedule, *, say: Say) -> Meas
             for running in contestants:
                 links.switch(running.topology, wanted)
         load = _calm(schedule.repeats)
-        for running in _taking_part(contestants, wanted):
+        for running in contestants:
+            if not takes_part(running.contender, wanted):
+                continue
             say(
                 f"round {number}/{schedule.rounds}, offload {wanted}, {scenario.name}:"
                 f" {running.contender.name}",
@@ -94,10 +102,6 @@ def _groups(schedule: Schedule) -> Iterator[tuple[int, str, Scenario]]:
             for scenario in schedule.scenarios:
                 if underlay == links.ON or scenario.plain_too:
                     yield number, underlay, scenario
-
-
-def _taking_part(contestants: Sequence[Running], underlay: str) -> list[Running]:
-    return [one for one in contestants if takes_part(one.contender, underlay)]
 
 
 class _Measurement(TypedDict):

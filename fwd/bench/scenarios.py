@@ -8,12 +8,11 @@ and ``results`` gives no ratio for it.
 
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from msgspec import Struct, structs
 
-from fwd.bench import search, traffic
+from fwd.bench import beside, calls, search, traffic
 from fwd.bench.contenders import Running
 from fwd.bench.machine import CpuTimes, cpu_times
 from fwd.bench.outcome import Metric, Outcome
@@ -153,21 +152,19 @@ def _round_trips(name: str, text: str, kind: socket.SocketKind) -> Scenario:
 
 
 def _connections(running: Running, timing: Timing) -> Outcome:
-    rate = traffic.connections(running.path(), seconds=timing.round_trips)
+    rate = calls.connections(running.path(), seconds=timing.round_trips)
     return Outcome(values={"connect": rate / 1e3})
 
 
 def _flood(running: Running, timing: Timing) -> Outcome:
     """TCP of the second Pods beside a flood of small packets of the first ones."""
-    with ThreadPoolExecutor(1) as pool:
-        flood = pool.submit(
-            traffic.datagrams, running.path(1), size=_FLOOD_SIZE, seconds=timing.tcp + 0.5
-        )
-        stream = probes.tcp(running.path(2), seconds=timing.tcp, direction=Direction.THERE)
-        arrived = flood.result()
+    found = beside.measure(running.path(1), running.path(2), size=_FLOOD_SIZE, seconds=timing.tcp)
+    stream = found.stream
     if stream.error or stream.gbit <= 0:
         return Outcome(error=stream.error or "nothing arrived")
-    counted = _counted([arrived], {"flood-udp": arrived}, error=None)
+    if found.beside is None:
+        return Outcome(error="the stream was too short to see the flood beside it")
+    counted = _counted([found.flood], {"flood-udp": found.beside}, error=None)
     return structs.replace(
         counted,
         values=counted.values | {"flood": stream.gbit},
@@ -177,18 +174,14 @@ def _flood(running: Running, timing: Timing) -> Outcome:
 
 def _order(running: Running, timing: Timing) -> Outcome:
     """Flows both ways at once, so that replies have a say in where a flow goes."""
-    with ThreadPoolExecutor(2) as pool:
-        both = [
-            pool.submit(
-                traffic.datagrams,
-                path,
-                size=_FLOOD_SIZE,
-                seconds=timing.tcp,
-                flows=_ORDER_FLOWS,
-            )
-            for path in (running.path(), running.back())
-        ]
-        trials = [one.result() for one in both]
+    shape = {"size": _FLOOD_SIZE, "seconds": timing.tcp, "flows": _ORDER_FLOWS}
+    with (
+        traffic.flowing(running.path(), **shape) as there,
+        traffic.flowing(running.back(), **shape) as back,
+    ):
+        there.wait()
+        back.wait()
+    trials = [there.so_far(), back.so_far()]
     counted = _counted(trials, {}, error=None)
     if not all(one.received for one in trials):
         return Outcome(error="nothing arrived")

@@ -3,33 +3,35 @@
 
 Sockets are opened here and used there: a socket stays in the namespace in which it was made, so
 a thread enters, makes it and ends.  The hot loops run in threads of this process (cffi releases
-the interpreter lock) and end by their own clock, so nothing outlives a call.  TCP streams are
-iperf3's (``fwd.lab.probes``), which does them well.
+the interpreter lock) and end by their own clock or when told to, so nothing outlives a call.  TCP
+streams are iperf3's (``fwd.lab.probes``), which does them well.
 """
 
 import contextlib
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
 # cffi's objects are of no type that mypy knows; everything that leaves this module has one.
 from fwd._traffic import ffi, lib
+from fwd.bench.loops import loops
 from fwd.lab import netns
 from fwd.lab.probes import Route
 
 MIN_SIZE: int = lib.TG_MIN_SIZE
 MAX_SIZE: int = lib.TG_MAX_SIZE
+CONNECT_LIMIT: Final = 5.0
+"""Seconds: a lost SYN is sent again after 1 and after 3."""
 
 _SNDBUFFORCE: Final = 32  # asm-generic/socket.h; Python has no names for them
 _RCVBUFFORCE: Final = 33
 _BUFFER: Final = 8 << 20
 _ANSWER_LIMIT: Final = 1.0  # seconds
-_CONNECT_LIMIT: Final = 5.0  # seconds: a lost SYN is sent again after 1 and after 3
 _QUIET: Final = 0.1  # seconds without a datagram after the last sender: no more will come
 _SLACK: Final = 5.0  # seconds that a receiver stays beyond its senders at most
 _ROOM: Final = 1 << 20  # round trips that are kept: 10 s at 10 us
@@ -83,6 +85,66 @@ class RoundTrips(Struct, frozen=True):
         return self.ns[min(len(self.ns) - 1, int(share * len(self.ns)))] / 1e3
 
 
+class Flow:
+    """Numbered UDP datagrams that are being sent to one socket."""
+
+    def __init__(self, runs: Sequence[Any], count: Any, sending: Sequence[Future[None]]) -> None:  # noqa: ANN401
+        self._runs = runs
+        self._count = count
+        self._sending = sending
+
+    def wait(self) -> None:
+        """Until all senders have ended, by their clock or by ``end``."""
+        for one in self._sending:
+            one.result()
+
+    def end(self) -> None:
+        """Tell the senders to."""
+        for run in self._runs:
+            run.over = 1
+
+    def so_far(self) -> Datagrams:
+        """Of senders that still send without the seconds."""
+        return Datagrams(
+            sent=sum(int(run.sent) for run in self._runs),
+            received=int(self._count.received),
+            reordered=int(self._count.reordered),
+            duplicate=int(self._count.duplicate),
+            sending=max(float(run.elapsed) for run in self._runs),
+            receiving=float(self._count.active),
+        )
+
+
+@contextlib.contextmanager
+def flowing(
+    path: Route, *, size: int, seconds: float, senders: int = 1, rate: int = 0, flows: int = 1
+) -> Iterator[Flow]:
+    """Datagrams as those of ``datagrams``, which end when this does if not earlier.
+
+    Afterwards ``so_far`` is all of it.
+    """
+    with contextlib.ExitStack() as stack:
+        receiver = stack.enter_context(bound(path, socket.SOCK_DGRAM))
+        sources = [stack.enter_context(connected(path, receiver)) for _ in range(senders * flows)]
+        threads = stack.enter_context(loops())
+        count = ffi.new("struct tg_receive *", {"seconds": seconds + _SLACK, "quiet": _QUIET})
+        shape = {"size": size, "flows": flows, "rate": rate, "seconds": seconds}
+        firsts = range(0, senders * flows, flows)
+        runs = [ffi.new("struct tg_send *", shape | {"first": first}) for first in firsts]
+        counting = threads.begin(lambda: _receive(receiver, threads.stop, count))
+        sending = [
+            threads.begin(partial(_send, sources[first : first + flows], run))
+            for first, run in zip(firsts, runs, strict=True)
+        ]
+        flow = Flow(runs, count, sending)
+        stack.callback(flow.end)
+        yield flow
+        flow.end()
+        flow.wait()
+        os.eventfd_write(threads.stop, 1)
+        counting.result()
+
+
 def datagrams(
     path: Route, *, size: int, seconds: float, senders: int = 1, rate: int = 0, flows: int = 1
 ) -> Datagrams:
@@ -99,41 +161,9 @@ def datagrams(
     Raises:
         OSError: a socket refused to go on.
     """
-    with contextlib.ExitStack() as stack:
-        receiver = stack.enter_context(bound(path, socket.SOCK_DGRAM))
-        sources = [stack.enter_context(connected(path, receiver)) for _ in range(senders * flows)]
-        pool, stop = stack.enter_context(_threads(senders + 1))
-        count = ffi.new("struct tg_receive *", {"seconds": seconds + _SLACK, "quiet": _QUIET})
-        counting = pool.submit(_receive, receiver, stop, count)
-        runs = [
-            ffi.new(
-                "struct tg_send *",
-                {
-                    "size": size,
-                    "first": sender * flows,
-                    "flows": flows,
-                    "rate": rate,
-                    "seconds": seconds,
-                },
-            )
-            for sender in range(senders)
-        ]
-        sending = [
-            pool.submit(_send, sources[i * flows : (i + 1) * flows], run)
-            for i, run in enumerate(runs)
-        ]
-        for one in sending:
-            one.result()
-        os.eventfd_write(stop, 1)
-        counting.result()
-    return Datagrams(
-        sent=sum(int(run.sent) for run in runs),
-        received=int(count.received),
-        reordered=int(count.reordered),
-        duplicate=int(count.duplicate),
-        sending=max(float(run.elapsed) for run in runs),
-        receiving=float(count.active),
-    )
+    with flowing(path, size=size, seconds=seconds, senders=senders, rate=rate, flows=flows) as flow:
+        flow.wait()
+    return flow.so_far()
 
 
 def round_trips(path: Route, *, kind: socket.SocketKind, size: int, seconds: float) -> RoundTrips:
@@ -146,54 +176,36 @@ def round_trips(path: Route, *, kind: socket.SocketKind, size: int, seconds: flo
         OSError: a TCP connection ended or was silent for too long.
     """
     with contextlib.ExitStack() as stack:
-        servers = stack.enter_context(_echo(path))
+        servers = stack.enter_context(echo(path))
         client = stack.enter_context(connected(path, servers[kind]))
         run = ffi.new("struct tg_ping *", {"size": size, "room": _ROOM, "seconds": seconds})
         ns = ffi.new("uint32_t[]", _ROOM)
-        pool, _ = stack.enter_context(_threads(1))
-        asking = pool.submit(_on, min, lambda: int(lib.tg_ping(client.fileno(), ns, run)))
+        threads = stack.enter_context(loops())
+        asking = threads.begin(lambda: _on(min, lambda: lib.tg_ping(client.fileno(), ns, run)))
         _check(asking.result(), "wait for an answer")
         return RoundTrips(tuple(sorted(ns[0 : run.done])), int(run.lost))
 
 
-def connections(path: Route, *, seconds: float) -> float:
-    """TCP connections a second, one after the other: opened, one byte there and back, reset.
-
-    The byte is answered after the connection was accepted, so none waits while the next is opened.
-    Without it a server that is kept from the processor for some milliseconds has its queue full,
-    and a connection that finds it so is tried again by the kernel a second later.
-
-    A connection costs a hundred times what Python adds to it, so this needs no C.
-
-    Raises:
-        OSError: one was not accepted or answered in time.
-    """
-    with _echo(path) as servers:
-        address = servers[socket.SOCK_STREAM].getsockname()
-
-        def connect() -> float:
-            done, begin = 0, time.monotonic()
-            while (now := time.monotonic()) - begin < seconds:
-                with socket.socket(_family(path), socket.SOCK_STREAM) as client:
-                    client.settimeout(_CONNECT_LIMIT)
-                    # Reset, not closed: thousands in TIME_WAIT would run out of ports.
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                    client.connect(address)
-                    client.sendall(b"?")
-                    if not client.recv(1):
-                        raise ConnectionResetError("a connection ended before its answer")
-                    done += 1
-            return done / (now - begin)
-
-        return inside(path.source, connect)
+@contextlib.contextmanager
+def echo(path: Route) -> Iterator[dict[int, socket.socket]]:
+    """Servers by socket type that send back what they get."""
+    with contextlib.ExitStack() as stack:
+        udp = stack.enter_context(bound(path, socket.SOCK_DGRAM))
+        listener = stack.enter_context(bound(path, socket.SOCK_STREAM))
+        listener.listen()
+        threads = stack.enter_context(loops())
+        fds = udp.fileno(), listener.fileno(), threads.stop
+        running = threads.begin(lambda: _on(max, lambda: lib.tg_echo(*fds)))
+        yield {socket.SOCK_DGRAM: udp, socket.SOCK_STREAM: listener}
+    _check(running.result(), "answer")
 
 
 @contextlib.contextmanager
 def tunnel(tun: int, udp: socket.socket, *, whole: bool) -> Iterator[None]:
     """Carry packets, or super-packets as they are, between a TUN and a connected socket."""
-    with _threads(1) as (pool, stop):
+    with loops() as threads:
         carry = lib.tg_relay if whole else lib.tg_proxy
-        running = pool.submit(carry, tun, udp.fileno(), stop)
+        running = threads.begin(lambda: int(carry(tun, udp.fileno(), threads.stop)))
         yield
     _check(running.result(), "carry packets")
 
@@ -228,17 +240,30 @@ def bound(path: Route, kind: socket.SocketKind, *, port: int = 0) -> socket.sock
 
 
 def connected(path: Route, server: socket.socket) -> socket.socket:
-    """A socket at the path's source that is connected to the server's."""
+    """A socket at the path's source that is connected to the server's.
+
+    Raises:
+        OSError: it cannot be, or not in time: the kernel alone would try for two minutes.
+    """
     sock = _socket(path, path.source, socket.SocketKind(server.type))
-    sock.connect(server.getsockname())
-    # Not settimeout(), which would make the descriptor non-blocking for C.
+    try:
+        sock.settimeout(CONNECT_LIMIT)
+        sock.connect(server.getsockname())
+    except TimeoutError as error:
+        sock.close()
+        raise TimeoutError(f"no answer from {path.address}") from error
+    except BaseException:
+        sock.close()
+        raise
+    # A timeout makes the descriptor non-blocking, and C needs one that blocks.
+    sock.settimeout(None)
     limit = int(_ANSWER_LIMIT).to_bytes(8, "little") + bytes(8)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     return sock
 
 
 def _socket(path: Route, namespace: str, kind: socket.SocketKind) -> socket.socket:
-    sock = inside(namespace, lambda: socket.socket(_family(path), kind))
+    sock = inside(namespace, lambda: socket.socket(family(path), kind))
     if kind == socket.SOCK_STREAM:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     else:
@@ -247,35 +272,9 @@ def _socket(path: Route, namespace: str, kind: socket.SocketKind) -> socket.sock
     return sock
 
 
-def _family(path: Route) -> socket.AddressFamily:
+def family(path: Route) -> socket.AddressFamily:
+    """As sockets want to have it."""
     return socket.AF_INET if path.family == 4 else socket.AF_INET6
-
-
-@contextlib.contextmanager
-def _echo(path: Route) -> Iterator[dict[int, socket.socket]]:
-    """Servers by socket type that send back what they get."""
-    with contextlib.ExitStack() as stack:
-        udp = stack.enter_context(bound(path, socket.SOCK_DGRAM))
-        listener = stack.enter_context(bound(path, socket.SOCK_STREAM))
-        listener.listen()
-        pool, stop = stack.enter_context(_threads(1))
-        running = pool.submit(
-            _on, max, lambda: int(lib.tg_echo(udp.fileno(), listener.fileno(), stop))
-        )
-        yield {socket.SOCK_DGRAM: udp, socket.SOCK_STREAM: listener}
-    _check(running.result(), "answer")
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[tuple[ThreadPoolExecutor, int]]:
-    """Threads for the loops of C, and the descriptor that ends them; it does when this ends."""
-    with contextlib.ExitStack() as stack:
-        stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        stack.callback(os.close, stop)
-        pool = stack.enter_context(ThreadPoolExecutor(count))
-        # Before the pool waits for its threads, whatever has happened meanwhile.
-        stack.callback(os.eventfd_write, stop, 1)
-        yield pool, stop
 
 
 def _on(which: Callable[[set[int]], int], what: Callable[[], int]) -> int:

@@ -112,6 +112,27 @@ TEST(an_unpaced_sender_is_not_held_back)
 	CHECK_EQ(c.run.reordered, 0);
 }
 
+static void *end(void *run)
+{
+	usleep(50000);
+	__atomic_store_n(&((struct tg_send *)run)->over, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+TEST(a_sender_ends_when_told_to)
+{
+	struct tg_send run = { .size = 64, .flows = 1, .rate = 1000,
+			       .seconds = 1000 };
+	struct counting c;
+	pthread_t thread;
+
+	CHECK_EQ(pthread_create(&thread, NULL, end, &run), 0);
+	c = flood(&run, 1);
+	pthread_join(thread, NULL);
+	CHECK_EQ(c.run.received, run.sent);
+	CHECK(run.elapsed > 0 && run.elapsed < 100);
+}
+
 static void put(int fd, uint32_t flow, uint64_t seq)
 {
 	struct number n = { flow, MAGIC, seq };

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from fwd.bench import contenders, traffic
-from fwd.lab import netns, state
+from fwd.bench import calls, contenders, traffic
+from fwd.lab import child, netns, state
 from fwd.lab.probes import Route
 from fwd.lab.steps import ip, sysctl
+from fwd.lab.topology import Wiring
 from tests.netns.lab_support import ROOT, require
 from tests.netns.names import own
 
@@ -163,9 +164,52 @@ def test_connections_do_not_queue_for_a_slow_server() -> None:
         # Room for one that waits; one that finds no room is tried again a second later.
         netns.apply(name, [sysctl("net/core/somaxconn", 1), ip("link set lo up")])
         path = Route(name, name, "127.0.0.1", 4, 1500)
-        assert traffic.connections(path, seconds=0.3) > 10
+        assert calls.connections(path, seconds=0.3) > 10
     finally:
         netns.delete([name])
+
+
+# As iproute2 on a kernel without vxlan.
+IP = """\
+#!/bin/sh
+lines=
+for word; do [ "$word" = -batch ] && lines=$(cat); done
+case "$* $lines" in *" type vxlan"*) echo "Error: Unknown device type." >&2; exit 2 ;; esac
+[ -z "$lines" ] && exec {ip} "$@"
+echo "$lines" | exec {ip} "$@"
+"""
+
+
+def test_without_the_kernels_vxlan_all_others_are_measured(tmp_path: Path) -> None:
+    (tmp_path / "ip").write_text(IP.format(ip=child.find("ip")))
+    (tmp_path / "ip").chmod(0o755)
+    done = bench(
+        *(f"--contenders={','.join(CONTENDERS)}", "--scenarios=rr-udp", "--underlay=on", "--json"),
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["absent"].keys() == {"kernel", "mixed"}
+    errors = {one["contender"]: one["outcome"]["error"] for one in document["samples"]}
+    assert errors == dict.fromkeys(set(CONTENDERS) - {"kernel", "mixed"})
+    assert left_behind() == []
+
+
+@pytest.mark.parametrize("name", ["routed", "proxy"])
+def test_over_ipv6_pods_find_out_what_fits_beside_longer_headers(name: str) -> None:
+    shape = contenders.Shape(PREFIX, 1500, (6,), Wiring.VETH)
+    with contenders.built(contenders.KNOWN[name], shape, say=lambda _: None) as running:
+        size = running.topology.pod_mtu - 48
+        assert traffic.datagrams(running.path(), size=size, seconds=0.3, rate=1000).received
+        node = running.topology.nodes[0]
+        assert cut(node.namespace) == 0
+        assert cut(node.pods[0].namespace) > 0
+
+
+def cut(namespace: str) -> int:
+    """Fragments that a namespace has made."""
+    shown = child.run(netns.inside(namespace, "cat", "/proc/net/snmp6")).out
+    return int(dict(line.split() for line in shown.splitlines())["Ip6FragCreates"])
 
 
 def test_time_that_runs_out_is_said() -> None:

@@ -38,6 +38,10 @@ def test_what_is_given_overrides_the_preset() -> None:
     assert [one.name for one in chosen] == ["udp64", "udp512", "tcp4"]
 
 
+def test_a_size_is_measured_once() -> None:
+    assert parse(["--udp-sizes=64,512,64"]).udp_sizes == (64, 512)
+
+
 def test_nodes_masquerade_when_told_to() -> None:
     assert parse([]).wiring is Wiring.VETH
     assert parse(["--wiring=cni"]).wiring is Wiring.CNI
