@@ -208,7 +208,7 @@ int vx_plane_commit(struct vx_plane *plane,
  */
 int vx_plane_set_mtu(struct vx_plane *plane, uint32_t mtu);
 
-/* Offloads in force: VX_UDP_SEGMENT as long as a device does not refuse it. */
+/* Offloads in force; of VX_UDP_SEGMENT what a path has said last. */
 uint32_t vx_plane_offloads(const struct vx_plane *plane);
 
 /* Tables not yet freed beside the current one (0 or a few). */

@@ -9,7 +9,9 @@
 
 #include "plane.h"
 
-/* Another number for another meaning: pkt.c's flow_hash() is part of it. */
+/* Another number for another meaning: pkt.c's flow_hash() is part of it.  (What
+ * a path MTU's entry has beside it is older processes' to misread: they take
+ * it for a larger one, and learn anew.) */
 enum { LAYOUT = 0x66776403 };
 
 struct learned {

@@ -162,7 +162,7 @@ void path_mtu_save(const struct path_mtus *m, uint64_t *out)
 void path_mtu_restore(struct path_mtus *m, const uint64_t *in)
 {
 	/* The versions before had them in other places, and without `when`:
-	 * those are as good as gone. */
+	 * as of the machine's start. */
 	for (unsigned i = 0; i < PATH_MTUS; i++)
 		if ((uint16_t)in[i] >= PATH_MTU_MIN)
 			atomic_store_explicit(&m->entry[index_of(in[i] >> 32)],

@@ -43,7 +43,7 @@ enum {
 	BULK_LARGE = 2,		/* of these without running dry are bulk */
 	BULK_WAITS = 16,	/* times of running dry for which it counts */
 	BULK_SMALL = 16,	/* packets of a batch beside it */
-	SMALL_SEGMENT = 512,	/* bytes; below, many are no bulk */
+	SMALL_SEGMENT = 512,	/* bytes; below, more of them are no bulk */
 	GATHER_NS = 10000,	/* and what timers are slack by, 50 us */
 };
 
@@ -76,7 +76,8 @@ static inline bool patience_left(const struct patience *p, uint64_t waited)
 /* Whether a read of so many bytes was such a super-packet. */
 static inline bool patience_is_flood(uint32_t bytes, uint32_t gso_size)
 {
-	return gso_size && gso_size < SMALL_SEGMENT && bytes > 2 * gso_size;
+	return gso_size && gso_size < SMALL_SEGMENT &&
+	       bytes > BULK_SMALL * gso_size;
 }
 
 /* So many bytes were read in one, from this queue (a bit), or received (0). */

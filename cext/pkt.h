@@ -100,14 +100,17 @@ static inline bool is_multicast(const uint8_t *addr, uint8_t family)
 	return family == IPV4 ? addr[0] >> 4 == 0xe : addr[0] == 0xff;
 }
 
-/* Zero, loopback, multicast, reserved or broadcast. */
+/* Zero, loopback, multicast or broadcast.  What IPv4 has reserved, 240.0.0.0/4,
+ * are hosts to Linux, and some clusters' Pods. */
 static inline bool is_no_host(const uint8_t *addr, uint8_t family)
 {
-	static const uint8_t zero[16];
+	static const uint8_t zero[16], all[4] = { 255, 255, 255, 255 };
 
+	if (is_multicast(addr, family))
+		return true;
 	if (family == IPV4)
-		return addr[0] == 0 || addr[0] == 127 || addr[0] >= 224;
-	return addr[0] == 0xff || !memcmp(addr, zero, 15);
+		return addr[0] == 0 || addr[0] == 127 || !memcmp(addr, all, 4);
+	return !memcmp(addr, zero, 15);
 }
 
 /* The overlay headers of a datagram, NULL if it is too short for them. */

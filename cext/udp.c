@@ -16,24 +16,23 @@ enum {
 /* What to do with a message that was not sent. */
 enum verdict { AGAIN, REPACK, LOST };
 
-/* Its slot stays its own from one table to the next. */
 static uint32_t place(const struct peer *peer)
 {
-	return peer->slot % REFUSALS;
+	return peer->slot % PROOFS;
+}
+
+/* By the slot, which stays its own from one table to the next. */
+static bool may_segment(const void *who, const struct peer *peer)
+{
+	const struct sender *s = who;
+
+	return s->may_segment && s->peers[peer->slot].refused_until <= s->now;
 }
 
 /* By address: peers move with each table. */
 static bool is_for(const struct proof *p, const struct peer *peer)
 {
 	return memcmp(&p->to, &peer->sa, peer->salen) == 0;
-}
-
-static bool may_segment(const void *who, const struct peer *peer)
-{
-	const struct sender *s = who;
-	const struct proof *p = &s->refused[place(peer)];
-
-	return s->may_segment && (p->until <= s->now || !is_for(p, peer));
 }
 
 /* What a path has said of UDP_SEGMENT last. */
@@ -44,22 +43,17 @@ static void in_force(struct sender *s, bool segment)
 				      memory_order_relaxed);
 }
 
-static void note(struct proof *p, const struct peer *peer, uint64_t until,
-		 uint32_t size)
-{
-	memcpy(&p->to, &peer->sa, peer->salen);
-	p->until = until;
-	p->size = size;
-}
-
 /* The largest size of the last second is what counts. */
 static void prove(struct sender *s, const struct peer *peer, uint32_t size)
 {
 	struct proof *p = &s->proofs[place(peer)];
 
 	in_force(s, true);
-	if (!is_for(p, peer) || p->until <= s->now || p->size < size)
-		note(p, peer, s->now + PROVEN_MS, size);
+	if (!is_for(p, peer) || p->until <= s->now || p->size < size) {
+		memcpy(&p->to, &peer->sa, peer->salen);
+		p->until = s->now + PROVEN_MS;
+		p->size = size;
+	}
 }
 
 bool udp_proven(const struct sender *s, const struct peer *peer, uint32_t size)
@@ -115,16 +109,14 @@ static void account(struct sender *s, const struct packer *k, uint32_t i,
  * (xfrm); that changes seldom.  EINVAL and EMSGSIZE: a segment is larger than
  * the MTU of the path; single datagrams are fragmented there.
  */
-static enum verdict refused(struct sender *s, const struct slot *first,
+static enum verdict refused(struct sender *s, const struct peer *peer,
 			    int error)
 {
-	const struct peer *peer = first->peer;
-
 	count(s->counters, COUNT_OUT_GSO_REFUSED, 1);
 	if (error == EIO)
 		in_force(s, false);
-	note(&s->refused[place(peer)], peer,
-	     s->now + (error == EIO ? UNABLE_MS : REFUSED_MS), first->len);
+	s->peers[peer->slot].refused_until =
+		s->now + (error == EIO ? UNABLE_MS : REFUSED_MS);
 	return REPACK;
 }
 
@@ -220,7 +212,7 @@ static enum verdict not_sent(struct sender *s, struct packer *k,
 		return AGAIN;
 	if (m->count[i] > 1 &&
 	    (error == EIO || error == EINVAL || error == EMSGSIZE))
-		return refused(s, &k->slots[m->first[i]], error);
+		return refused(s, k->slots[m->first[i]].peer, error);
 	lose(s, k, source, i, reason(error));
 	return LOST;
 }

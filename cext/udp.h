@@ -20,11 +20,10 @@ enum {
 	 * The odd stride keeps headers of neighbours out of one cache set. */
 	IN_ROOM = 65536,
 	IN_STRIDE = IN_ROOM + 4096 + 192,
-	REFUSALS = 64,
+	PROOFS = 64,
 };
 
-/* What a peer's path has said of segments of `size` bytes, sent to it at once
- * as one message. */
+/* Segments of `size` bytes went to this peer at once, as one message. */
 struct proof {
 	struct sockaddr_in6 to;		/* or sockaddr_in */
 	uint64_t until;			/* ms: it is good for */
@@ -42,10 +41,8 @@ struct sender {
 	bool may_segment;		/* UDP_SEGMENT, where paths take it */
 	_Atomic bool segment;		/* it is in force, read by others */
 	uint64_t now;			/* ms, of this turn */
-	/* By slot of the peer: of those that share a place one is known.  Of
-	 * a path that took none, until when not to try. */
-	struct proof refused[REFUSALS];
-	struct proof proofs[REFUSALS];
+	/* By slot of the peer; of those that share a place one is known. */
+	struct proof proofs[PROOFS];
 	struct messages messages;
 };
 

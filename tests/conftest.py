@@ -2,6 +2,7 @@
 """Tests that need root or network devices: skipped where these are missing, failed in CI."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ settings.register_profile("fwd", deadline=None)  # a busy machine is no error
 settings.load_profile("fwd")
 
 _TUN = Path("/dev/net/tun")
+
+# What is started here is interrupted as from a terminal, however this was: a shell's "&" has it
+# ignored, and a program leaves it so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

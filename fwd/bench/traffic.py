@@ -131,13 +131,12 @@ def flowing(
         shape = {"size": size, "flows": flows, "rate": rate, "seconds": seconds}
         firsts = range(0, senders * flows, flows)
         runs = [ffi.new("struct tg_send *", shape | {"first": first}) for first in firsts]
-        counting = threads.begin(lambda: _receive(receiver, threads.stop, count))
-        sending = [
-            threads.begin(partial(_send, sources[first : first + flows], run))
-            for first, run in zip(firsts, runs, strict=True)
-        ]
+        sending: list[Future[None]] = []
         flow = Flow(runs, count, sending)
-        stack.callback(flow.end)
+        stack.callback(flow.end)  # before any begins: its start may be interrupted
+        counting = threads.begin(lambda: _receive(receiver, threads.stop, count))
+        for first, run in zip(firsts, runs, strict=True):
+            sending.append(threads.begin(partial(_send, sources[first : first + flows], run)))
         yield flow
         flow.end()
         flow.wait()

@@ -28,13 +28,13 @@ def install(source: Path, target: Path) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command; returns the exit code."""
+    """The command; returns the exit code, which is 1 for a wrong command line too, as flannel's."""
     if argv and argv[0] in {"-h", "-help", "--help"}:
         sys.stdout.write(USAGE)
         return 0
     if len(argv) != 2:
         sys.stderr.write(USAGE)
-        return 2
+        return 1
     source, target = map(Path, argv)
     try:
         install(source, target)

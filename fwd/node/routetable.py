@@ -17,7 +17,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from ipaddress import ip_address, ip_network
 
 from msgspec import Struct
@@ -203,8 +203,9 @@ def _connected() -> closing[socket.socket]:
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     )
     sock.settimeout(_TIME_LIMIT)
-    for option in (_CAP_ACK, _STRICT_CHECK):
-        sock.setsockopt(_SOL_NETLINK, option, 1)
+    sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+    with suppress(OSError):  # before Linux 4.20: then more is listed than was asked for
+        sock.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
     return closing(sock)
 
 
@@ -225,7 +226,7 @@ def _converse(sock: socket.socket, requests: Iterator[bytes]) -> Iterator[tuple[
 
 
 def _dump(request: bytes) -> Iterator[memoryview]:
-    """Routes; kernels before 4.20 give all of them, whatever was asked for."""
+    """Routes; of kernels before 4.20 all, whatever was asked for."""
     with _connected() as sock:
         sock.send(_numbered(request, 1))
         while True:

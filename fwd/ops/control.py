@@ -27,7 +27,7 @@ SEND_SECONDS = 5.0
 _ASK_SECONDS = 5.0
 _READ_SECONDS = 5.0
 _MOST_ASKERS = 16
-GONE = "the agent ended, or another took over"
+GONE = "the agent broke off: it ended, another took over, or this was too slow to read"
 """What an asker says of a stream without its end."""
 
 
@@ -58,6 +58,9 @@ class Refused(Struct, frozen=True):
     """Why there is no other answer."""
 
     error: str
+
+
+_TOO_MANY = Refused("too many ask at once; try again")
 
 
 class Asker:
@@ -130,6 +133,7 @@ class ControlServer:
         task = asyncio.current_task()
         assert task is not None
         if len(self._answering) >= _MOST_ASKERS:
+            writer.write(msgspec.json.encode(_TOO_MANY) + b"\n")
             writer.close()
             return
         self._answering.add(task)
@@ -207,6 +211,8 @@ class Connection:
     def _about(self, error: OSError) -> FwdError:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
             return self._about_nobody()
+        if isinstance(error, BrokenPipeError | ConnectionResetError):  # just now
+            return FwdError(GONE)
         if isinstance(error, PermissionError):
             return FwdError(f"{self._path} is for root only")
         if isinstance(error, TimeoutError):
@@ -217,7 +223,10 @@ class Connection:
         pid = holder_of(self._run_dir)
         if pid is not None or is_locked(self._run_dir):
             who = "" if pid is None else f" (pid {pid})"
-            return FwdError(f"the agent{who} waits for its leases: see its log or /readyz")
+            return FwdError(
+                f"the agent{who} does not answer yet: it waits for its leases (its log and "
+                "/readyz say for what), or is ending"
+            )
         return FwdError(
             f"no agent answers at {self._path}: is `fwd run` running, with this --run-dir?"
         )

@@ -35,7 +35,7 @@ def is_locked(run_dir: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # so that two may look at once
     except BlockingIOError:
         return True
     finally:

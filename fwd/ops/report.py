@@ -48,7 +48,8 @@ class Reporter:
             log.info(
                 "udp-segment-refused",
                 count=report.count,
-                text="the path to some peer takes smaller packets only; sent one by one there",
+                text="the path to some peer takes no batches, or smaller packets only; sent one by"
+                " one there",
             )
 
 

@@ -184,6 +184,9 @@ class KubeApi:
             raise Unreachable(f"cannot {doing}: {_line(error)}") from error
         except _BROKEN_OFF as error:
             raise Unreachable(f"cannot {doing}: the answer broke off") from error
+        except aiohttp.ClientHttpProxyError as error:  # whose text has the proxy's password
+            said = f"the proxy says {error.status} {error.message}"
+            raise Unreachable(f"cannot {doing}: {said}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"cannot {doing}: {_line(error)}") from error
         finally:

@@ -34,8 +34,6 @@ from fwd.sources.contact import Ending
 from fwd.sources.kubeapi import KubeApi, Oversized, Refused, Silent, Unreachable
 
 _GONE = 410
-_AWAY = {502, 503}
-"""What a proxy says for a server that is, and then it may be another one."""
 _PAGE_AT_LEAST = 16
 """Nodes, once the huge one is past: it must not make five thousand requests of a list."""
 
@@ -95,7 +93,6 @@ class NodeWatch:
             self._position = None
             raise
         except Refused as error:
-            self._is_doubtful = error.code in _AWAY
             if error.code in {400, _GONE, 504}:  # 504: a version from the future
                 self._position = None
             if error.code != _GONE:

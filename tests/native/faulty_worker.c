@@ -12,7 +12,6 @@ static const int sources[4] = { 3, 4, 5, 6 }, tuns[1] = { TUN_FD };
 static struct frame frame;
 struct snapshot faulty_snapshot;
 _Atomic bool faulty_stopping;
-uint32_t faulty_slot;
 static struct capture *_Atomic no_capture;
 
 struct table *two_nodes(void)
@@ -21,8 +20,7 @@ struct table *two_nodes(void)
 	struct vx_peer peers[2] = { { .outer = { 192, 0, 0, 1 },
 				      .mac = { 2, 1 } },
 				    { .outer = { 192, 0, 0, 2 },
-				      .mac = { 2, 2 },
-				      .slot = faulty_slot } };
+				      .mac = { 2, 2 }, .slot = 64 } };
 	struct vx_route routes[2] = { { .prefix = { net, 1 }, .length = 16 },
 				      { .prefix = { net, 2 }, .length = 16,
 					.peer = 1 } };
@@ -41,7 +39,6 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 
 	csum_init();
 	kernel_reset();
-	faulty_slot = 1;
 	kernel.vnet = vnet;
 	kernel.family = family;
 	frame = (struct frame){ .settings = {

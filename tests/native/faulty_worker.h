@@ -6,7 +6,6 @@
 #pragma once
 #include "faulty_kernel.h"
 
-extern uint32_t faulty_slot;		/* of the second peer */
 extern _Atomic bool faulty_stopping;	/* ends worker_main() */
 extern struct snapshot faulty_snapshot;	/* that worker_main() reads */
 

@@ -18,6 +18,8 @@ static const struct destination of4[] = {
 	{ { 10, 1, 0, 0 }, true },	/* a node's own in its subnet */
 	{ { 126, 1, 1, 1 }, true },
 	{ { 223, 255, 255, 255 }, true },
+	{ { 240, 0, 0, 1 }, true },
+	{ { 255, 255, 255, 254 }, true },
 };
 static const struct destination of6[] = {
 	{ { 0 }, false },

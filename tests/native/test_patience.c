@@ -163,3 +163,11 @@ TEST(zero_is_never)
 	learn(&p, 0, 20);
 	CHECK(!looks(&p));
 }
+
+TEST(many_small_segments_are_a_flood_and_a_few_are_not)
+{
+	CHECK(patience_is_flood(28 + 17 * 100, 100));
+	CHECK(!patience_is_flood(28 + 15 * 100, 100));
+	CHECK(!patience_is_flood(60000, SMALL_SEGMENT));
+	CHECK(!patience_is_flood(60000, 0));
+}

@@ -30,8 +30,6 @@ static void check_no_segments_to_one(uint8_t family)
 {
 	struct worker *w = worker_begin(family, true);
 
-	/* The place of peer 0, which it must not take with it. */
-	faulty_slot = REFUSALS;
 	kernel.no_segment_to = 2;
 	for (int second = 0; second < 60; second++) {
 		w->sender.now = second * 1000;

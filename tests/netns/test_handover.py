@@ -3,11 +3,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from fwd.core import handovertalk as talk
+from fwd.ops.control import GONE
 from tests.netns.agent_support import BOTH_FAMILIES, Agent, Cluster
 from tests.netns.handover_support import Greeting, nothing_is_lost
 
@@ -39,21 +42,31 @@ def test_agents_follow_each_other_and_no_packet_is_lost(cluster: Cluster) -> Non
     assert cluster.started("n1").lines("taken-over") == [], "the lock has gone with the agents"
 
 
+@contextmanager
+def started(argv: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(argv, stdout=-1, stderr=-1, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_who_looks_on_is_told_that_it_is_over(cluster: Cluster, tmp_path: Path) -> None:
     first = cluster.started("n1")
     fwd = [sys.executable, "-m", "fwd"]
     file = tmp_path / "x.pcapng"
     capture = [*fwd, "capture", "--run-dir", str(first.run_dir), "-w", str(file)]
     follow = [*fwd, "drops", "--follow", "--run-dir", str(first.run_dir)]
-    with (
-        subprocess.Popen(capture, stderr=subprocess.PIPE, text=True) as capturing,
-        subprocess.Popen(follow, stderr=subprocess.PIPE, text=True) as following,
-    ):
+    assert not cluster.n1.pings(cluster.facts.subnet("n77").partition("/")[0]), "a drop to show"
+    with ExitStack() as stack:
+        capturing, following = (stack.enter_context(started(argv)) for argv in (capture, follow))
         first.says("capture-begins")
+        assert following.stdout is not None
+        assert following.stdout.readline(), "it is connected"
         cluster.start("n1").says("taken-over")
         for name, process in (("capture", capturing), ("drops", following)):
             said = process.communicate(timeout=20)[1]
-            assert f"fwd {name}: the agent ended, or another took over\n" in said
+            assert f"fwd {name}: {GONE}\n" in said
             assert process.returncode == 1
 
 

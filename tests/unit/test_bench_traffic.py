@@ -49,6 +49,7 @@ INTERRUPTED = textwrap.dedent("""
 """)
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("late", [0, 0.2])
 def test_a_loop_whose_start_was_interrupted_ends(late: float) -> None:
     for _ in range(5):
@@ -71,6 +72,7 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traffic, "inside", run)
 
 
+@pytest.mark.root  # for buffers beyond the limit
 @pytest.mark.usefixtures("_here")
 def test_a_connection_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traffic, "CONNECT_LIMIT", 0.5)
@@ -85,6 +87,7 @@ def test_a_connection_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPa
         assert time.monotonic() - began < LIMIT
 
 
+@pytest.mark.root  # for buffers beyond the limit
 @pytest.mark.usefixtures("_here")
 def test_datagrams_can_be_looked_at_and_ended_on_their_way() -> None:
     began = time.monotonic()
@@ -97,6 +100,7 @@ def test_datagrams_can_be_looked_at_and_ended_on_their_way() -> None:
     assert late.sending > 0 < late.receiving
 
 
+@pytest.mark.root  # for buffers beyond the limit
 @pytest.mark.usefixtures("_here")
 def test_an_exception_does_not_wait_for_the_senders() -> None:
     began = time.monotonic()

@@ -145,7 +145,7 @@ def test_install_conf_takes_a_target_without_a_directory(
 def test_install_conf_with_wrong_arguments_says_how(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert installconf.main(argv) == 2
+    assert installconf.main(argv) == 1
     assert capsys.readouterr() == ("", "usage: fwd install-conf SRC DST\n")
 
 

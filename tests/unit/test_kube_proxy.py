@@ -12,7 +12,7 @@ import pytest
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.apiserver.credentials import certify
 from fwd.model import ConfigError
-from fwd.sources.kubeapi import KubeApi
+from fwd.sources.kubeapi import KubeApi, Unreachable
 from fwd.sources.kubeclient import ApiAccess
 from tests.unit.kube_access import kubeconfig
 from tests.unit.kube_server import Server, serving
@@ -35,13 +35,17 @@ class Proxy:
 
     def __init__(self, server: Server) -> None:
         self._to = server.address
+        self.says = "200 OK"
         self.heads: list[str] = []
         """As requests came."""
         self.address = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.write(f"HTTP/1.1 {self.says}\r\n\r\n".encode())
+        if not self.says.startswith("200"):
+            writer.close()
+            return
         there = await asyncio.open_connection(*self._to)
         await asyncio.gather(_pass(reader, there[1]), _pass(there[0], writer))
 
@@ -120,6 +124,21 @@ async def test_to_https_through_a_proxy(
     wanted = f"Proxy-Authorization: Basic {b64encode(b'me:p@ss').decode()}\r\n"
     assert (wanted in head) == bool(who)
     assert TOKEN not in head
+
+
+async def test_a_proxy_that_refuses_is_said_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = certify(tmp_path, ["192.0.2.1"])
+    cluster = {"certificate-authority": str(authority.certificate)}
+    async with serving(node_object(1)) as server, proxy_to(server) as proxy:
+        proxy.says = "407 Proxy Authentication Required"
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy.address}")
+        path = kubeconfig(tmp_path, "https://192.0.2.1:6443", token=TOKEN, cluster=cluster)
+        with pytest.raises(Unreachable) as caught:
+            await node(ApiAccess(kubeconfig=path))
+    assert str(caught.value).startswith("cannot get nodes: the proxy says 407 ")
+    assert "secret" not in str(caught.value)
 
 
 async def test_the_user_of_a_proxy_to_http(monkeypatch: pytest.MonkeyPatch) -> None:

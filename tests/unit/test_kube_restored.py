@@ -42,8 +42,9 @@ async def test_a_restored_backup_is_the_truth_though_it_overtakes_us(
         assert ours.at("n2") == of_each(BOTH, "192.168.0.2")
 
 
-async def test_a_backup_that_is_restored_behind_a_proxy() -> None:
-    """Which ends the watch in order, says 503 for a while, and then has another server."""
+@pytest.mark.parametrize("code", [429, 503])
+async def test_a_backup_that_is_restored_behind_a_refusal(code: int) -> None:
+    """A proxy's, or of a server that goes: after a watch that ended in order."""
     async with (
         serving(*nodes(BOTH)) as server,
         member(server, families=BOTH, patience=Patience()) as ours,
@@ -51,7 +52,7 @@ async def test_a_backup_that_is_restored_behind_a_proxy() -> None:
         backup = server.nodes.save()
         server.nodes.put(node_in(BOTH, 5))
         await settle(ours, server)
-        server.fault(Answer(503, retry_after=1), verb="watch")
+        server.fault(Answer(code, retry_after=1), verb="watch")
         watches = server.count("watch")
         await server.play(event("MODIFIED", node_in(BOTH, 3, version=server.nodes.revision)))
         await ours.until("refused", lambda: not server.faults_left)

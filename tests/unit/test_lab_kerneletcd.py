@@ -71,7 +71,7 @@ def test_a_lease_is_renewed_before_it_ends(etcd: EtcdServer) -> None:
             for change in itertools.islice(watch, 5):  # for longer than the first lease lasts
                 assert change == THERE
                 leases.add(lease_of_key(etcd))
-    assert len(leases) == 6
+    assert len(leases) > 2
 
 
 @pytest.mark.parametrize("lose", [delete, lose_all])

@@ -65,6 +65,8 @@ def look(patient: Patient) -> Iterator[Finding]:
         yield wrong(_OFFLOADS, said, remedy, cause="tun")
         return
     yield _offloads(patient.offloads, lacking=wanted & ~patient.offloads)
+    if Offload.TUNNEL_GSO in patient.offloads:
+        yield from _in_the_way_of_taps(patient)
 
 
 def _in_the_way(patient: Patient) -> Iterator[Finding]:
@@ -80,7 +82,11 @@ def _in_the_way(patient: Patient) -> Iterator[Finding]:
         elif found is not None and found.is_tun and found.queues and patient.may_start:
             said = f"{name} is in use by another process"
             yield wrong("TUN device", said, "stop the agent that has it", cause="tun")
-        tap = netlink.find_device(tap_of(name)) if patient.config.tunnel_gso else None
+
+
+def _in_the_way_of_taps(patient: Patient) -> Iterator[Finding]:
+    for family in patient.families:
+        tap = netlink.find_device(tap_of(patient.device(family)))
         if tap is not None and (tap.kind != "tun" or tap.is_tun):
             yield _taken(tap)
 
