@@ -2,13 +2,14 @@
 """--source-check: which inner sources are delivered from a node's address and a stranger's."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import pytest
 
 from tests.netns import topo, traffic
 from tests.netns.inject import Injector
-from tests.netns.topo import Counting, Net
+from tests.netns.topo import Counting, Net, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -35,6 +36,10 @@ def both() -> Iterator[Net]:
         yield net
 
 
+def has_come(counting: Counting, packets: int) -> bool:
+    return counting.now()["in_packets"] >= packets
+
+
 @pytest.mark.parametrize("mode", ["strict", "loose", "off"])
 def test_source_check(net: Net, mode: str) -> None:
     net.restart(1, "--source-check", mode)
@@ -51,5 +56,7 @@ def test_source_check(net: Net, mode: str) -> None:
             injector.send(injector.encapsulated(packet), 20)
             if drop is None:
                 traffic.assert_same(traffic.receive(server, 20), [b"x" * 50] * 20)
+        # A stranger's first datagram waits until its neighbour is known.
+        wait_until(partial(has_come, counting, 20))
         wanted = {} if drop is None else {drop: 20}
         assert topo.drops_of(counting.at_rest()) == wanted, (stranger, source)
