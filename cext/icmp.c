@@ -43,6 +43,13 @@ static bool is_icmp_error(const struct pkt *p)
 	       type == ICMP4_PARAMETER;
 }
 
+/* RFC 1122, 3.2.2: whom no error is sent to or about.  What IPv4 has reserved
+ * is among them, though some have Pods there. */
+static bool is_nobody(const uint8_t *addr, uint8_t family)
+{
+	return is_no_host(addr, family) || (family == IPV4 && addr[0] >= 240);
+}
+
 static bool is_later_fragment(const struct pkt *p)
 {
 	be16 field;
@@ -102,8 +109,8 @@ uint32_t icmp_unreachable(const struct pkt *p, uint8_t *buf)
 	uint32_t sum;
 
 	if (is_icmp_error(p) || is_later_fragment(p) ||
-	    is_no_host(pkt_src(p), p->family) ||
-	    is_no_host(pkt_dst(p), p->family))
+	    is_nobody(pkt_src(p), p->family) ||
+	    is_nobody(pkt_dst(p), p->family))
 		return 0;
 	fill_ip(&e, p);
 	icmp.type = v4 ? ICMP4_UNREACHABLE : ICMP6_UNREACHABLE;
