@@ -23,8 +23,9 @@
  * busy node the flood's way takes the processors that bulk's ends need.  So
  * there a batch is a short one, and when it was not all the worker pauses as it
  * does for bulk: beside one stream 18,000 a second pass of a flood on two busy
- * processors, of which the kernel's path carries 48,000.  (Bulk that is received alone does not slow it down:
- * then small packets may be what that is acknowledged with.)
+ * processors, of which the kernel's path carries 48,000.  (Bulk that is
+ * received alone does not slow it down: then small packets may be what that is
+ * acknowledged with.)
  *
  * A super-packet of many small segments is such a flood in one piece (a stream
  * of a tiny MSS, UDP_SEGMENT of a few bytes): 64 KiB of 76-byte segments cost
