@@ -44,7 +44,7 @@ enum {
 	BULK_LARGE = 2,		/* of these without running dry are bulk */
 	BULK_WAITS = 16,	/* times of running dry for which it counts */
 	BULK_SMALL = 16,	/* packets of a batch beside it */
-	SMALL_SEGMENT = 512,	/* bytes; below, more of them are no bulk */
+	SMALL_SEGMENT = 512,	/* bytes; more smaller ones are no bulk */
 	GATHER_NS = 10000,	/* and what timers are slack by, 50 us */
 };
 
