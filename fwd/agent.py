@@ -89,8 +89,6 @@ class Agent:
         self._unusable: Snapshot | None = None
         """The last one, if the own lease in it cannot be used."""
         self._again = Backoff(first=TICK_SECONDS, longest=OWN_SECONDS)
-        self.forwarding = asyncio.Event()
-        """Packets flow, and no other agent is left."""
 
     async def run(self) -> NoReturn:
         """Sets the node up and forwards until it is cancelled.
@@ -106,15 +104,18 @@ class Agent:
             if not begun:
                 await self._begin_from_source()
             stack.callback(self._forwarding.close)
-            self._succession.legacy.done()
-            stack.push(self._leave_to_next)
-            self.forwarding.set()
-            await self._forwarding.follow_direct()
-            giver = self._open_giver()
-            stack.callback(giver.close)
             links = stack.enter_context(closing(LinkWatch()))
+            giver = stack.enter_context(closing(self._open_giver()))
             server = await ControlServer.open(self._run_dir.path, self._observer.serve)
             stack.enter_context(closing(server))
+            # What can fail has not: the agent before goes now.
+            self._succession.legacy.done()
+            stack.push(self._leave_to_next)
+            self._health.forwarding.set()
+            self._health.is_waited_for = lambda: giver.is_waited_for
+            giver.take_name()
+            server.take_name()
+            await self._forwarding.follow_direct()
             self._health.metrics.look = self._observer.seen
             self._observer.forwarding(leases_of="saved state" if begun else "source")
             self._source.announce(self._forwarding.leases)

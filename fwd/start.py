@@ -2,7 +2,8 @@
 """`fwd run`, from its settings to its end: what is to be settled before there is an agent."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
 from typing import NoReturn
 
 import uvloop
@@ -13,7 +14,7 @@ from fwd.config import RunConfig, shown
 from fwd.model import ConfigError
 from fwd.node.handover.finding import find_legacy
 from fwd.node.handover.legacy import Legacy, Succession
-from fwd.node.handover.taker import Taker
+from fwd.node.handover.taker import REMIND_SECONDS, Taker
 from fwd.node.watchdog import watch
 from fwd.ops import log
 from fwd.ops.health import Health
@@ -41,9 +42,12 @@ async def run(config: RunConfig, begun: Begun) -> NoReturn:
         health = Health(Metrics(per_peer=config.metrics_per_peer))
         async with AsyncExitStack() as stack:
             if begun.revived.devices:  # the agent looks after those that it has
-                watching = asyncio.create_task(watch(lambda: begun.revived.planes))
-                stack.callback(watching.cancel)
-            if not isinstance(legacy, Taker):
+                _beside(stack, watch(lambda: begun.revived.planes))
+            if isinstance(legacy, Taker):
+                _beside(stack, _serve_health_late(config, health, legacy, stack))
+            elif begun.revived.devices:  # packets flow already, and the port is not worth them
+                _beside(stack, _serve_when_free(config, health, stack))
+            else:
                 serving = health.served(config.healthz_ip, config.healthz_port)
                 await stack.enter_async_context(serving)
             source, conf = await make_source(config, in_file, run_dir)
@@ -57,30 +61,43 @@ async def run(config: RunConfig, begun: Begun) -> NoReturn:
                 succession=Succession(legacy=legacy, keeping=begun.keeping),
                 health=health,
             )
-            if isinstance(legacy, Taker):
-                late = asyncio.create_task(_serve_health_late(config, health, agent, stack))
-                stack.callback(late.cancel)
             await agent.run()
     finally:
         run_dir.close()
 
 
+def _beside(stack: AsyncExitStack, what: Coroutine[None, None, None]) -> None:
+    """Runs it until the stack is left."""
+    stack.callback(asyncio.create_task(what).cancel)
+
+
 async def _serve_health_late(
-    config: RunConfig, health: Health, agent: Agent, stack: AsyncExitStack
+    config: RunConfig, health: Health, taker: Taker, stack: AsyncExitStack
 ) -> None:
-    """The agent before us answers on that port as long as it forwards; so nobody misses us."""
-    await agent.forwarding.wait()
+    """The agent before us answers on that port as long as it forwards; so nobody misses us.
+
+    Who asks for us there has to hear that we are not ready.
+    """
+    while not health.forwarding.is_set() and await asyncio.to_thread(taker.remind):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REMIND_SECONDS):
+                await health.forwarding.wait()
+    await _serve_when_free(config, health, stack)
+
+
+async def _serve_when_free(config: RunConfig, health: Health, stack: AsyncExitStack) -> None:
+    """Tries until the port is ours: a liveness probe that nobody answers ends who forwards."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + PORT_SECONDS
+    end, is_told = loop.time() + PORT_SECONDS, False
     while True:
         try:
             serving = health.served(config.healthz_ip, config.healthz_port)
             await stack.enter_async_context(serving)
         except ConfigError as error:
-            if loop.time() > end:  # not worth the packets that flow
+            if loop.time() > end and not is_told:
                 log.warning("health", error=str(error))
-                return
-            await asyncio.sleep(_AGAIN_SECONDS)
+                is_told = True
+            await asyncio.sleep(PORT_SECONDS if is_told else _AGAIN_SECONDS)
         else:
             return
 

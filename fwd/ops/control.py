@@ -104,8 +104,8 @@ class ControlServer:
 
     @classmethod
     async def open(cls, run_dir: Path, serve: Serve) -> Self:
-        """In place of the agent before: the caller holds the run dir's lock.  Raises OSError."""
-        path = RootSocket.open(run_dir / SOCKET_NAME, socket.SOCK_STREAM)
+        """Nobody finds it before `take_name`.  Raises OSError."""
+        path = RootSocket.beside(run_dir / SOCKET_NAME, socket.SOCK_STREAM)
         opened = cls(path, serve)
         try:
             opened._server = await asyncio.start_unix_server(
@@ -115,6 +115,10 @@ class ControlServer:
             path.close()
             raise
         return opened
+
+    def take_name(self) -> None:
+        """In place of the agent before: the caller holds the run dir's lock.  Raises OSError."""
+        self._path.take_name()
 
     def leave_name(self) -> None:
         """Another agent listens, or will."""

@@ -2,8 +2,9 @@
 """A unix socket to listen at that only our own user may connect to, at a path that others had.
 
 It is made beside the path and renamed, so that whoever connects finds the agent before or this
-one, never none; and at the end it is removed only if the path is still this one's.  Between that
-look and the removal another one could come: whoever knows of another leaves the path alone.
+one, never none, and so that what can fail has not when the one before goes.  At the end it is
+removed only if the path is still this one's.  Between that look and the removal another one could
+come: whoever knows of another leaves the path alone.
 """
 
 import os
@@ -24,13 +25,14 @@ class RootSocket:
         self.path = path
         self.listener = listener
         """Non-blocking."""
-        self._number: tuple[int, int] | None = _number(path)
+        self._at = _beside(path)
+        self._number: tuple[int, int] | None = _number(self._at)
         """None: the path is not ours to remove."""
 
     @classmethod
-    def open(cls, path: Path, kind: socket.SocketKind) -> Self:
-        """Listens in place of whoever did before.  Raises OSError."""
-        new = path.with_name(f"{path.name}.new")
+    def beside(cls, path: Path, kind: socket.SocketKind) -> Self:
+        """Listens, and nobody finds it before `take_name`.  Raises OSError."""
+        new = _beside(path)
         listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
         try:
             with suppress(FileNotFoundError):
@@ -43,11 +45,14 @@ class RootSocket:
                 os.umask(mask)
             listener.setblocking(False)
             listener.listen(_BACKLOG)
-            new.rename(path)
             return cls(path, listener)
         except BaseException:
             listener.close()
             raise
+
+    def take_name(self) -> None:
+        """In place of whoever listened there before.  Raises OSError."""
+        self._at = self._at.rename(self.path)
 
     def leave_name(self) -> None:
         """The path is another agent's, or will be."""
@@ -57,8 +62,12 @@ class RootSocket:
         """Listens no more."""
         self.listener.close()
         with suppress(OSError):
-            if self._number is not None and _number(self.path) == self._number:
-                self.path.unlink()
+            if self._number is not None and _number(self._at) == self._number:
+                self._at.unlink()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 def _number(path: Path) -> tuple[int, int]:

@@ -10,30 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.agent_support import Cluster, Namespace, wait_for
+from tests.netns.agent_support import Cluster, wait_for
 from tests.netns.kube_cluster import KubeCluster, running
+from tests.netns.probe_support import HEALTH, probe
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
-
-HEALTH = ("--healthz-ip=127.0.0.1", "--healthz-port=8081")
-_ASK = """
-import sys, urllib.request, urllib.error
-try:
-    print(urllib.request.urlopen("http://127.0.0.1:8081/" + sys.argv[1], timeout=5).read().decode())
-except urllib.error.HTTPError as error:
-    with error: print(error.code, error.read().decode())
-except OSError as error: print(error)
-"""
 
 
 @pytest.fixture
 def kube(tmp_path: Path) -> Iterator[KubeCluster]:
     with running(KubeCluster(tmp_path, families=(4, 6))) as made:
         yield made
-
-
-def probe(node: Namespace, path: str) -> str:
-    return node.run(sys.executable, "-c", _ASK, path).stdout.strip()
 
 
 def test_an_agent_that_waits_lives_but_is_not_ready(kube: KubeCluster) -> None:

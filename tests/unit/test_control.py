@@ -48,6 +48,7 @@ class Served:
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     made = Served()
     server = await ControlServer.open(tmp_path, made.serve)
+    server.take_name()
     yield made
     server.close()
 
@@ -119,6 +120,7 @@ async def test_bytes_follow_a_line_unharmed(tmp_path: Path) -> None:
         await asker.send(b'{"a":1}\n' + bytes(range(256)) * 300)
 
     server = await ControlServer.open(tmp_path, serve)
+    server.take_name()
 
     def read() -> tuple[bytes, bytes, bytes, bytes]:
         with Connection(tmp_path, DropsRequest()) as connection:

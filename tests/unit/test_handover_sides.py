@@ -171,6 +171,7 @@ async def test_who_is_silent_has_taken_nothing(
     monkeypatch.setattr(giver, "describe", lambda _: KIT)
     run_dir, tunnel = RunDir.open(tmp_path), Tunnel()
     made = Giver.open(run_dir, node="n1", tunnels=lambda: [tunnel], save=_saved)  # type: ignore[list-item]
+    made.take_name()
     serving = asyncio.create_task(made.serve())
     asked = [
         talk.Hello(node="n1", release="99", oldest=1, newest=1),

@@ -62,6 +62,7 @@ async def test_every_connection_gets_the_document_of_the_moment(tmp_path: Path) 
         await asker.send_line(DOCUMENT)
 
     server = await ControlServer.open(tmp_path, serve)
+    server.take_name()
     assert stat.S_IMODE((tmp_path / "fwd.sock").stat().st_mode) == 0o600
     for document in await asyncio.gather(*(asked(tmp_path) for _ in range(5))):
         assert status.decode(document) == DOCUMENT

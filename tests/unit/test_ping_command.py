@@ -94,6 +94,7 @@ async def test_an_agent_in_another_network_is_not_pinged_from_here(
 
     held = RunDir.open(tmp_path)
     server = await ControlServer.open(tmp_path, serve)
+    server.take_name()
     monkeypatch.setattr(lockholder, "is_elsewhere", lambda pid: pid == os.getpid())
     words = ["ping", "--run-dir", str(tmp_path), "-c", "1", "-W", "0.1", "n2"]
     code = await asyncio.to_thread(cli.main, words)

@@ -25,6 +25,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[None]:
         await asker.send_line(DOCUMENT)
 
     server = await ControlServer.open(tmp_path, serve)
+    server.take_name()
     yield
     server.close()
 

@@ -46,6 +46,7 @@ class Served:
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     made = Served()
     server = await ControlServer.open(tmp_path, made.serve)
+    server.take_name()
     yield made
     server.close()
 
@@ -85,6 +86,7 @@ async def test_a_capture_that_cannot_go_on_says_why(
         await asker.send(b'{"error":"Cannot allocate memory"}\n')
 
     server = await ControlServer.open(tmp_path, serve)
+    server.take_name()
     assert await main(tmp_path, "capture") == 1
     server.close()
     assert capsys.readouterr().err == "fwd capture: Cannot allocate memory\n"
