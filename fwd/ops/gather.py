@@ -144,6 +144,7 @@ def _tunnel(forwarder: Forwarder) -> TunnelStatus:
         batches=_batches(counters),
         counters=counters,
         worker_counters=plane.worker_counters() if plane is not None else (),
+        worker_times=plane.processor_times() if plane is not None else (),
         drops=tuple(
             DropStatus(reason=info.name, count=counters[info.name], text=info.text)
             for info in drop_reasons()

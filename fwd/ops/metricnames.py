@@ -114,6 +114,18 @@ READY = Metric("fwd_ready", GAUGE, "1 once /readyz says so")
 FORWARDING = Metric("fwd_tunnel_up", GAUGE, "Whether packets flow", ("family", "device"))
 MTU = Metric("fwd_tunnel_mtu_bytes", GAUGE, "MTU of the TUN device", _FAMILY)
 WORKERS = Metric("fwd_workers", GAUGE, "Threads that carry packets", _FAMILY)
+WORKER_RAN = Metric(
+    "fwd_worker_cpu_seconds_total",
+    COUNTER,
+    "Processor time of a worker since it began",
+    ("family", "worker"),
+)
+WORKER_WAITED = Metric(
+    "fwd_worker_waiting_seconds_total",
+    COUNTER,
+    "Time for which a worker had something to do and others had the processor",
+    ("family", "worker"),
+)
 RETIRED = Metric("fwd_retired_tables", GAUGE, "Old forwarding tables not yet freed", _FAMILY)
 OFFLOAD = Metric(
     "fwd_offload_in_force",
@@ -151,8 +163,8 @@ REPAIRS = Metric(
 )
 
 OWN_METRICS = (
-    BUILD, READY, FORWARDING, MTU, WORKERS, RETIRED, OFFLOAD, DIRECT, LEASES, REFUSED, CURRENT,
-    LEASES_AGE, SOURCE, TROUBLE, HOST_PART, REPAIRS,
+    BUILD, READY, FORWARDING, MTU, WORKERS, WORKER_RAN, WORKER_WAITED, RETIRED, OFFLOAD, DIRECT,
+    LEASES, REFUSED, CURRENT, LEASES_AGE, SOURCE, TROUBLE, HOST_PART, REPAIRS,
 )  # fmt: skip
 
 ALL_METRICS = (*OWN_METRICS, *TRAFFIC.values(), DROPS, *PEER_METRICS)

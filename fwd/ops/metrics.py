@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from msgspec import Struct
 
+from fwd.core.processortime import ProcessorTime
 from fwd.model import Lease
 from fwd.ops import metricnames as names
 from fwd.ops.metricnames import COUNTER, Metric
@@ -152,6 +153,8 @@ def _rows(seen: Seen) -> list[tuple[Metric, _Rows]]:
         ),
         (names.MTU, _each(tunnels, lambda one: one.mtu)),
         (names.WORKERS, _each(tunnels, lambda one: one.workers)),
+        (names.WORKER_RAN, list(_workers(tunnels, lambda one: one.ran_seconds))),
+        (names.WORKER_WAITED, list(_workers(tunnels, lambda one: one.waited_seconds))),
         (names.RETIRED, _each(tunnels, lambda one: one.retired_tables)),
         (names.DIRECT, _each(tunnels, lambda one: one.direct_routes)),
         (names.OFFLOAD, list(_offloads(tunnels))),
@@ -172,6 +175,15 @@ def _each(
     tunnels: Iterable[tuple[str, TunnelStatus]], value: Callable[[TunnelStatus], float]
 ) -> _Rows:
     return [((family,), float(value(tunnel))) for family, tunnel in tunnels]
+
+
+def _workers(
+    tunnels: Iterable[tuple[str, TunnelStatus]], value: Callable[[ProcessorTime], float]
+) -> Iterator[tuple[tuple[str, ...], float]]:
+    for family, tunnel in tunnels:
+        for worker, spent in enumerate(tunnel.worker_times):
+            if spent is not None:
+                yield (family, str(worker)), value(spent)
 
 
 def _leases(seen: Seen) -> _Rows:

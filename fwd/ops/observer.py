@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from fwd.config import version
 from fwd.core.capturefilter import PeerNets
+from fwd.core.processortime import ProcessorTime
 from fwd.model import Address, Refusal
 from fwd.node.forwarder import Forwarder
 from fwd.node.forwarding import Forwarding
@@ -102,8 +103,19 @@ class Observer:
             if tunnel.plane is not None:
                 self._reporter.offloads(tunnel.plane.wanted, tunnel.plane.offloads)
             drops.update(tunnel.counters())
-        self._reporter.drops(drops, now=time.monotonic())
+        now = time.monotonic()
+        self._reporter.drops(drops, now=now)
+        self._reporter.processors(self._processor_times, now=now)
         self._drops.collect()
+
+    def _processor_times(self) -> dict[tuple[str, int], ProcessorTime]:
+        return {
+            (tunnel.plane.settings.device, worker): spent
+            for tunnel in self._forwarding.tunnels
+            if tunnel.plane is not None
+            for worker, spent in enumerate(tunnel.plane.processor_times())
+            if spent is not None
+        }
 
     def status(self) -> Status:
         """The document of the moment."""

@@ -4,7 +4,10 @@
 Each once, or seldom: a node under attack must not fill its disk with lines about it.
 """
 
+from collections.abc import Callable
+
 from fwd.core.dropwatch import DropWatch
+from fwd.core.processortime import ProcessorTime, ProcessorWatch
 from fwd.ops import log
 from fwd.plane import ALL_OFFLOADS, CounterInfo, CounterKind, Offload, counter_info
 
@@ -22,6 +25,7 @@ class Reporter:
         self._disabled = Offload(0)
         self._refusals = DropWatch()
         self._drops = DropWatch()
+        self._processors = ProcessorWatch()
 
     def offloads(self, wanted: Offload, in_force: Offload) -> None:
         """Tells each offload that is not in force, once: by option, or by the kernel's word."""
@@ -50,6 +54,23 @@ class Reporter:
                 count=report.count,
                 text="the path to some peer takes no batches, or smaller packets only; sent one by"
                 " one there",
+            )
+
+    def processors(
+        self, look: Callable[[], dict[tuple[str, int], ProcessorTime]], *, now: float
+    ) -> None:
+        """Tells the workers that mostly wait, by device and number; looks seldom."""
+        if not self._processors.is_due(now):
+            return
+        for one in self._processors.observe(look(), now=now):
+            log.warning(
+                "worker-waits",
+                device=one.device,
+                worker=one.worker,
+                ran=round(one.time.ran_seconds, 1),
+                waited=round(one.time.waited_seconds, 1),
+                text="seconds of the last minute: other processes have the processors, and packets"
+                " wait; a larger CPU request of this Pod changes that",
             )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from fwd.core.processortime import ProcessorTime
 from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError
 from fwd.ops.control import StatusRequest, ask
@@ -108,6 +109,8 @@ class TunnelStatus(Struct, frozen=True, rename="kebab"):
     batches: BatchStatus
     counters: dict[str, int]
     worker_counters: tuple[dict[str, int], ...]
+    worker_times: tuple[ProcessorTime | None, ...]
+    """None: it does not run, or the kernel does not count."""
     drops: tuple[DropStatus, ...]
 
 

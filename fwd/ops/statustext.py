@@ -50,7 +50,7 @@ def _tunnel_rows(tunnel: TunnelStatus, *, vni: int, port: int) -> list[tuple[str
         ("  vtep", f"{public_ip}:{port} on {tunnel.underlay}  {tunnel.vtep_mac}"),
         ("  state", "forwarding" if tunnel.forwarding else "down, being made anew"),
         ("  direct routes", str(tunnel.direct_routes)),
-        ("  workers", str(tunnel.workers)),
+        ("  workers", _workers(tunnel)),
         ("  offloads", " ".join(tunnel.offloads.in_force) or "none"),
         ("    fallen back", " ".join(tunnel.offloads.fallen_back) or "none"),
         ("    disabled", " ".join(tunnel.offloads.disabled) or "none"),
@@ -62,6 +62,15 @@ def _tunnel_rows(tunnel: TunnelStatus, *, vni: int, port: int) -> list[tuple[str
             if count and name not in reasons
         ),
     ]
+
+
+def _workers(tunnel: TunnelStatus) -> str:
+    times = [one for one in tunnel.worker_times if one is not None]
+    if not times:
+        return str(tunnel.workers)
+    ran = duration(sum(one.ran_seconds for one in times))
+    waited = duration(sum(one.waited_seconds for one in times))
+    return f"{tunnel.workers}, ran for {ran}, waited for a processor for {waited}"
 
 
 def _host_row(host: HostStatus) -> tuple[str, str]:

@@ -3,12 +3,14 @@
 
 from collections.abc import Sequence
 from itertools import cycle
+from pathlib import Path
 from typing import Any, Final, Self
 
 from msgspec.structs import replace
 
 from fwd._plane import ffi, lib
 from fwd.core.capturefilter import Step
+from fwd.core.processortime import ProcessorTime, parse_schedstat
 from fwd.model import Address, Plan
 from fwd.plane.counters import counter_info
 from fwd.plane.errors import check
@@ -87,6 +89,10 @@ class Plane:
     def threads(self) -> tuple[int, ...]:
         """Of each worker: its thread's name in /proc/self/task; 0 until it runs."""
         return tuple(int(lib.vx_plane_thread(self._handle, i)) for i in range(self.workers))
+
+    def processor_times(self) -> tuple[ProcessorTime | None, ...]:
+        """Of each worker, since its thread began; None: it does not run, or is not counted."""
+        return tuple(map(_processor_time, self.threads()))
 
     def learned(self) -> bytes:
         """What the workers know from packets, for the plane that goes on after this one."""
@@ -207,3 +213,10 @@ class Plane:
         handle, self._handle = self._handle, ffi.NULL
         if handle != ffi.NULL:
             lib.vx_plane_free(handle)
+
+
+def _processor_time(thread: int) -> ProcessorTime | None:
+    try:
+        return parse_schedstat(Path(f"/proc/self/task/{thread}/schedstat").read_text())
+    except OSError:
+        return None

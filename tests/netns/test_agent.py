@@ -86,6 +86,8 @@ def test_status_says_what_is_in_force(pair: tuple[Cluster, Agent, Agent]) -> Non
         sum(one["out_packets"] for one in tunnel["worker-counters"])
         == (tunnel["counters"]["out_packets"])
     )
+    assert len(tunnel["worker-times"]) == tunnel["workers"]
+    assert all(one["ran-seconds"] > 0 for one in tunnel["worker-times"])
     assert {name for names in tunnel["offloads"].values() for name in names} == set(OFFLOADS)
     assert sum(len(names) for names in tunnel["offloads"].values()) == len(OFFLOADS)
     assert stat.S_IMODE((first.run_dir / "fwd.sock").stat().st_mode) == 0o600

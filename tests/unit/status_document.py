@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A status document for tests: a node with one peer, one refused node, a little of everything."""
 
+from fwd.core.processortime import ProcessorTime
 from fwd.ops.status import (
     BatchStatus,
     DropStatus,
@@ -48,6 +49,7 @@ TUNNEL = TunnelStatus(
     ),
     counters={"out_packets": 7, "in_packets": 0, "in_too_short": 3},
     worker_counters=(),
+    worker_times=(ProcessorTime(120.0, 3.5), None),
     drops=DROPS,
 )
 DOCUMENT = Status(

@@ -95,6 +95,16 @@ def test_people_see_what_is_not_zero() -> None:
     assert re.search(r"fallen back +uso$", shown, re.MULTILINE)
 
 
+def test_people_see_whether_workers_wait_for_a_processor() -> None:
+    assert re.search(
+        r"^  workers +2, ran for 2m, waited for a processor for 3\.5s$",
+        statustext.render(DOCUMENT),
+        re.MULTILINE,
+    )
+    silent = replace(DOCUMENT, tunnels=(replace(TUNNEL, worker_times=(None, None)),))
+    assert re.search(r"^  workers +2$", statustext.render(silent), re.MULTILINE)
+
+
 def test_each_family_has_its_part() -> None:
     other = replace(TUNNEL, family=6, public_ip="fd02::1", device="flannel-v6.1", drops=())
     shown = statustext.render(replace(DOCUMENT, tunnels=(TUNNEL, other)))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
+from fwd.core.processortime import ProcessorTime
 from fwd.node.hostparts import OtherRules
 from fwd.ops import inforce
 from fwd.ops.control import SOCKET_NAME
@@ -13,8 +14,10 @@ from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 from fwd.ops.doctor.running import TunnelView
 from fwd.ops.status import HostStatus, Status
+from fwd.ops.statustext import duration
 
 _MOST_NODES = 5
+_WAITED_SECONDS = 60.0
 _CAUSES = {"rules": "rules", "subnet.env": "files", "conflist": "files"}
 _SUBJECT = "agent"
 
@@ -34,6 +37,7 @@ def look(patient: Patient) -> Iterator[Finding]:
     for tunnel in patient.agent.tunnels.values():
         if not tunnel.forwarding:
             yield _down(tunnel)
+    yield from _waiting(status)
     yield from _troubles(patient, status)
     yield from _rights(patient.agent.pid)
 
@@ -68,6 +72,21 @@ def _rights(pid: int) -> Iterator[Finding]:
         if pid and not inforce.are_confined(inforce.threads(pid)):
             said = "the agent has kept rights that it does not need"
             yield note("rights", said, "fwd rights lists them; --confine=full is the default")
+
+
+def _waiting(status: Status) -> Iterator[Finding]:
+    spent = [one for tunnel in status.tunnels for one in tunnel.worker_times if one is not None]
+    ran, waited = (
+        sum(one.ran_seconds for one in spent),
+        sum(one.waited_seconds for one in spent),
+    )
+    if waited >= _WAITED_SECONDS and ProcessorTime(ran, waited).is_scarce:
+        yield note(
+            "processors",
+            f"workers ran for {duration(ran)} and waited for a processor for {duration(waited)}",
+            "others have the processors, and packets wait: give the agent a larger CPU request "
+            "(cpu.weight of its control group)",
+        )
 
 
 def _down(tunnel: TunnelView) -> Finding:
