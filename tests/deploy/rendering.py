@@ -22,6 +22,7 @@ OVERLAYS: Final = tuple(
     if (name := f"overlays/{path.name}") != CLEANUP
 )
 """Those that run the agent."""
+COMPONENTS: Final = tuple(path.name for path in sorted((KUSTOMIZE / "components").iterdir()))
 _LIMIT: Final = 60.0  # seconds; one takes half of one, but a machine may be busy
 
 Object = dict[str, Any]
@@ -67,6 +68,23 @@ def kustomized(directory: Path, **kustomization: Any) -> list[Object]:  # noqa: 
         )
     )
     return objects(_rendered(directory))
+
+
+def with_components(
+    directory: Path,
+    *names: str,
+    base: str = BASE,
+    **kustomization: Any,  # noqa: ANN401
+) -> list[Object]:
+    """What a user's own directory renders to: the base or an overlay, and components in order."""
+    directory.mkdir(parents=True, exist_ok=True)
+    up = "/".join([".."] * (len(directory.resolve().parts) - 1))
+    return kustomized(
+        directory,
+        resources=[f"{up}{KUSTOMIZE}/{base}"],
+        components=[f"{up}{KUSTOMIZE}/components/{name}" for name in names],
+        **kustomization,
+    )
 
 
 def pull_policy(container: Object) -> str:

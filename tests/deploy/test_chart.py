@@ -23,6 +23,7 @@ from tests.deploy.rendering import (
     pod_spec,
     rendered,
     run,
+    with_components,
 )
 from tests.deploy.schema import VERSIONS, validate
 
@@ -110,11 +111,70 @@ def test_values_do_what_overlays_do(values: dict[str, Any], name: str) -> None:
     assert comparable(templated(**values)) == comparable(rendered(name))
 
 
-def test_its_own_values_do_what_the_components_do() -> None:
-    context = agent(templated(fwd={"privileged": True}))["securityContext"]
-    assert context == {"privileged": True, "readOnlyRootFilesystem": True}
-    context = agent(templated(fwd={"netRaw": True}))["securityContext"]
-    assert context["capabilities"]["add"] == ["NET_ADMIN", "NET_RAW"]
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"privileged": True}, ["privileged"]),
+        ({"netRaw": True}, ["net-raw"]),
+        ({"seLinuxOptions": {"type": "spc_t"}}, ["selinux"]),
+        ({"metrics": True}, ["metrics"]),
+        ({"cleanup": True}, ["cleanup"]),
+        (
+            {"seLinuxOptions": {"type": "spc_t"}, "netRaw": True, "metrics": True, "cleanup": True},
+            ["selinux", "net-raw", "metrics", "cleanup"],
+        ),
+    ],
+)
+def test_its_own_values_do_what_the_components_do(
+    values: dict[str, Any], names: list[str], tmp_path: Path
+) -> None:
+    expected = with_components(tmp_path / "components", *names)
+    args = only(expected, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["args"]
+    if "--healthz-ip=$(HOST_IP)" in args:  # a component can only say it after the base's
+        args.remove("--healthz-ip=127.0.0.1")
+        args.insert(args.index("--healthz-port=8081"), args.pop())
+    assert comparable(templated(fwd=values)) == comparable(expected)
+
+
+def test_it_can_be_taken_off_where_it_has_left_cni_alone() -> None:
+    found = templated(fwd={"cleanup": True}, flannel={"skipCNIConfigInstallation": True})
+    (first,) = pod_spec(found)["initContainers"]
+    mounted = {one["name"] for one in first["volumeMounts"]}
+    assert mounted == {"run", "xtables-lock"}
+    assert mounted <= {one["name"] for one in pod_spec(found)["volumes"]}
+
+
+def test_an_update_goes_as_fast_as_it_is_told() -> None:
+    def strategy(**values: Any) -> Object:  # noqa: ANN401
+        found = only(templated(fwd=values), "DaemonSet")
+        for version in VERSIONS:
+            validate(found, version)
+        rolling: Object = found["spec"]["updateStrategy"]["rollingUpdate"]
+        return rolling
+
+    assert strategy(maxSurge=5) == {"maxSurge": 5, "maxUnavailable": 0}
+    assert strategy(maxSurge="10%") == {"maxSurge": "10%", "maxUnavailable": 0}
+    assert strategy(maxSurge=5, cleanup=True) == {"maxUnavailable": 10}
+
+
+def test_the_image_is_that_of_the_charts_version_unless_another_is_named() -> None:
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    for tag, expected in (({}, version), ({"tag": "7"}, "7")):
+        spec = pod_spec(templated(flannel={"image": tag}))
+        assert {one["image"] for one in containers(spec)} == {f"localhost/fwd:{expected}"}
+
+
+def test_its_podmonitor_is_the_file_of_those_who_have_no_helm() -> None:
+    values = {"metrics": True, "podMonitor": True}
+    expected = yaml.safe_load((ROOT / "deploy/monitoring/podmonitor.yaml").read_text())
+    found = only(templated(fwd=values), "PodMonitor")
+    assert found == expected
+    (endpoint,) = only(templated(fwd=values, flannel={"healthz": {"port": 9000}}), "PodMonitor")[
+        "spec"
+    ]["podMetricsEndpoints"]
+    addresses = {one.get("replacement") for one in endpoint["relabelings"]}
+    assert {"${1}:9000", "[${1}]:9000"} <= addresses
+    assert not of_kind(templated(fwd={"metrics": True}), "PodMonitor"), "it needs the operator"
 
 
 def test_flannels_names_mean_what_they_mean_there() -> None:
@@ -175,6 +235,12 @@ def test_a_server_on_every_address_is_asked_at_the_pods_own() -> None:
         ({"flannel": {"backend": "host-gw"}}, 'fwd has no backend "host-gw"'),
         ({"netpol": {"enabled": True}}, "install kube-network-policies by itself"),
         ({"podCidr": ""}, "give at least one"),
+        ({"fwd": {"podMonitor": True}}, "set fwd.metrics"),
+        ({"fwd": {"metrics": True, "healthzIP": "0.0.0.0"}}, "give one of the two"),
+        (
+            {"fwd": {"metrics": True}, "flannel": {"healthz": {"port": 0}}},
+            "flannel.healthz.port is 0",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(values: dict[str, Any], says: str) -> None:

@@ -3,17 +3,20 @@
 
 import json
 import re
-from pathlib import PurePosixPath
+import tomllib
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import jsonschema
 import pytest
+import yaml
 from kubernetes_validate import ValidationError
 
 from fwd.config import run_config
 from fwd.core import cniconf
 from fwd.core.netconf import parse_netconf
 from fwd.runflags import RUN_FLAGS
+from tests.deploy.podsecurity import containers
 from tests.deploy.rendering import (
     BASE,
     CLEANUP,
@@ -27,12 +30,13 @@ from tests.deploy.rendering import (
     pod_spec,
     pull_policy,
     rendered,
+    with_components,
 )
 from tests.deploy.schema import VERSIONS, validate, validate_as_of_1_15
 
 LEGACY: Final = "overlays/legacy-psp"
 TODAY: Final = [name for name in (BASE, *OVERLAYS, CLEANUP) if name != LEGACY]
-VARIABLES: Final = {flag.variable for flag in RUN_FLAGS} | {"POD_NAME", "POD_NAMESPACE"}
+VARIABLES: Final = {flag.variable for flag in RUN_FLAGS}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -103,7 +107,7 @@ def test_what_the_agent_writes_is_on_the_node(name: str) -> None:
 @pytest.mark.parametrize("name", [BASE, *OVERLAYS])
 def test_probes_ask_where_the_agent_listens(name: str) -> None:
     container = agent(rendered(name))
-    config = run_config(container["args"], {"POD_NAME": "x", "POD_NAMESPACE": "y"})
+    config = run_config(container["args"], {"NODE_NAME": "x"})
     for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         get = container[probe]["httpGet"]
         assert (get["host"], get["port"]) == (config.healthz_ip, config.healthz_port)
@@ -122,6 +126,16 @@ def test_an_image_that_was_imported_is_not_asked_for_elsewhere(name: str) -> Non
 def test_one_selector_finds_the_pods(name: str) -> None:
     spec = only(rendered(name), "DaemonSet")["spec"]
     assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("name", [BASE, *OVERLAYS])
+def test_a_pod_that_cannot_take_over_does_not_count_as_available(name: str) -> None:
+    """The agent before it, at whose port its probes are, says so: in time."""
+    found = rendered(name)
+    spec, probe = only(found, "DaemonSet")["spec"], agent(found)["readinessProbe"]
+    if spec["updateStrategy"]["rollingUpdate"].get("maxSurge", 0):
+        refused = probe["periodSeconds"] * probe.get("failureThreshold", 3)
+        assert refused < spec["minReadySeconds"]
 
 
 def test_an_overlay_says_in_net_conf_what_it_is_called_for() -> None:
@@ -146,6 +160,28 @@ def test_the_content_of_the_configuration_is_in_its_name() -> None:
         for name in ("overlays/nftables", "overlays/dual-stack")
     }
     assert len(names) == 3
+
+
+def test_the_patches_that_the_documentation_shows_do_what_it_says(tmp_path: Path) -> None:
+    text = (ROOT / "docs/install.md").read_text()
+    shown = re.findall(r"^    patches:\n(?:    .+\n)+", text, re.MULTILINE)
+    patches = [yaml.safe_load(one)["patches"] for one in shown]
+    logged, faster = (
+        with_components(tmp_path / str(number), patches=one) for number, one in enumerate(patches)
+    )
+    assert run_config(agent(logged)["args"], {"NODE_NAME": "n1"}).confine == "log"
+    rolling = only(faster, "DaemonSet")["spec"]["updateStrategy"]["rollingUpdate"]
+    assert rolling == {"maxSurge": "10%", "maxUnavailable": 0}
+
+
+def test_version_and_image_are_those_of_this_tree() -> None:
+    """So that a later version's base is another Pod, and `kubectl apply` rolls to it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for workload in of_kind(rendered(BASE), "DaemonSet"):
+        for container in containers(workload["spec"]["template"]["spec"]):
+            assert container["image"] == f"localhost/fwd:{project['version']}"
+    text = (ROOT / "docs/install.md").read_text()
+    assert set(re.findall(r"(?:fwd:|newTag: )(\d+\.\d+\.\d+)", text)) == {project["version"]}
 
 
 def test_the_documentation_names_each_overlay_and_component() -> None:

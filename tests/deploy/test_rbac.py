@@ -14,7 +14,7 @@ from tests.unit.kube_member import member
 from tests.unit.kube_server import serving
 from tests.unit.kube_support import node_object
 
-POD = ("fwd", "fwd-abc")
+NODE = "n1"
 WITH_ROLES = [name for name in (BASE, *OVERLAYS) if of_kind(rendered(name), "ClusterRole")]
 
 
@@ -23,16 +23,23 @@ def allowed(role: Object, group: str = "") -> set[tuple[str, str]]:
     return {pair for rule in rules for pair in product(rule["verbs"], rule["resources"])}
 
 
+def told(container: Object) -> dict[str, str]:
+    """A container's environment on the node, of which kubelet fills in the name."""
+    fields = {"spec.nodeName": NODE}
+    return {
+        one["name"]: fields[one["valueFrom"]["fieldRef"]["fieldPath"]] for one in container["env"]
+    }
+
+
 async def test_the_role_is_what_the_agent_and_its_doctor_ask_for() -> None:
-    """From the Pod's name on, through all that they ever do, with the role's rights alone."""
+    """Through all that they ever do, with the role's rights alone and what the Pod is told."""
     found = rendered(BASE)
     role = allowed(only(found, "ClusterRole"))
     async with serving(node_object(1, annotations={}), node_object(2)) as server:
         for rights in server.access.rules.values():
             rights.clear()
             rights.update(role)
-        server.put_pod(*POD, node="n1")
-        async with member(server, node_name="", pod=POD) as ours:
+        async with member(server, node_name=NODE) as ours:
             ours.announce()
             await ours.until("annotated", lambda: server.count("patch") >= 2)
             server.delete_node("n2")
@@ -40,8 +47,9 @@ async def test_the_role_is_what_the_agent_and_its_doctor_ask_for() -> None:
         assert server.verbs() == role - {("get", "nodes")}
         config = run_config(
             [*agent(found)["args"], f"--kube-api-url={server.url}"],
-            dict(zip(("POD_NAMESPACE", "POD_NAME"), POD, strict=True)),
+            told(agent(found)),
         )
+        assert config.pod is None, "so nobody asks for one"
         async for finding in kube.look(Patient(config, Options())):
             assert finding.grade is not Grade.WRONG, finding
         assert server.verbs() == role

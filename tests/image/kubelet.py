@@ -21,7 +21,9 @@ from tests.deploy.rendering import Object, of_kind, only, pull_policy
 from tests.netns.lab_support import wait_for
 from tests.netns.podman_support import Podman
 
-IMAGE: Final = "localhost/fwd:latest"
+REPOSITORY: Final = "localhost/fwd"
+IMAGE: Final = f"{REPOSITORY}:latest"
+"""One of the archive's names; manifests have another."""
 ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _KNOWN_OF_CONTAINER: Final = {
     *("name", "image", "imagePullPolicy", "command", "args", "env", "envFrom", "resources"),
@@ -128,7 +130,7 @@ def start(
     configs = {one["metadata"]["name"]: one for one in of_kind(found, "ConfigMap")}
     given = _Given(machine, spec, configs, secrets, name, namespace, device)
     for container in spec.get("initContainers", ()):
-        if container["image"] == IMAGE:  # others come from elsewhere
+        if container["image"].startswith(f"{REPOSITORY}:"):  # others come from elsewhere
             argv = given.argv(container, name=f"{name}-{container['name']}")
             machine.podman.run("run", "--rm", *argv)
     (container,) = spec["containers"]
@@ -179,7 +181,11 @@ class _Given(Struct, frozen=True):
         if "value" in one:
             yield f"{one['name']}={one['value']}"
         else:
-            fields = {"metadata.name": self.name, "metadata.namespace": self.namespace}
+            fields = {
+                "metadata.name": self.name,
+                "metadata.namespace": self.namespace,
+                "spec.nodeName": self.machine.name,
+            }
             yield f"{one['name']}={fields[one['valueFrom']['fieldRef']['fieldPath']]}"
 
     def _mount(self, mount: Object) -> Iterator[str]:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is in the image, and what its iptables chooses, seen from containers of it."""
 
+import json
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,7 +12,7 @@ import pytest
 
 from fwd.lab import netns
 from tests.image.cluster import ARCHIVE
-from tests.image.kubelet import IMAGE
+from tests.image.kubelet import IMAGE, REPOSITORY
 from tests.netns.lab_support import ROOT, require
 from tests.netns.names import own
 from tests.netns.podman_support import Podman, no_cgroups_left, require_podman
@@ -74,6 +76,25 @@ def test_nothing_in_it_is_newer_than_its_source(podman: Podman) -> None:
     assert listed == "".join(
         path.read_text() for path in sorted((ROOT / "fwd/core").glob("*.py"), key=lambda p: p.name)
     )
+
+
+def test_it_is_named_and_labelled_by_its_version_and_its_commit(podman: Podman) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    (found,) = json.loads(podman.run("image", "inspect", IMAGE))
+    labels = found["Labels"]
+    assert labels["org.opencontainers.image.version"] == version
+    assert labels["org.opencontainers.image.revision"]
+    assert {IMAGE, f"{REPOSITORY}:{version}"} < set(found["RepoTags"])
+    assert any(name.startswith(f"{REPOSITORY}:{version}-") for name in found["RepoTags"])
+
+
+def test_it_says_whose_work_everything_in_it_is(podman: Podman) -> None:
+    """Debian's packages and CNI's plugins; what is from PyPI has its licence in its dist-info."""
+    script = (
+        "for name in $(dpkg-query -W -f '${Package} ') containernetworking-plugins; do"
+        ' test -s "/usr/share/doc/$name/copyright" || echo "$name"; done'
+    )
+    assert inside(podman, "sh", "-c", script) == ""
 
 
 def test_nft_is_content_with_net_admin_and_legacy_wants_net_raw(podman: Podman) -> None:

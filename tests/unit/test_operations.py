@@ -24,7 +24,8 @@ _OF_PROMETHEUS = {
     "process_resident_memory_bytes",
     "process_open_fds",
 }
-_SELECTOR = re.compile(r"\b((?:fwd|process)_\w+)(?:\{([^}]*)\})?")
+_OF_SCRAPING = {"up"}
+_SELECTOR = re.compile(r"\b((?:fwd|process)_\w+|up\b)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 _GROUPING = re.compile(r"\b(?:by|without|on)\s*\(([^)]*)\)")
 _FROM_SCRAPING = {"instance", "job"}
@@ -75,7 +76,7 @@ def test_dashboard_and_alerts_ask_for_what_there_is() -> None:
         assert selectors, expression
         labels: set[str] = set(_FROM_SCRAPING)
         for name, inside in selectors:
-            assert name in METRICS or name in _OF_PROMETHEUS, expression
+            assert name in {*METRICS, *_OF_PROMETHEUS, *_OF_SCRAPING}, expression
             known = METRICS.get(name, Metric(name, "", "")).labels
             labels.update(known)
             for label, _, value in _MATCHER.findall(inside):

@@ -14,6 +14,16 @@ app.kubernetes.io/name: fwd
 {{- if not (or .Values.podCidr .Values.podCidrv6) }}
 {{- fail "podCidr, podCidrv6: give at least one" }}
 {{- end }}
+{{- $own := .Values.fwd }}
+{{- if and $own.podMonitor (not $own.metrics) }}
+{{- fail "fwd.podMonitor: set fwd.metrics, or Prometheus asks where nobody listens" }}
+{{- end }}
+{{- if and $own.metrics (not .Values.flannel.healthz.port) }}
+{{- fail "fwd.metrics: flannel.healthz.port is 0, so that nobody would listen" }}
+{{- end }}
+{{- if and $own.metrics (ne $own.healthzIP "127.0.0.1") }}
+{{- fail "fwd.metrics, fwd.healthzIP: give one of the two" }}
+{{- end }}
 {{- end }}
 
 {{- /* What is not given is left to the defaults of fwd, which are flannel's. */ -}}
