@@ -243,7 +243,9 @@ def _from(kind: Callable[[str], T], least: Any) -> Callable[[str], T]:  # noqa: 
 def _page(text: str) -> str:
     """Said before minutes of measuring, not after."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise argparse.ArgumentTypeError("needs matplotlib: pip install 'fwd[bench]'")
+        raise argparse.ArgumentTypeError(
+            "needs matplotlib: pip install '.[bench]' in fwd's source directory"
+        )
     return text
 
 

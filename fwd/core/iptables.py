@@ -17,7 +17,7 @@ built-in chain has our comment is an earlier flannel's.
 
 import re
 import shlex
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -58,6 +58,7 @@ class Part(Struct, frozen=True):
 MASQUERADE = Part("nat", "POSTROUTING", "FLANNEL-POSTRTG", "flanneld masq")
 FORWARD = Part("filter", "FORWARD", "FLANNEL-FWD", "flanneld forward")
 PARTS = (FORWARD, MASQUERADE)
+_PART_OF = {part.table: part for part in PARTS}
 
 
 def wanted_rules(part: Part, wanted: Wanted, family: int, *, random_fully: bool) -> list[str]:
@@ -90,25 +91,49 @@ def _render_match(option: str, match: Match) -> str:
     return f"{'! ' if match.negated else ''}{option} {match.network}"
 
 
-def parse(text: str) -> dict[str, dict[str, list[str]]]:
-    """Chains by table, of what iptables-save printed, or `iptables -S`, which names no table ("").
+class Reading:
+    """Takes what iptables-save prints, or `iptables -S`, which names no table (""), line by line.
 
-    Tables of others have tens of thousands of rules.
+    Tables of others have tens of thousands of rules: what is not kept leaves only its table's name.
     """
-    tables: dict[str, dict[str, list[str]]] = {}
-    table = ""
-    for line in text.splitlines():
+
+    def __init__(self, keeps: Callable[[str, str, str], bool]) -> None:
+        """`keeps` is asked by table, chain and rule, and for a chain's own line without a rule."""
+        self.tables: dict[str, dict[str, list[str]]] = {}
+        self._keeps = keeps
+        self._table = ""
+
+    def take(self, line: str) -> None:
+        """The next one, without its end."""
         match line.split(" ", 2):
+            case ["-A", name, *rest]:
+                self._put(name, "".join(rest))
+            case ["-P" | "-N", name, *_]:
+                self._put(name)
             case [word, *_] if word.startswith(":"):
-                tables.setdefault(table, {}).setdefault(word[1:], [])
-            case ["-A", name, rule]:
-                tables.setdefault(table, {}).setdefault(name, []).append(rule)
-            case ["-P" | "-N" | "-A" as word, name, *_]:
-                rules = tables.setdefault(table, {}).setdefault(name, [])
-                rules += [""] if word == "-A" else []
+                self._put(word[1:])
             case [word] if word.startswith("*"):
-                table = word[1:]
-    return tables
+                self._table = word[1:]
+
+    def _put(self, chain: str, rule: str | None = None) -> None:
+        chains = self.tables.setdefault(self._table, {})
+        if self._keeps(self._table, chain, rule or ""):
+            rules = chains.setdefault(chain, [])
+            rules += [] if rule is None else [rule]
+
+
+def parse(text: str) -> dict[str, dict[str, list[str]]]:
+    """Chains by table, with all that is there."""
+    reading = Reading(lambda *_: True)
+    for line in text.splitlines():
+        reading.take(line)
+    return reading.tables
+
+
+def concerns_us(table: str, chain: str, rule: str) -> bool:
+    """Whether `plan` or `direct_rules` would look at it."""
+    part = _PART_OF.get(table)
+    return part is not None and (chain in (part.builtin, part.chain) or part.chain in rule)
 
 
 def plan(
@@ -122,9 +147,10 @@ def plan(
 ) -> tuple[list[Finding], list[str]]:
     """What is wrong with a part, and the lines for its table that put it right in one commit.
 
-    Without rules the part is not to be: then chains must be all of the table, as any may jump to
-    ours.  direct: rules of the built-in chain that v0.11 wrote (direct_rules).  where: program and
-    table, for the findings.  behind: the rules that the jump has to be behind (ahead_of_jump).
+    Without rules the part is not to be: then chains must be all that have a rule which concerns us,
+    as any may jump to ours.  direct: rules of the built-in chain that v0.11 wrote (direct_rules).
+    where: program and table, for the findings.  behind: the rules that the jump has to be behind
+    (ahead_of_jump).
     """
     findings, lines = [], []
     for chain, kind, rule in _unwelcome(part, chains, wanted=bool(rules), direct=direct):

@@ -7,13 +7,16 @@ file that somebody changed after us is left, and said.
 
 flannel's rules and subnet.env have the same names as ours.  Where a kernel vxlan device has taken
 the place of our TUN, flannel runs on this node, and these are its own: they are left.
+
+Rules whose engine cannot be asked are not known to be gone: the note stays, and it is an error.
 """
 
 import asyncio
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from msgspec import Struct
 
 from fwd.core.netconf import VxlanConf
 from fwd.model import FwdError
@@ -30,11 +33,19 @@ _DEVICES = tuple(VxlanConf().device(family) for family in routetable.FAMILIES)
 """Where there is no note."""
 
 
-def clean_up(run_dir: Path, *, dry_run: bool) -> list[str]:
-    """What was removed (dry_run: is there to be), a line each; what is left has `left: `.
+class Cleaned(Struct, frozen=True):
+    """What was done."""
 
-    Raises FwdError while an agent runs, ConfigError or OSError; what it could not remove is there
-    for the next time.
+    lines: list[str]
+    """What was removed (dry_run: is there to be); what is left on purpose has `left: `."""
+    refused: list[str]
+    """Why engines could not be asked, whose rules may be left."""
+
+
+def clean_up(run_dir: Path, *, dry_run: bool) -> Cleaned:
+    """Raises FwdError while an agent runs, ConfigError or OSError.
+
+    What it could not remove is there for the next time, and so is the note.
     """
     if not run_dir.exists():
         return _remove_all(run_dir, dry_run=dry_run)
@@ -48,7 +59,7 @@ def clean_up(run_dir: Path, *, dry_run: bool) -> list[str]:
         held.close()
 
 
-def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> list[str]:
+def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> Cleaned:
     """In the order in which a node should lose them; the note last."""
     note = traces.load(run_dir)
     devices = note.devices or _DEVICES
@@ -71,14 +82,14 @@ def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> lis
         f"{SAVED_STATE}{SET_ASIDE}",
         SOCKET_NAME,
         HANDOVER_SOCKET,
-        traces.FILE_NAME,
+        *([] if remove.refused else [traces.FILE_NAME]),
     ]
     for name in (*names, *(f"{device}.mac" for device in devices)):
         remove.file(run_dir / name)
     remove.file(run_dir / RunDir.LOCK, is_trace=not made_lock)
     for directory in dict.fromkeys([run_dir, *(Path(one).parent for one in note.subnet_files)]):
         remove.empty_directory(directory)
-    return remove.lines
+    return Cleaned(remove.lines, remove.refused)
 
 
 def _is_flannels(name: str) -> bool:
@@ -96,6 +107,7 @@ class _Remover:
         self._dry_run = dry_run
         self._doomed: set[Path] = set()
         self.lines: list[str] = []
+        self.refused: list[str] = []
 
     def _do(self, what: str, removal: Callable[[], object]) -> None:
         if not self._dry_run:
@@ -115,7 +127,7 @@ class _Remover:
 
     def rules(self) -> None:
         def refused(error: RuleError) -> None:
-            self.leave(f"rules of an engine that does not answer: {error}")
+            self.refused.append(str(error))
 
         found = asyncio.run(clean_all(dry_run=self._dry_run, refused=refused))
         self.lines += [f"rule of {finding.where}: {finding.rule}" for finding in found]
@@ -156,11 +168,18 @@ class _Remover:
                 self._do(f"directory {path}", path.rmdir)
 
 
-def report(lines: Sequence[str], *, dry_run: bool) -> str:
+def report(cleaned: Cleaned, *, dry_run: bool) -> str:
     """For people."""
-    if not lines:
-        return "nothing to remove"
+    if not cleaned.lines and not cleaned.refused:
+        return "nothing to remove\n"
     verb = "would remove" if dry_run else "removed"
-    return os.linesep.join(
-        line if line.startswith("left: ") else f"{verb} {line}" for line in lines
+    return "".join(
+        f"{line}\n" if line.startswith("left: ") else f"{verb} {line}\n" for line in cleaned.lines
     )
+
+
+def trouble(cleaned: Cleaned) -> str:
+    """One line, for who has to do something; empty if all is done."""
+    if not cleaned.refused:
+        return ""
+    return f"rules may be left ({'; '.join(cleaned.refused)}): run fwd cleanup again, as root"

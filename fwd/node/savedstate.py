@@ -3,8 +3,10 @@
 
 The file is a line that says what it is, a checksum, and msgpack.  It is for this program on this
 node only; one that is anything else (half written, of another version, another node, another
-network) is renamed, said, and never a reason not to start.  It may be old: the first list of the
-source corrects it by value.
+network) is said, and never a reason not to start.  It is renamed when there are leases to be saved
+in its place: until then it may be that of an agent which runs, and which this one, set up
+otherwise, has yet to take over from.  It may be old: the first list of the source corrects it by
+value.
 """
 
 import zlib
@@ -85,10 +87,15 @@ class SavedState:
         self._networks = tuple(str(networks[family]) for family in sorted(networks))
         self._vni = vni
         self._written: bytes | None = None
+        self._mark: tuple[int, int] | None = None
+        """Of the file that says so."""
+        self._useless = ""
+        """Why the file that is there is."""
         self._lock = Lock()
 
     def load(self) -> Snapshot | None:
         """The saved leases, if there are any of use."""
+        mark = self._look()
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
@@ -99,9 +106,10 @@ class SavedState:
         try:
             snapshot = self._parse(content)
         except ValueError as error:
-            self._set_aside(str(error))
+            self._useless = str(error)
+            log.warning("saved-state-unused", error=self._useless)
             return None
-        self._written = content
+        self._written, self._mark = content, mark
         return snapshot
 
     def fault(self) -> Fault | None:
@@ -119,7 +127,7 @@ class SavedState:
         return None
 
     def save(self, own: tuple[OwnLease, ...], leases: tuple[Lease, ...]) -> None:
-        """Replaces the file, unless it says the same already.  Raises OSError.
+        """Replaces the file, unless it is still one that says the same.  Raises OSError.
 
         Of two threads the one that comes second waits, and its word is the last.
         """
@@ -133,9 +141,18 @@ class SavedState:
         body = _encoder.encode(state)
         content = _HEADER + zlib.crc32(body).to_bytes(_CHECK_BYTES) + body
         with self._lock:
-            if content != self._written:
+            if content != self._written or self._mark != self._look():
+                if self._useless:
+                    self._set_aside()
                 write_whole(self._path, content, mode=0o600)
-                self._written = content
+                self._written, self._mark = content, self._look()
+
+    def _look(self) -> tuple[int, int] | None:
+        """By which the file is told from another one that is there by now."""
+        with suppress(FileNotFoundError):
+            found = self._path.stat()
+            return found.st_ino, found.st_mtime_ns
+        return None
 
     def _parse(self, content: bytes) -> Snapshot:
         """Raises ValueError that says what is the matter with the file."""
@@ -155,14 +172,19 @@ class SavedState:
             raise _OthersError(f"it is of network {networks}, this is {', '.join(self._networks)}")
         if state.vni != self._vni:
             raise _OthersError(f"it is of VNI {state.vni}, and this is {self._vni}")
+        if not state.own:
+            raise ValueError("it has no lease of this node")
         own = tuple(_unpack_own(one, state.node) for one in state.own)
         return Snapshot(own=own, leases=tuple(_unpack(one, self._vni) for one in state.leases))
 
-    def _set_aside(self, reason: str) -> None:
-        aside = self._path.with_name(self._path.name + SET_ASIDE)
-        log.warning("saved-state-set-aside", file=self._path, renamed_to=aside.name, reason=reason)
+    def _set_aside(self) -> None:
+        aside, reason = self._path.with_name(self._path.name + SET_ASIDE), self._useless
         with suppress(OSError):
             self._path.rename(aside)
+            self._useless = ""
+            log.warning(
+                "saved-state-set-aside", file=self._path, renamed_to=aside.name, reason=reason
+            )
 
 
 def _pack_own(own: OwnLease) -> _Own:

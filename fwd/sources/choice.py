@@ -92,8 +92,8 @@ async def _etcd(config: RunConfig, run_dir: RunDir) -> tuple[LeaseSource, NetCon
 def lacks_etcd(error: ImportError) -> ConfigError:
     """What is wrong where the extra is not installed."""
     return ConfigError(
-        f"leases from etcd need {error.name}: pip install 'fwd[etcd]' (or give "
-        "--kube-subnet-mgr, or --static-leases FILE)"
+        f"leases from etcd need {error.name}: pip install '.[etcd]' in fwd's source directory (or "
+        "give --kube-subnet-mgr, or --static-leases FILE)"
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`fwd cleanup`: a node is after it as it was before the first start, whatever the agent's mode."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,30 @@ def test_cleanup_says_nothing_of_its_own_lock(host: Host) -> None:
     for flags in (["--dry-run"], []):
         assert host.cleanup(*flags).stdout == "nothing to remove\n"
         assert [path.name for path in host.run_dir.iterdir()] == ["mine"]
+
+
+def test_cleanup_that_may_not_ask_for_rules_is_no_success(host: Host, tmp_path: Path) -> None:
+    """What it could do is done, and the next one does the rest."""
+    host.started().stop()
+    refusing = tmp_path / "refusing"
+    refusing.mkdir()
+    for name in ("iptables-nft-save", "nft"):
+        (refusing / name).write_text("#!/bin/sh\necho 'you must be root' >&2\nexit 4\n")
+        (refusing / name).chmod(0o755)
+    rules = host.node.everything()
+    for flags in (["--dry-run"], []):
+        done = host.cleanup(*flags, path=f"{refusing}:{os.environ['PATH']}")
+        assert done.returncode == 1
+        assert done.stderr.startswith("fwd cleanup: rules may be left (")
+        assert done.stderr.count("you must be root") == 2
+        assert done.stderr.endswith("): run fwd cleanup again, as root\n")
+        assert "device flannel.1" in done.stdout
+    assert host.node.everything() == rules
+    assert [path.name for path in host.run_dir.iterdir()] == ["traces.json"]
+    again = host.cleanup()
+    assert again.returncode == 0
+    assert "rule of iptables-nft nat" in again.stdout
+    assert not host.run_dir.exists()
 
 
 def test_cleanup_leaves_what_others_changed(host: Host) -> None:

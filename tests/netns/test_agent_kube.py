@@ -188,6 +188,23 @@ def test_a_damaged_saved_state_is_set_aside(kube: KubeCluster, content: bytes) -
     assert (run_dir / "leases.saved.set-aside").read_bytes() == content
 
 
+def test_a_start_that_waits_beside_an_agent_leaves_the_state_that_it_saves(nodes: Nodes) -> None:
+    """Of no use to the one that waits, and all that the other one has should it crash."""
+    kube, first, _ = nodes
+    saved = first.run_dir / "leases.saved"
+    wait_for("the saved state", lambda: saved.exists() and b"n2" in saved.read_bytes())
+    kube.api.wait(kube.server.stop())
+    kube.configure(VNI=7)
+    waiting = kube.start("n1")
+    assert "it is of VNI 1, and this is 7" in waiting.says("saved-state-unused")
+    for agent in (waiting, first):
+        agent.stop(signal.SIGKILL)
+    kube.configure()
+    again = kube.start("n1")
+    assert 'leases-of="saved state"' in again.says("forwarding", times=2)
+    assert again.lines("saved-state-set-aside") == []
+
+
 @pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
 def test_a_subnet_that_changes_is_registered_anew(nodes: Nodes, family: int) -> None:
     """In one family; packets of the other flow on."""

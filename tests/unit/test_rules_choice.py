@@ -6,6 +6,7 @@ Programs are scripts that print what the real ones would; PATH holds nothing els
 
 import asyncio
 import os
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from fwd.core.rules import Wanted
 from fwd.model import IPV4, IPV6, ConfigError
-from fwd.node.rules import asnode, iptables, keeper, nftables, programs
+from fwd.node.rules import asnode, backend, keeper, nftables, programs
 from fwd.node.rules.bridge import check_bridge_filter
 from fwd.node.rules.keeper import RuleKeeper, choose_engine
 from fwd.node.rules.programs import RuleError
@@ -82,7 +83,7 @@ def load_legacy(
     install("iptables-legacy", "ip6tables-legacy", code=1)
     (tmp_path / "iptables-legacy").write_text("#!/bin/sh\necho v1.8.9\n")
     names = tmp_path / "ip_tables_names"
-    monkeypatch.setattr(iptables, "LEGACY_TABLES", {IPV4: names, IPV6: tmp_path / "none"})
+    monkeypatch.setattr(backend, "LEGACY_TABLES", {IPV4: names, IPV6: tmp_path / "none"})
     return lambda: names.write_text("nat\nfilter\n")
 
 
@@ -135,6 +136,28 @@ def test_iptables_for_a_person_is_that_of_the_node(
     assert became == [[meant, meant, "-L"]]
 
 
+async def test_rules_of_others_are_read_and_not_held(install: Install, tmp_path: Path) -> None:
+    """kube-proxy may have 100,000, and the container a limit."""
+    rule = '-A KUBE-SVC -p tcp -m comment --comment "a/b:http cluster IP" -j KUBE-SEP-{}\n'
+    for name, rules in (("iptables-nft", 20_000), ("iptables-legacy", 20_001)):
+        install(name)
+        lines = "".join(rule.format(number) for number in range(rules))
+        lines += "-A ELSEWHERE -j FLANNEL-POSTRTG\n-A POSTROUTING -j KUBE-POSTROUTING\n"
+        (tmp_path / "rules").mkdir(exist_ok=True)
+        (tmp_path / "rules" / name).write_text(f"*nat\n{lines}COMMIT\n")
+        (tmp_path / f"{name}-save").write_text(f"#!{SH}\nexec /bin/cat {tmp_path}/rules/{name}\n")
+    tracemalloc.start()
+    try:
+        engine = await choose_engine(nft=False, families=(IPV4,))
+        findings = (await engine.plan_removal()).findings
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert engine.name == "iptables-legacy"
+    assert [one.rule for one in findings] == ["-j FLANNEL-POSTRTG"]
+    assert peak < 1_000_000
+
+
 async def test_kubelets_hint_counts_in_either_family(install: Install) -> None:
     install("iptables-nft", "ip6tables-nft", save=RULE)
     install("iptables-legacy")
@@ -167,7 +190,7 @@ async def test_old_programs_neither_wait_nor_know_random_fully(
     install: Install, version: str, *, modern: bool
 ) -> None:
     install("iptables", version=f"iptables v{version}")
-    (engine,) = await iptables.installed()
+    (engine,) = await backend.installed()
     assert engine.modern is modern
 
 

@@ -54,6 +54,24 @@ def test_a_repair_leaves_what_the_twin_leaves(
 
 @PARTS
 @given(data=st.data())
+def test_what_is_kept_of_a_table_is_all_that_a_plan_looks_at(
+    part: Part, data: st.DataObject
+) -> None:
+    table = data.draw(disturbed(part))
+    table["KUBE-POSTROUTING"].append(f"-g {part.chain}")
+    lines = [f"*{part.table}", *(f":{chain} - [0:0]" for chain in table)]
+    lines += [f"-A {chain} {rule}" for chain, rules in table.items() for rule in rules]
+    reading = iptables.Reading(iptables.concerns_us)
+    for line in [*lines, "*raw", ":PREROUTING ACCEPT [0:0]", "-A PREROUTING -j X"]:
+        reading.take(line)
+    assert iptables.parse("\n".join(lines)) == {part.table: table}
+    assert reading.tables["raw"] == {}
+    for rules in (rules_of(part), []):
+        assert planned(part, reading.tables[part.table], rules) == planned(part, table, rules)
+
+
+@PARTS
+@given(data=st.data())
 def test_a_removal_leaves_others_as_they_are(part: Part, data: st.DataObject) -> None:
     table = data.draw(disturbed(part))
     findings, lines = planned(part, table, [])

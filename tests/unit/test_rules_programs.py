@@ -3,7 +3,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+import sys
+import tracemalloc
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from fwd.core.rules import Finding, Kind, Repair, Transaction, Wanted
 from fwd.model import IPV4
 from fwd.node.rules import keeper
 from fwd.node.rules.keeper import RuleKeeper
-from fwd.node.rules.programs import LockHeldError, RuleError, run
+from fwd.node.rules.programs import Done, LockHeldError, RuleError, read_lines, run
 from tests.unit.rules_model import BOTH, NETWORKS, SUBNETS
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
@@ -25,15 +27,30 @@ IPV4_ONLY = Wanted({IPV4: NETWORKS[IPV4]}, {IPV4: SUBNETS[IPV4]})
 LOOPS = pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
 
 
+async def read(argv: Sequence[str], *, limit: float = 20) -> Done:
+    """As run(), by lines that nobody wants."""
+    return await read_lines(argv, lambda _: None, limit=limit)
+
+
+WAYS = pytest.mark.parametrize("way", [run, read], ids=lambda way: way.__name__)
+Way = Callable[..., Coroutine[Any, Any, Done]]
+
+
 @LOOPS
-@pytest.mark.parametrize("script", ["exec sleep 60", "exec yes", "sleep 60 & exec yes"])
-def test_a_program_has_an_end(loop: NewLoop, script: str) -> None:
+@WAYS
+@pytest.mark.parametrize(
+    "script",
+    ["exec sleep 60", "exec yes", "sleep 60 & exec yes", "exec yes >&2", "exec >&-; yes >&2"],
+)
+def test_a_program_has_an_end(loop: NewLoop, way: Way, script: str) -> None:
     """Also one that writes all the time, and one whose child keeps its output open."""
+    before = children()
     with (
         asyncio.Runner(loop_factory=loop) as runner,
         pytest.raises(RuleError, match=r"not done after 0\.2 s$"),
     ):
-        runner.run(run([SH, "-c", script], limit=0.2))
+        runner.run(way([SH, "-c", script], limit=0.2))
+    assert children() <= before
 
 
 def number_in(path: Path) -> int | None:
@@ -41,12 +58,13 @@ def number_in(path: Path) -> int | None:
 
 
 @LOOPS
-def test_a_program_ends_with_its_caller(loop: NewLoop, tmp_path: Path) -> None:
+@WAYS
+def test_a_program_ends_with_its_caller(loop: NewLoop, way: Way, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
 
     async def cancelled() -> int:
         script = f"echo $$ >{pid_file}.new && mv {pid_file}.new {pid_file}; exec yes"
-        task = asyncio.create_task(run([SH, "-c", script]))
+        task = asyncio.create_task(way([SH, "-c", script]))
         async with asyncio.timeout(10):
             while (pid := number_in(pid_file)) is None:  # noqa: ASYNC110 - a process makes it
                 await asyncio.sleep(0.01)
@@ -91,6 +109,54 @@ async def test_input_and_output_are_text() -> None:
     assert (done.code, done.out, done.err) == (3, "größe\n", "bad\n")
     with pytest.raises(RuleError, match=r"exit 3: bad$"):
         done.checked()
+
+
+@pytest.mark.parametrize("printed", ["", "one", "one\n", "one\ntwo", "größe\n\n\x0c two\n"])
+async def test_lines_come_without_their_end(printed: str) -> None:
+    lines: list[str] = []
+    done = await read_lines(["/usr/bin/printf", "%s", printed], lines.append)
+    assert (done.code, done.out) == (0, "")
+    assert "\n".join(lines) == printed.removesuffix("\n")
+
+
+async def test_lines_of_a_program_that_fails_and_why() -> None:
+    lines: list[str] = []
+    script = "echo first; echo 'iptables: you must be root' >&2; exit 4"
+    done = await read_lines([SH, "-c", script], lines.append)
+    assert (lines, done.code) == (["first"], 4)
+    with pytest.raises(RuleError, match=r"exit 4: iptables: you must be root$"):
+        done.checked()
+
+
+@LOOPS
+@WAYS
+def test_who_complains_at_length_is_heard_out(loop: NewLoop, way: Way) -> None:
+    """And of it the beginning is kept."""
+    script = "echo bad >&2; yes more | head -c 1000000 >&2; yes | head -c 1000000; exit 3"
+    with asyncio.Runner(loop_factory=loop) as runner:
+        done = runner.run(way([SH, "-c", script]))
+    assert (done.code, done.err[:9], len(done.err)) == (3, "bad\nmore\n", 65536)
+
+
+async def test_what_is_read_by_lines_is_not_held() -> None:
+    """One line in a thousand is longer than what is read at once."""
+    script = (
+        "import sys; line = 'x' * 170 + '\\n'\n"
+        "for i in range(30): sys.stdout.write(line * 1000 + 'y' * 100000 + '\\n')"
+    )
+    seen = [0, 0]
+
+    def take(line: str) -> None:
+        assert line in ("x" * 170, "y" * 100_000)
+        seen[line[0] == "y"] += 1
+
+    tracemalloc.start()
+    try:
+        await read_lines([sys.executable, "-c", script], take)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert seen == [30_000, 30]
 
 
 async def test_a_program_that_reads_nothing_is_no_error() -> None:

@@ -9,11 +9,13 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fwd.model import Lease, Network, OwnLease, Snapshot
+from fwd.node import savedstate
 from fwd.node.savedstate import FILE_NAME, SavedState
 from tests.unit.in_family import EACH_FAMILY, said, saying
 
@@ -105,7 +107,7 @@ def test_an_unreadable_file_is_said(tmp_path: Path, caplog: pytest.LogCaptureFix
         ({"vni": 2}, "it is of VNI 1, and this is 2"),
     ],
 )
-def test_a_foreign_file_is_set_aside(
+def test_a_foreign_file_is_set_aside_by_the_first_of_our_own(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     family: int,
@@ -117,12 +119,34 @@ def test_a_foreign_file_is_set_aside(
     other = said(family, changes.get("networks"))
     changes = changes | {"networks": {family: other} if other else networks}
     with caplog.at_level(logging.INFO):
-        assert saved(tmp_path, **changes).load() is None
+        state = saved(tmp_path, **changes)
+        assert state.load() is None
     assert said(family, says) in caplog.text
-    assert names(tmp_path) == {FILE_NAME + ".set-aside"}
-    assert saved(tmp_path, **changes).load() is None
-    saved(tmp_path, **changes).save(own, leases)
-    assert len(names(tmp_path)) == 2
+    content = (tmp_path / FILE_NAME).read_bytes()
+    state.save(own, leases)
+    state.save(own, leases[:1])
+    assert names(tmp_path) == {FILE_NAME, FILE_NAME + ".set-aside"}
+    assert (tmp_path / f"{FILE_NAME}.set-aside").read_bytes() == content
+    assert (tmp_path / FILE_NAME).read_bytes() != content
+    assert caplog.text.count("saved-state-set-aside") == 1
+
+
+def test_the_file_of_an_agent_that_runs_stays_until_there_is_another_in_its_place(
+    tmp_path: Path,
+) -> None:
+    """The next one waits beside it, with a network of one more family, and may never forward."""
+    running = saved(tmp_path)
+    running.save(OWN, LEASES)
+    both = NETWORKS | {6: ip_network("fd00::/48")}
+    next_one = saved(tmp_path, networks=both)
+    assert next_one.load() is None
+    assert names(tmp_path) == {FILE_NAME}
+    assert saved(tmp_path).load() == Snapshot(own=OWN, leases=LEASES)
+    running.save(OWN, LEASES[:1])
+    assert next_one.load() is None
+    next_one.save(OWN, LEASES)
+    assert saved(tmp_path, networks=both).load() == Snapshot(own=OWN, leases=LEASES)
+    assert names(tmp_path) == {FILE_NAME, FILE_NAME + ".set-aside"}
 
 
 @EACH_FAMILY
@@ -135,16 +159,24 @@ def test_every_truncation_and_every_flipped_byte_is_found(tmp_path: Path, family
         for bad in (good[:at], good[:at] + bytes([good[at] ^ 0x40]) + good[at + 1 :]):
             path.write_bytes(bad)
             assert saved(tmp_path, networks=networks).load() is None, at
-            assert not path.exists()
     path.write_bytes(good)
     assert saved(tmp_path, networks=networks).load() is not None
+
+
+def framed(body: bytes) -> bytes:
+    return savedstate._HEADER + zlib.crc32(body).to_bytes(4) + body
+
+
+def test_a_right_checksum_is_one_of_these(tmp_path: Path) -> None:
+    saved(tmp_path).save(OWN, LEASES)
+    content = (tmp_path / FILE_NAME).read_bytes()
+    assert framed(content[len(framed(b"")) :]) == content
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=100))
 def test_a_right_checksum_does_not_make_it_ours(tmp_path: Path, body: bytes) -> None:
-    content = b"fwd leases 1\n" + zlib.crc32(body).to_bytes(4) + body
-    (tmp_path / FILE_NAME).write_bytes(content)
+    (tmp_path / FILE_NAME).write_bytes(framed(body))
     assert saved(tmp_path).load() is None
 
 
@@ -160,6 +192,27 @@ def test_the_same_is_not_written_twice(tmp_path: Path) -> None:
     assert (tmp_path / FILE_NAME).stat().st_ino == inode
     again.save(OWN, LEASES[:1])
     assert (tmp_path / FILE_NAME).stat().st_ino != inode
+
+
+def test_what_others_removed_or_replaced_is_written_again(tmp_path: Path) -> None:
+    """Such as an agent of another VNI that was to come next, and has not."""
+    state = saved(tmp_path)
+    state.save(OWN, LEASES)
+    (tmp_path / FILE_NAME).unlink()
+    state.save(OWN, LEASES)
+    assert saved(tmp_path).load() == Snapshot(own=OWN, leases=LEASES)
+    saved(tmp_path, vni=2).save(OWN, LEASES)
+    state.save(OWN, LEASES)
+    assert saved(tmp_path).load() == Snapshot(own=OWN, leases=LEASES)
+
+
+def test_a_whole_file_without_a_lease_of_this_node_is_of_no_use(tmp_path: Path) -> None:
+    saved(tmp_path).save(OWN, LEASES)
+    content = (tmp_path / FILE_NAME).read_bytes()
+    node, networks, vni, _, leases = msgspec.msgpack.decode(content[len(framed(b"")) :])
+    body = msgspec.msgpack.encode([node, networks, vni, [], leases])
+    (tmp_path / FILE_NAME).write_bytes(framed(body))
+    assert saved(tmp_path).load() is None
 
 
 def test_a_save_that_fails_leaves_the_file_before(

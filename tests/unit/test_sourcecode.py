@@ -5,6 +5,7 @@ Only what a tool or a count can tell.  C without a warning from both compilers i
 `make check`'s, as it takes two builds.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,24 @@ def test_files_are_short() -> None:
     report = ", ".join(f"{path}: {lengths[path]}" for path in sorted(long - LONG_FILES.keys()))
     assert not report, f"more than {MAX_LINES} lines: {report}"
     assert LONG_FILES.keys() <= long, "an exception that is not needed any more"
+
+
+def test_nobody_is_told_to_install_fwd_by_name() -> None:
+    """That name on PyPI is somebody else's: whoever did it would run a stranger's code."""
+    by_name = re.compile(rb"'fwd\[|\bpip3? install\b(?:\s+-\S+)*\s+['\"]?fwd\b")
+    assert by_name.search(b"pip install 'fwd[etcd]'")
+    assert by_name.search(b"pip install --user fwd")
+    files = [path for path in ROOT.iterdir() if path.is_file()]
+    for top in (".ci", "bench", "cext", "deploy", "docs", "fwd", "tests"):
+        files += [path for path in (ROOT / top).rglob("*") if path.is_file()]
+    named = [
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.suffix not in (".pyc", ".so")
+        and path != Path(__file__)
+        and by_name.search(path.read_bytes())
+    ]
+    assert not named
 
 
 def test_c_files_name_their_licence_first() -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from fwd.model import FwdError
-from fwd.node.rules import iptables
+from fwd.node.rules import backend
 from fwd.node.rules.programs import find
 
 
@@ -24,8 +24,8 @@ def program(name: str, back_end: str) -> str:
 
 async def back_end() -> str:
     """Raises FwdError where it cannot be known: a person shall not take one table for the other."""
-    engines = await iptables.installed()
-    return (await iptables.in_use(engines)).back_end if engines else "nft"
+    engines = await backend.installed()
+    return (await backend.in_use(engines)).back_end if engines else "nft"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules through iptables' programs, of either back end.
 
-Which back end: the one that the node already uses, as rules in both would see packets twice.
-kubernetes-sigs/iptables-wrappers, by which flannel's image chooses, asks in this order, and so do
-we: kubelet's chain in the nft tables; kubelet's chain in the legacy tables; where there is neither,
-legacy if it has more rules than nft, else nft.  Where only one is installed, it is that one; a
-plain `iptables` counts where there is none with the back end in its name.
+Which one the node uses is `backend`'s to find out.
 
 A check reads `iptables -S` of two chains, which with nft costs 4 ms beside 24,000 rules of others,
 where iptables-save takes 400 ms (measured, iptables 1.8.9); with legacy both read all.  Only what
-begins or ends the rules' life reads iptables-save, which makes no table that is not there.
+begins or ends the rules' life reads iptables-save, which makes no table that is not there; of its
+lines, of which kube-proxy may have 100,000, only those are kept that concern us.
 """
 
-import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -23,18 +18,18 @@ from msgspec import Struct
 
 from fwd.core import iptables as text
 from fwd.core.backoff import Allowance
-from fwd.core.rules import FAMILIES, Finding, Repair, Transaction, Wanted
-from fwd.model import IPV4, IPV6, ConfigError
-from fwd.node.rules.programs import LOCK_SECONDS, Done, LockHeldError, RuleError, find, run
+from fwd.core.rules import Finding, Repair, Transaction, Wanted
+from fwd.model import IPV4, IPV6
+from fwd.node.rules.programs import (
+    LOCK_SECONDS,
+    Done,
+    LockHeldError,
+    find,
+    read_lines,
+    run,
+)
 
 COMMANDS = {IPV4: "iptables", IPV6: "ip6tables"}
-BACK_ENDS = ("nft", "legacy")
-
-LEGACY_TABLES = {
-    IPV4: Path("/proc/net/ip_tables_names"),
-    IPV6: Path("/proc/net/ip6_tables_names"),
-}
-"""The kernel's lists, one name a line; not there without its legacy modules."""
 
 _NO_CHAIN = 1
 _RESOURCE_PROBLEM = 4
@@ -45,8 +40,6 @@ _MOVE_SECONDS = 300.0
 elsewhere shall have it rather than be fought with."""
 _MODERN = (1, 6, 2)
 """Since then restore waits for the lock, and MASQUERADE knows --random-fully (flannel spec 7.2)."""
-_HINT = re.compile(r"^:(?:KUBE-IPTABLES-HINT|KUBE-KUBELET-CANARY) ", re.MULTILINE)
-_RULE = re.compile(r"^-A ", re.MULTILINE)
 
 
 class Programs(Struct, frozen=True):
@@ -158,10 +151,12 @@ class Iptables:
             _checked(await run(argv, stdin=transaction.text))
 
     async def _save(self, family: int, *, needed: bool) -> dict[str, dict[str, list[str]]]:
-        done = await run([self.programs[family].save])
+        reading = text.Reading(text.concerns_us)
+        done = await read_lines([self.programs[family].save], reading.take)
         if done.code and not needed and family == IPV6 and not _has_ipv6():
             return {}
-        return text.parse(done.checked())
+        done.checked()
+        return reading.tables
 
     async def _list(
         self, family: int, rules: Mapping[text.Part, Sequence[str]]
@@ -187,113 +182,3 @@ def _checked(done: Done) -> str:
     if done.code == _RESOURCE_PROBLEM and "xtables lock" in done.err:
         raise LockHeldError(f"another program has held iptables' lock for {LOCK_SECONDS} s")
     return done.checked()
-
-
-async def installed() -> list[Iptables]:
-    """All back ends that this node has programs for."""
-    found = []
-    for back_end in BACK_ENDS:
-        programs = {
-            family: programs
-            for family in FAMILIES
-            if (programs := Programs.find(f"{COMMANDS[family]}-{back_end}"))
-        }
-        if programs:
-            found.append(await _open(back_end, programs))
-    if found:
-        return found
-    plain = {
-        family: programs for family in FAMILIES if (programs := Programs.find(COMMANDS[family]))
-    }
-    return [await _open("", plain)] if plain else []
-
-
-async def _open(back_end: str, programs: Mapping[int, Programs]) -> Iptables:
-    said = (await run([next(iter(programs.values())).command, "--version"])).checked()
-    number = re.search(r"v(\d+(?:\.\d+)*)", said)
-    version = tuple(map(int, number[1].split("."))) if number else ()
-    return Iptables(
-        back_end or ("nft" if "nf_tables" in said else "legacy"), programs, version=version
-    )
-
-
-def require_programs(families: Sequence[int]) -> None:
-    """ConfigError if no back end has programs for one of these families."""
-    endings = (*(f"-{back_end}" for back_end in BACK_ENDS), "")
-    for family in families:
-        if not any(Programs.find(f"{COMMANDS[family]}{ending}") for ending in endings):
-            raise ConfigError(missing(family))
-
-
-async def choose(engines: Sequence[Iptables], *, families: Sequence[int]) -> Iptables:
-    """The back end that the node uses, for rules of these families.
-
-    Raises ConfigError if what they need is not there; without rules nothing is needed.  Then any
-    back end will do, so a node that does not let us see which one it uses is no trouble.
-    """
-    if not engines and not families:
-        return Iptables("nft", {}, version=())
-    if not engines:
-        raise ConfigError(missing(families[0]))
-    try:
-        engine = await in_use(engines)
-    except RuleError:
-        if families:
-            raise
-        return next(engine for engine in engines if engine.back_end == "nft")
-    for family in families:
-        if family not in engine.programs:
-            raise ConfigError(missing(family))
-    return engine
-
-
-async def in_use(engines: Sequence[Iptables]) -> Iptables:
-    """Of one or both back ends.  Raises RuleError where it cannot be known."""
-    by_name = {engine.back_end: engine for engine in engines}
-    if len(by_name) == 1:
-        return engines[0]
-    dumps = {}
-    for back_end in BACK_ENDS:
-        dumps[back_end] = await _dump(by_name[back_end])
-        if _HINT.search(dumps[back_end] or ""):
-            return by_name[back_end]
-    legacy, nft = (_count(dumps[back_end]) for back_end in ("legacy", "nft"))
-    return by_name["legacy" if legacy > nft else "nft"]
-
-
-async def _dump(engine: Iptables) -> str | None:
-    """All tables of all families; None: the kernel does not know this back end.
-
-    Raises RuleError where there are legacy tables and we may not read them.  To take nft then would
-    be a guess, and rules in both back ends the price of a wrong one.
-    """
-    readable = []
-    for family, programs in engine.programs.items():
-        done = await run([programs.save])
-        if done.code == 0:
-            readable.append(done.out)
-        elif engine.back_end == "legacy" and (tables := _legacy_tables(family)):
-            raise RuleError(
-                f"{programs.save} cannot read this node's tables ({', '.join(tables)}): legacy "
-                "iptables needs CAP_NET_RAW (or set EnableNFTables in net-conf.json)"
-            )
-    return "".join(readable) if readable else None
-
-
-def _legacy_tables(family: int) -> list[str]:
-    """Those that this network namespace has; to see them takes no right."""
-    with suppress(OSError):
-        return LEGACY_TABLES[family].read_text(encoding="ascii").split()
-    return []
-
-
-def _count(dump: str | None) -> int:
-    return -1 if dump is None else len(_RULE.findall(dump))
-
-
-def missing(family: int) -> str:
-    """One line: what is not there, and what to do."""
-    return (
-        f"{COMMANDS[family]} is not installed, and IPv{family} rules need it: install iptables, or "
-        "set EnableNFTables in net-conf.json, or turn --ip-masq and --iptables-forward-rules off"
-    )

@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from fwd.core.rules import Finding, Repair, Wanted
-from fwd.node.rules import iptables, nftables
-from fwd.node.rules.programs import LockHeldError, RuleError
+from fwd.node.rules import backend, nftables
+from fwd.node.rules.programs import LockHeldError, NotInKernelError, RuleError
 
 ATTEMPTS = 3
 """Others change the same tables: what was seen may not hold when it is acted upon."""
@@ -115,19 +115,19 @@ def require_programs(*, nft: bool, families: Sequence[int]) -> None:
     if nft:
         nftables.require_program()
     else:
-        iptables.require_programs(families)
+        backend.require_programs(families)
 
 
 async def choose_engine(*, nft: bool, families: Sequence[int]) -> Engine:
     """The engine for rules of these families.  ConfigError if a program is missing."""
     if nft:
         return await nftables.choose()
-    return await iptables.choose(await iptables.installed(), families=families)
+    return await backend.choose(await backend.installed(), families=families)
 
 
 async def installed_engines() -> list[Engine]:
     """All of this node; one that is not installed can have left nothing that we could remove."""
-    engines: list[Engine] = [*await iptables.installed()]
+    engines: list[Engine] = [*await backend.installed()]
     found = await nftables.Nftables.find()
     return [*engines, found] if found is not None else engines
 
@@ -149,13 +149,14 @@ async def clean_all(
 ) -> list[Finding]:
     """Removes what is ours in every engine, for `fwd cleanup`.
 
-    `refused` is told of an engine that cannot be asked, which the others need not suffer from:
-    its program may be installed and the kernel not know it.
+    `refused` is told of an engine that cannot be asked, which the others need not suffer from.
     """
     found: list[Finding] = []
     for engine in await installed_engines():
         try:
             found += await _remove(engine, dry_run=dry_run)
+        except NotInKernelError:
+            continue  # its program is installed, and can have left nothing
         except RuleError as error:
             if refused is None:
                 raise

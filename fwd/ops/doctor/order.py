@@ -60,7 +60,8 @@ async def _etcd(patient: Patient) -> AsyncIterator[Finding]:
     try:
         from fwd.ops.doctor.checks import etcd  # noqa: PLC0415
     except ImportError as error:
-        yield wrong("etcd", str(lacks_etcd(error)), "pip install 'fwd[etcd]'", cause="source")
+        remedy = "pip install '.[etcd]' in fwd's source directory"
+        yield wrong("etcd", str(lacks_etcd(error)), remedy, cause="source")
         return
     async for finding in etcd.look(patient):
         yield finding

@@ -6,7 +6,7 @@ a rule cannot be judged by is left aside: only what is certainly dropped is call
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -17,8 +17,9 @@ from fwd.core.firewall import nft as nft_text
 from fwd.core.firewall.walk import Chain, Decision, Fate, Packet, decide
 from fwd.core.rules import TAPS
 from fwd.model import IPV4, IPV6, Address, Network
-from fwd.node.rules import iptables
-from fwd.node.rules.programs import RuleError, find, run
+from fwd.node.rules import backend
+from fwd.node.rules.iptables import COMMANDS
+from fwd.node.rules.programs import RuleError, find, read_lines, run
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 from fwd.plane import Offload, tap_of
@@ -122,16 +123,16 @@ def _ours_will_accept(decision: Decision, chain: Chain, where: str, patient: Pat
 
 async def _rulesets() -> AsyncIterator[tuple[str, Mapping[str, Chain], tuple[int, ...]]]:
     """Tables with their chains: what they are called, and the families that they see."""
-    engines = await iptables.installed()
+    engines = await backend.installed()
     for engine in engines:
         for family, programs in engine.programs.items():
-            done = await run([programs.save])
+            lines: list[str] = []
+            done = await read_lines([programs.save], _keeping(lines))
             if done.code:  # a kernel without this back end has no rules in it, either
                 continue
-            command = iptables.COMMANDS[family]
-            for table, chains in iptables_text.parse(done.out).items():
-                if table in _TABLES:
-                    yield f"{command}-{engine.back_end} {table}", chains, (family,)
+            command = COMMANDS[family]
+            for table, chains in iptables_text.parse("\n".join(lines)).items():
+                yield f"{command}-{engine.back_end} {table}", chains, (family,)
     program = find("nft")
     if program is None:
         return
@@ -143,6 +144,20 @@ async def _rulesets() -> AsyncIterator[tuple[str, Mapping[str, Chain], tuple[int
     has_nft = any(engine.back_end == "nft" for engine in engines)
     for (family_name, table), chains in nft_text.parse(document, besides_iptables=has_nft).items():
         yield f"nft {family_name} {table}", chains, nft_text.families(family_name)
+
+
+def _keeping(lines: list[str]) -> Callable[[str], None]:
+    """Those of _TABLES: of nat there may be 100,000, of kube-proxy."""
+    is_wanted = False
+
+    def take(line: str) -> None:
+        nonlocal is_wanted
+        if line.startswith("*"):
+            is_wanted = line[1:] in _TABLES
+        if is_wanted:
+            lines.append(line)
+
+    return take
 
 
 def _kinds(patient: Patient, family: int) -> Iterator[_Kind]:
