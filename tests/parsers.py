@@ -218,7 +218,11 @@ _C = ConfigError
 PARSERS: Final[Mapping[str, Parser]] = {
     "net-conf": Parser(parse_netconf, (_NET_CONF,), (_C,)),
     "backend-data": Parser(backenddata.decode, (_BACKEND,), (_V,)),
-    "saved-state": Parser(_saved, (b"\x97\xa2n1\x91\xad10.244.0.0/16\x01\x90\x90\x90\x90",), (_V,)),
+    "saved-state": Parser(
+        _saved,
+        (b"\x95\xa2n1\x91\xad10.244.0.0/16\x01\x91\x93\xad10.244.1.0/24\xc0\xc0\x90",),
+        (_V,),
+    ),
     "hand-over": Parser(_kit, tuple(map(handovertalk.encode, MESSAGES)), (_V,)),
     "kept-table": Parser(unpack_table, (b"fwdtab\0\1\1\0\0\0\1\0\0\0" + bytes(52),), (_V,)),
     "watch": Parser(

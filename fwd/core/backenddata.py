@@ -7,13 +7,8 @@ splitting it at `:"` (flannel spec 3.2), so that one space more makes it lose th
 
 import msgspec
 
+from fwd.core import gojson
 from fwd.core.text import format_mac, mac_fault, parse_mac
-from fwd.core.unreadable import UNREADABLE
-
-
-class _Wire(msgspec.Struct, frozen=True):
-    vni: int | None = msgspec.field(name="VNI", default=None)
-    vtep_mac: str = msgspec.field(name="VtepMAC", default="")
 
 
 class BackendData(msgspec.Struct, frozen=True):
@@ -23,28 +18,26 @@ class BackendData(msgspec.Struct, frozen=True):
     vni: int | None = None
 
 
-_decoder = msgspec.json.Decoder(_Wire)
-
-
-def decode(text: str | bytes) -> BackendData:
+def decode(text: str | bytes | msgspec.Raw) -> BackendData:
     """Reads `{"VNI":1,"VtepMAC":"aa:bb:cc:dd:ee:ff"}`, whatever its spacing and further keys.
 
     Raises ValueError, which names the key at fault.
     """
-    try:
-        wire = _decoder.decode(text)
-    except UNREADABLE as error:
-        raise ValueError(str(error)) from error
-    if not wire.vtep_mac:
+    found = gojson.fields(gojson.parse(text if isinstance(text, str) else bytes(text)), _KEYS)
+    written = found.get("vtep_mac", "")
+    if not written:
         raise ValueError("VtepMAC is missing")
     try:
-        mac = parse_mac(wire.vtep_mac)
+        mac = parse_mac(written)
     except ValueError as error:
         raise ValueError(f"VtepMAC {error}") from error
     fault = mac_fault(mac)
     if fault:
-        raise ValueError(f"VtepMAC {wire.vtep_mac} {fault}")
-    return BackendData(vtep_mac=mac, vni=wire.vni)
+        raise ValueError(f"VtepMAC {written} {fault}")
+    return BackendData(vtep_mac=mac, vni=found.get("vni"))
+
+
+_KEYS: dict[str, gojson.Decode] = {"vni": gojson.unsigned, "vtep_mac": gojson.string}
 
 
 def encode(vni: int, mac: bytes) -> str:

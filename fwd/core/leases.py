@@ -19,7 +19,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from fwd.core.text import format_mac, mac_fault
-from fwd.model import ConfigError, Lease, Network, Refusal
+from fwd.model import Address, ConfigError, Lease, Network, Refusal
 
 Key: TypeAlias = tuple[str, int]
 
@@ -72,7 +72,11 @@ class LeaseBook:
         ours = {lease.node for lease in self._own}
         others = [lease for lease in leases if lease.node not in ours]
         sieve = _Sieve()
-        mistakes = [fault for lease in self._own if (fault := sieve.refuses(self._judge(lease)))]
+        mistakes = [
+            fault
+            for lease in self._own
+            if (fault := sieve.refuses(self._judge(lease)) or _room_fault(lease))
+        ]
         accepted: dict[Key, Lease] = {}
         judged: dict[Key, _Judged] = {}
         refused = []
@@ -228,23 +232,47 @@ def _fault(lease: Lease, *, networks: Mapping[int, Network], vni: int) -> str | 
         and int(subnet.network_address) & int(network.netmask) == int(network.network_address)
     ):
         return f"subnet {subnet} is outside the network {network}"
-    if subnet.max_prefixlen - subnet.prefixlen < _MIN_HOST_BITS:
-        return f"subnet {subnet} has no room for a gateway and a Pod"
     if outer.version != lease.family:
         return f"public-ip {outer} is not of the family of subnet {subnet}"
-    if outer.is_unspecified or outer.is_loopback or outer.is_multicast or outer == _BROADCAST:
+    if not can_be_nodes(outer):
         return f"public-ip {outer} is not the address of a node"
-    if outer in network:
-        return f"public-ip {outer} is inside the network {network}: tunnels would loop"
+    if fault := inside_fault(outer, network):
+        return fault
     fault = mac_fault(lease.vtep_mac)
     if fault:
         return f"VtepMAC {format_mac(lease.vtep_mac)} {fault}"
-    if lease.vni != vni:
+    if lease.vni not in (vni, vni & _OLD_VNI_BITS):
         return f"VNI {lease.vni}, but net-conf.json says {vni}"
     return None
 
 
-_MIN_HOST_BITS = 2
-"""flannel refuses the same: SubnetLen must be less than /31 (IPv6: /127)."""
+_OLD_VNI_BITS = 0xFFFF
+"""flannel before 0.27.4 published so much of the VNI, and sent all of it."""
+
+
+def can_be_nodes(address: Address) -> bool:
+    """Whether a peer could send there: flannel's choice, global unicast and link-local."""
+    special = address.is_unspecified or address.is_loopback or address.is_multicast
+    return not special and address != _BROADCAST
+
 
 _BROADCAST = IPv4Address("255.255.255.255")
+
+
+def inside_fault(address: Address, network: Network) -> str | None:
+    """What is wrong with a node's address in the underlay, if it is one of the tunnel's, too."""
+    if address not in network:
+        return None
+    return f"public-ip {address} is inside the network {network}: tunnels would loop"
+
+
+def _room_fault(lease: Lease) -> str | None:
+    """Of the own lease.  What a peer does with its subnet is the peer's, as in flannel."""
+    subnet = lease.subnet
+    if subnet.max_prefixlen - subnet.prefixlen >= _MIN_HOST_BITS:
+        return None
+    return f"node {lease.node}: subnet {subnet} has no room for a gateway and a Pod"
+
+
+_MIN_HOST_BITS = 2
+"""flannel refuses the same in etcd mode: SubnetLen must be less than /31 (IPv6: /127)."""

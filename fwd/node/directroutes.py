@@ -6,7 +6,9 @@ is ever in the way of forwarding: what fails is said once and tried again.  Pack
 such a route need nothing: the kernel forwards them to the bridge like any others.
 
 A route by a gateway to just a peer's subnet that has no mark of ours is an earlier flannel's, which
-would put its own in its place, too; whatever else others have routed is left alone.
+would put its own in its place, too; whatever else others have routed is left alone.  It outlives
+flannel, and may lead to a subnet that nobody has yet.  So without DirectRouting, too, one looks
+whenever there is a subnet that was not there before.
 """
 
 import asyncio
@@ -27,6 +29,8 @@ class DirectRoutes:
         self._stale = True
         """Whether the kernel may have others than we want; without DirectRouting: an earlier
         start's."""
+        self._looked: frozenset[Network] = frozenset()
+        """The subnets at the last look; only kept without DirectRouting."""
         self._trouble: str | None = None
         self.count = 0
 
@@ -38,8 +42,11 @@ class DirectRoutes:
 
     async def follow(self, leases: Iterable[Lease]) -> None:
         """Asks the kernel which of these peers are on-link now, and makes the routes so."""
+        there = tuple(leases)
+        if not self._enabled:
+            before, self._looked = self._looked, frozenset(lease.subnet for lease in there)
+            self._stale = self._stale or not self._looked <= before
         if self._enabled or self._stale:
-            there = tuple(leases)
             self._stale = not await self._guarded(lambda: self._apply(there))
 
     def doubt(self) -> None:

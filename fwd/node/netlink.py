@@ -42,7 +42,6 @@ class InterfaceAddress(Struct, frozen=True, kw_only=True):
     index: int
     """Of its interface."""
     address: Address
-    is_global: bool
     is_permanent: bool
     is_temporary: bool
     """RFC 8981: made up for privacy and soon another one."""
@@ -74,21 +73,25 @@ def _netlink(doing: str) -> Iterator[Any]:
         raise OSError(error.code, f"cannot {doing}: {hint}") from error
 
 
-def find_addresses(family: int, *, index: int = 0) -> list[InterfaceAddress]:
-    """Addresses of one interface, or of all; the kernel's order, deprecated ones left out."""
+def find_addresses(
+    family: int, *, index: int = 0, deprecated: bool = False
+) -> list[InterfaceAddress]:
+    """Addresses of one interface, or of all, in the kernel's order; deprecated ones only if asked.
+
+    Those are still the node's: whoever sends there reaches it.
+    """
     only = {"index": index} if index else {}
     with _netlink("look at the addresses") as ipr:
         return [
             InterfaceAddress(
                 index=message["index"],
                 address=_text_address(message),
-                is_global=message["scope"] < _SCOPE_LINK,
                 is_permanent=bool(_flags(message) & _IFA_F_PERMANENT),
                 is_temporary=family == IPV6 and bool(_flags(message) & _IFA_F_TEMPORARY),
                 is_probed=family == IPV6 and _is_probed(_flags(message)),
             )
             for message in ipr.get_addr(family=_AF[family], **only)
-            if not _flags(message) & _IFA_F_DEPRECATED
+            if deprecated or not _flags(message) & _IFA_F_DEPRECATED
         ]
 
 
@@ -113,9 +116,10 @@ def default_route(family: int) -> tuple[int, ...]:
     A hop without an interface is number 0.
     """
     with _netlink("look at the routes") as ipr:
-        for route in ipr.get_default_routes(family=_AF[family], table=_MAIN_TABLE):
-            hops = route.get("multipath") or [{"oif": route.get("oif")}]
-            return tuple(hop.get("oif") or 0 for hop in hops)
+        for route in ipr.get_default_routes(family=_AF[family]):
+            if route.get_attr("RTA_TABLE") == _MAIN_TABLE:  # pyroute2 gives a VPN's, too
+                hops = route.get("multipath") or [{"oif": route.get("oif")}]
+                return tuple(hop.get("oif") or 0 for hop in hops)
     return ()
 
 

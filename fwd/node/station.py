@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from fwd.config import RunConfig
 from fwd.core.identity import MacMemory, choose_mac
+from fwd.core.leases import inside_fault
 from fwd.core.netconf import NetConf
 from fwd.core.text import format_mac
-from fwd.model import IPV4, IPV6, Address, Lease, OwnLease
+from fwd.model import IPV4, IPV6, Address, ConfigError, Lease, OwnLease
 from fwd.node import netlink, underlay
 from fwd.node.rundir import RunDir
 from fwd.ops import log
@@ -79,13 +80,15 @@ def warn_of_public_ip(station: Station, config: RunConfig) -> None:
 async def public_ips(config: RunConfig, conf: NetConf) -> dict[int, Address]:
     """Where peers would send to this node, which has no leases yet, by family.
 
-    Raises ConfigError where no interface can be used.
+    Raises ConfigError where no interface can be used, or peers could not send to its address.
     """
     found: dict[int, Address] = {}
     for family, network in sorted(conf.networks.items()):
         wanted = selection(OwnLease("", network), config, conf)
         given = wanted.public_ip
         found[family] = given or (await asyncio.to_thread(underlay.choose, wanted)).address
+        if fault := inside_fault(found[family], network):
+            raise ConfigError(f"{fault} (give --iface with another, or choose another network)")
     return found
 
 
@@ -101,6 +104,7 @@ def selection(own: OwnLease, config: RunConfig, conf: NetConf) -> underlay.Selec
         public_ip=_public_ip(own, config),
         beside=next((_flag(family, config)[1] for family in others), None),
         lease_ip=own.public_ip,
+        by_lease=config.static_leases is not None,
     )
 
 

@@ -5,6 +5,8 @@ Consumers parse it line by line, so lines, order and form are part of the contra
 """
 
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,12 +20,22 @@ from fwd.model import IPV4, IPV6, Network
 _PREFIX = {IPV4: "FLANNEL", IPV6: "FLANNEL_IPV6"}
 
 
+_LINE = re.compile(
+    r"""\s*(?:export\s+)?(?P<key>[\w.]+)\s*[=:]\s*
+    (?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>.*?))\s*(?:(?<=\s)\#.*)?""",
+    re.VERBOSE,
+)
+"""As dotenv files have it, which flannel takes this one for."""
+
+
 class SubnetEnv(Struct, frozen=True):
     """Cluster networks and this node's subnets by family, of the families that are on."""
 
     networks: Mapping[int, Network]
+    """In a file of somebody else's there may be fewer than subnets."""
     subnets: Mapping[int, Network]
     mtu: int
+    """0: such a file says none."""
     ip_masq: bool = False
 
 
@@ -42,19 +54,21 @@ def render(env: SubnetEnv) -> str:
 def write(path: Path, env: SubnetEnv) -> bool:
     """Sees to it that the file says this; whether it had to be written.  Raises OSError.
 
-    It is replaced as a whole: a reader sees the old text or the new one.
+    It is replaced as a whole: a reader sees the old text or the new one.  Who may read it stays as
+    somebody has settled it.
     """
-    content = render(env).encode()
+    content, mode = render(env).encode(), 0o644
     with suppress(FileNotFoundError):
         if path.read_bytes() == content:
             return False
-    write_whole(path, content)
+        mode = stat.S_IMODE(path.stat().st_mode)
+    write_whole(path, content, mode=mode)
     return True
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Writes beside path, syncs and renames; mode whatever the umask.  Makes the directory."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _make_directory(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -69,11 +83,20 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         raise
 
 
+def _make_directory(path: Path) -> None:
+    """With those above it, for everybody to read whatever the umask; one that is there stays."""
+    if not path.is_dir():
+        _make_directory(path.parent)
+        with suppress(FileExistsError):  # somebody was faster, or it is a file: writing says so
+            path.mkdir(mode=0o755)
+            path.chmod(0o755)
+
+
 def read(path: Path) -> SubnetEnv | None:
     """What an earlier start wrote, or None where that is nothing of use.
 
-    As flannel reads it: the last value of a key wins; an entry that is no CIDR is passed over; a
-    key with several CIDRs counts as empty.
+    As flannel reads it: a subnet is enough; the last value of a key wins; an entry that is no CIDR
+    is passed over; a key with several CIDRs counts as empty.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -81,25 +104,27 @@ def read(path: Path) -> SubnetEnv | None:
         return None
     values: dict[str, str] = {}
     for line in text.splitlines():
-        key, equals, value = line.strip().partition("=")
-        if equals and not key.startswith("#"):
-            values[key] = value.strip("\"'")
-    networks: dict[int, Network] = {}
-    subnets: dict[int, Network] = {}
-    for family, prefix in _PREFIX.items():
-        network = _only_cidr(values.get(f"{prefix}_NETWORK", ""))
-        subnet = _only_cidr(values.get(f"{prefix}_SUBNET", ""))
-        if network and subnet and network.version == subnet.version == family:
-            networks[family], subnets[family] = network, subnet
-    mtu = values.get("FLANNEL_MTU", "")
-    if not subnets or not mtu.isdecimal():
+        if found := _LINE.fullmatch(line):
+            values[found["key"]] = found["double"] or found["single"] or found["plain"] or ""
+    subnets = _cidrs(values, "SUBNET")
+    if not subnets:
         return None
+    mtu = values.get("FLANNEL_MTU", "")
     return SubnetEnv(
-        networks=networks,
+        networks=_cidrs(values, "NETWORK"),
         subnets=subnets,
-        mtu=int(mtu),
+        mtu=int(mtu) if mtu.isdecimal() else 0,
         ip_masq=values.get("FLANNEL_IPMASQ") == "true",
     )
+
+
+def _cidrs(values: Mapping[str, str], name: str) -> dict[int, Network]:
+    found: dict[int, Network] = {}
+    for family, prefix in _PREFIX.items():
+        cidr = _only_cidr(values.get(f"{prefix}_{name}", ""))
+        if cidr is not None and cidr.version == family:
+            found[family] = cidr
+    return found
 
 
 def _only_cidr(text: str) -> Network | None:

@@ -2,72 +2,42 @@
 """Which interface carries a family's outer packets, and what becomes of it later (spec 10.2).
 
 Choosing goes by flannel's order and in its words: --iface, --iface-regex, --iface-can-reach;
-without these --public-ip as the address of the interface, and else the default route.
+without these --public-ip as the address of the interface, and else the default route.  What each of
+them means on this node is `node.interfaces`'s.
 
 With both families on, a word that means an interface (an address of the other family, a pattern
 that such an address matches) means it for this family, too.  flannel insists on one interface for
 both; here each family may have its own.
 
+Where peers are told to send to another address of this node (on a loopback interface, say), that is
+the one to receive at and to send from, as flannel does.  Interface and MTU stay those chosen.
+
 Following goes further than flannel, which looks once.  The address is kept for as long as it is on
 this node, also when it moves to a bridge or a bond; when it is gone, the best one of its interface
 follows it, and only an interface that is gone too is chosen anew.  Whoever chose by an address
-wants that one: there is nothing to follow, only to wait for.  An interface without a usable address
-is waited for too, and no other is taken in its place: a default route that moves away for a second
-must not move the node.  Nor must an IPv6 interface that was down, and for a while has the address
-only that it makes for itself.
+wants that one, and peers send to the one that they were told: there is nothing to follow, only to
+wait for.  An interface without a usable address is waited for too, and no other is taken in its
+place: a default route that moves away for a second must not move the node.  Nor must an IPv6
+interface that was down, and for a while has the address only that it makes for itself.
 """
 
-import re
-import socket
 import time
-import warnings
-from collections.abc import Iterable
 from contextlib import suppress
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from fwd.core.text import parse_address
-from fwd.model import IPV4, Address, ConfigError
-from fwd.node import netlink
+from fwd.model import Address, ConfigError
+from fwd.node import interfaces, netlink
+from fwd.node.interfaces import Miss, Selection, Underlay
 from fwd.ops import log
+
+__all__ = ["Miss", "Selection", "Underlay", "choose", "follow"]
 
 _PROBE_SECONDS = 3.0
 """Duplicate address detection takes up to two of them, with the kernel's defaults."""
 _LOOK_SECONDS = 0.1
-
-_POSIX_CLASS = re.compile(r"\[:\^?\w+:\]")
-
-
-class Selection(Struct, frozen=True, kw_only=True):
-    """What the operator said about the underlay, for one family."""
-
-    family: int
-    others: tuple[int, ...] = ()
-    """Families that are on besides."""
-    interfaces: tuple[str, ...] = ()
-    """Names or addresses."""
-    patterns: tuple[str, ...] = ()
-    can_reach: str = ""
-    public_ip: Address | None = None
-    beside: Address | None = None
-    """The other family's public_ip, which selects its interface where nothing else does."""
-    lease_ip: Address | None = None
-    """Where peers send by the own lease, which selects an interface where nothing else does."""
-
-
-class Underlay(Struct, frozen=True):
-    """The interface that carries outer packets, and this node's address on it."""
-
-    name: str
-    index: int
-    mtu: int
-    address: Address
-    is_fixed: bool = False
-    """Chosen by its address: no other one will do."""
-
-
-class Miss(ConfigError):  # noqa: N818 - read as "raise Miss"
-    """This way leads to no interface; the next one may."""
+_LOOPBACK = 1
+"""Number of `lo`, in every network namespace: an address that moves there takes no link along."""
 
 
 def choose(selection: Selection) -> Underlay:
@@ -79,13 +49,17 @@ def choose(selection: Selection) -> Underlay:
     while True:
         failed: ConfigError | None = None
         found: Underlay | None = None
-        is_probing = _is_probing(selection.family)  # first: it may end at any moment
+        probed = _probed(selection.family)  # first: it may end at any moment
         try:
             found = _choose(selection)
         except ConfigError as error:
             failed = error
-        is_good = found is not None and not found.address.is_link_local
-        if is_good or time.monotonic() > end or not is_probing:
+        is_good = (
+            found is not None
+            and not found.address.is_link_local
+            and not probed & {found.address, *selection.published}
+        )
+        if is_good or time.monotonic() > end or not probed:
             break
         time.sleep(_LOOK_SECONDS)
     if found is None:
@@ -94,53 +68,42 @@ def choose(selection: Selection) -> Underlay:
     return found
 
 
-def _is_probing(family: int) -> bool:
-    return any(one.is_probed for one in netlink.find_addresses(family))
+def _probed(family: int) -> set[Address]:
+    return {one.address for one in netlink.find_addresses(family) if one.is_probed}
 
 
 def _choose(selection: Selection) -> Underlay:
+    return _at_published(_chosen(selection), selection)
+
+
+def _chosen(selection: Selection) -> Underlay:
+    """The interface, with an address that it has."""
     family, given = selection.family, selection.public_ip
     if selection.interfaces or selection.patterns or selection.can_reach:
         return _first_match(selection)
     try:
         if given is not None:
-            return _owner(given, hint=" (behind NAT give --iface too)")
+            return interfaces.owner(given, hint=" (behind NAT give --iface too)")
         if selection.beside is not None:
-            return _best(_owner(selection.beside).index, family)
-        if selection.lease_ip is not None:
+            return interfaces.best(interfaces.owner(selection.beside).index, family)
+        if selection.by_lease and selection.lease_ip is not None:
             with suppress(Miss):  # behind NAT
-                return _owner(selection.lease_ip)
-        return _best(_of_default_route(family), family)
+                return interfaces.owner(selection.lease_ip)
+        return interfaces.best(interfaces.of_default_route(family), family)
     except Miss as miss:
         raise ConfigError(f"Failed to find any valid interface to use: {miss}") from miss
 
 
-def follow(before: Underlay, selection: Selection) -> Underlay:
-    """Where the underlay is now.  ConfigError while there is nothing that can be used."""
-    addresses = netlink.find_addresses(selection.family)
-    holders = [one.index for one in addresses if one.address == before.address]
-    if holders:
-        index = before.index if before.index in holders else holders[0]
-        return _underlay(index, before.address, is_fixed=before.is_fixed)
-    if before.is_fixed:
-        raise Miss(f"{before.address} is gone from {before.name}, and it was asked for")
-    device = netlink.find_device(before.index) or netlink.find_device(before.name)
-    now = _choose(selection) if device is None else _best(device.index, selection.family)
-    if now.address.is_link_local and not before.address.is_link_local:
-        raise Miss(f"{before.address} is gone from {before.name}, which has {now.address} only")
-    return now
-
-
 def _first_match(selection: Selection) -> Underlay:
     ways = (
-        *((_given, text) for text in selection.interfaces),
-        *((_matching, text) for text in selection.patterns),
-        *((_towards, text) for text in (selection.can_reach,) if text),
+        *((interfaces.given, text) for text in selection.interfaces),
+        *((interfaces.matching, text) for text in selection.patterns),
+        *((interfaces.towards, text) for text in (selection.can_reach,) if text),
     )
     misses: list[str] = []
     for look, text in ways:
         try:
-            found = _at_public_ip(look(text, selection), selection)
+            found = look(text, selection)
         except Miss as miss:
             misses.append(str(miss))
             continue
@@ -153,143 +116,45 @@ def _first_match(selection: Selection) -> Underlay:
     )
 
 
-def _given(text: str, selection: Selection) -> Underlay:
-    """--iface: an address, else a name."""
-    family = selection.family
-    try:
-        address = parse_address(text)
-    except ValueError:
-        device = netlink.find_device(text) if text in _names().values() else None
-        if device is None:
-            raise Miss(
-                f"error looking up interface {text}: route ip+net: no such network interface"
-            ) from None
-        return _best(device.index, family)
-    if address.version not in (family, *selection.others):
-        raise Miss(f"error looking up interface {address}: IPv{address.version} is not enabled")
-    found = _owner(address)
-    return found if address.version == family else _best(found.index, family)
+def _at_published(chosen: Underlay, selection: Selection) -> Underlay:
+    """Peers send there: where it is this node's, that is where we must receive."""
+    if not selection.published:
+        return chosen
+    here = {
+        one.address
+        for one in netlink.find_addresses(selection.family, deprecated=True)
+        if not one.is_probed and (one.index == chosen.index or not one.address.is_link_local)
+    }
+    address = next((one for one in selection.published if one in here), chosen.address)
+    if address == chosen.address:
+        return chosen
+    return replace(chosen, address=address, chosen=chosen.address)
 
 
-def _matching(text: str, selection: Selection) -> Underlay:
-    """--iface-regex: searched in all addresses, then in all names, in the kernel's order."""
-    pattern, family = _compiled(text), selection.family
-    names = _names()
-    addresses = netlink.find_addresses(family)
-    for one in _in_order(addresses, names):
-        if pattern.search(str(one.address)):
-            return _underlay(one.index, one.address)
-    for other in selection.others:
-        for one in _in_order(netlink.find_addresses(other), names):
-            if pattern.search(str(one.address)):
-                return _best(one.index, family)
-    for index, name in names.items():
-        if pattern.search(name):
-            return _best(index, family)
-    found = (
-        f"{name}:{','.join(own)}"
-        for index, name in names.items()
-        if (own := [str(one.address) for one in addresses if one.index == index])
-    )
-    raise Miss(
-        f"Could not match pattern {text} to any of the available network interfaces "
-        f"({', '.join(found)})"
-    )
+def follow(before: Underlay, selection: Selection) -> Underlay:
+    """Where the underlay is now.  ConfigError while there is nothing that can be used."""
+    chosen = replace(before, address=before.chosen or before.address, chosen=None)
+    now = _at_published(_follow_chosen(chosen, selection), selection)
+    published = selection.published
+    if before.address in published:
+        as_good = published[: published.index(before.address) + 1]
+        if now.address not in as_good:
+            raise Miss(f"{before.address} is gone from this node, and peers send there")
+    return now
 
 
-def _in_order(
-    addresses: Iterable[netlink.InterfaceAddress], names: Iterable[int]
-) -> list[netlink.InterfaceAddress]:
-    place = {index: number for number, index in enumerate(names)}
-    known = (one for one in addresses if one.index in place and not one.is_probed)
-    return sorted(known, key=lambda one: place[one.index])
-
-
-def _compiled(text: str) -> re.Pattern[str]:
-    """Go's syntax as far as Python's is the same; what is not must not mean something else."""
-    failed = f"could not compile the IP address regex '{text}'"
-    if _POSIX_CLASS.search(text):
-        raise Miss(f"{failed}: classes like [:digit:] are unknown here, write \\d or 0-9")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return re.compile(text)
-    except (re.error, FutureWarning, DeprecationWarning) as error:
-        raise Miss(f"{failed}: {error}") from error
-
-
-def _towards(text: str, selection: Selection) -> Underlay:
-    """--iface-can-reach: the interface and the source address of the route there."""
-    family = selection.family
-    try:
-        target = parse_address(text)
-        index, source = netlink.route_to(target)
-    except (ValueError, OSError) as error:
-        raise Miss(f"failed to get ifcanreach based interface: {text}: {error}") from error
-    if target.version not in (family, *selection.others):
-        raise Miss(
-            f"failed to get ifcanreach based interface: {text} is not an IPv{family} address"
-        )
-    if target.version != family:
-        return _best(index, family)
-    return _underlay(index, source) if source else _best(index, family)
-
-
-def _owner(address: Address, *, hint: str = "") -> Underlay:
-    for one in netlink.find_addresses(address.version):
-        if one.address == address:
-            return _underlay(one.index, address, is_fixed=True)
-    kind = "" if address.version == IPV4 else "v6 "
-    raise Miss(
-        f"error looking up {kind}interface {address}: no interface with given IP found{hint}"
-    )
-
-
-def _of_default_route(family: int) -> int:
-    hops = netlink.default_route(family)
-    kind = "" if family == IPV4 else " v6"
-    failed = f"failed to get default{kind} interface"
-    if not hops:
-        raise Miss(f"{failed}: unable to find default{kind} route (give --iface or --public-ip)")
-    index = next((hop for hop in hops if hop), 0)
-    if not index:
-        raise Miss(
-            f"{failed}: found default route but could not determine interface (give --iface)"
-        )
-    return index
-
-
-def _best(index: int, family: int) -> Underlay:
-    """Global before link-local, permanent before dynamic, lasting before temporary."""
-    own = [one for one in netlink.find_addresses(family, index=index) if not one.is_probed]
-    if not own:
-        name = _names().get(index, index)
-        raise Miss(f"failed to find IPv{family} address for interface {name}")
-    best = min(own, key=lambda one: (not one.is_global, not one.is_permanent, one.is_temporary))
-    return _underlay(index, best.address)
-
-
-def _at_public_ip(found: Underlay, selection: Selection) -> Underlay:
-    """Peers send to --public-ip: where the interface has it, that is where we must receive."""
-    wanted = selection.public_ip
-    own = netlink.find_addresses(selection.family, index=found.index)
-    if wanted == found.address or wanted not in {one.address for one in own}:
-        return found
-    assert wanted is not None
-    return _underlay(found.index, wanted, is_fixed=True)
-
-
-def _underlay(index: int, address: Address, *, is_fixed: bool = False) -> Underlay:
-    device = netlink.find_device(index)
-    if device is None:
-        raise Miss(f"interface {index} is gone")
-    if not device.mtu:
-        raise Miss(f"failed to determine MTU for {device.name} interface")
-    return Underlay(
-        name=device.name, index=index, mtu=device.mtu, address=address, is_fixed=is_fixed
-    )
-
-
-def _names() -> dict[int, str]:
-    """Interfaces by number, in the kernel's order."""
-    return dict(socket.if_nameindex())
+def _follow_chosen(before: Underlay, selection: Selection) -> Underlay:
+    """The interface, by the address that it was chosen with."""
+    addresses = netlink.find_addresses(selection.family)
+    holders = [one.index for one in addresses if one.address == before.address]
+    moved = (index for index in holders if index != _LOOPBACK)
+    index = before.index if before.index in holders else next(moved, 0)
+    if index:
+        return interfaces.at(index, before.address, is_fixed=before.is_fixed)
+    if before.is_fixed:
+        raise Miss(f"{before.address} is gone from {before.name}, and it was asked for")
+    device = netlink.find_device(before.index) or netlink.find_device(before.name)
+    now = _chosen(selection) if device is None else interfaces.best(device.index, selection.family)
+    if now.address.is_link_local and not before.address.is_link_local:
+        raise Miss(f"{before.address} is gone from {before.name}, which has {now.address} only")
+    return now

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network namespace for a test, and waiting that ends."""
 
+import ctypes
 import json
+import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 WAIT_SECONDS = 30.0
 ROOT = Path(__file__).resolve().parents[2]
+_CLONE_NEWNET = 0x40000000
+
+T = TypeVar("T")
 
 
 def wait_for(what: str, done: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
@@ -55,6 +61,28 @@ class Namespace:
             check=False,
             cwd=ROOT,
         )
+
+    def within(self, work: Callable[[], T]) -> T:
+        """In a thread that has moved there."""
+        results: list[T] = []
+        errors: list[Exception] = []
+
+        def moved() -> None:
+            handle = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
+            assert ctypes.CDLL(None, use_errno=True).setns(handle, _CLONE_NEWNET) == 0
+            os.close(handle)
+            try:
+                results.append(work())
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
+                errors.append(error)
+
+        thread = threading.Thread(target=moved)
+        thread.start()
+        thread.join(WAIT_SECONDS)
+        if errors:
+            raise errors[0]
+        (result,) = results
+        return result
 
     def pings(self, address: str) -> bool:
         """Whether one echo is answered, within a second."""

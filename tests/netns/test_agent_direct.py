@@ -148,6 +148,30 @@ def test_flannels_own_direct_routes_are_taken_over(direct: Cluster, *, on: bool)
 
 
 @EACH_FAMILY
+@pytest.mark.parametrize("on", [True, False])
+def test_flannels_route_to_a_peer_that_comes_later_is_taken_over(
+    direct: Cluster, *, on: bool
+) -> None:
+    """It is nobody's at the start, and would keep the peer out of the tunnel."""
+    direct.configure(DirectRouting=on)
+    facts = direct.facts
+    far = facts.subnet("n3")
+    direct.n1.ip("route", "add", far, "via", facts.underlay("n9"))
+    agent = direct.started("n1")
+    assert facts.routes(direct.n1, far)
+    direct.entries["n3"] = entry("n3", facts.family)
+    direct.write()
+    assert "routes=1 " in agent.says("flannels-routes-removed")
+    wait_for("its own", lambda: len(facts.routes(direct.n1, far)) == on, LIMIT)
+    direct.entries["n3"]["backend-data"]["VtepMAC"] = facts.mac("n5")
+    direct.n1.ip("route", "add", facts.subnet("n9"), "via", facts.underlay("n9"))
+    direct.write()
+    agent.says("leases", times=2)
+    assert len(agent.lines("flannels-routes-removed")) == 1
+    assert facts.routes(direct.n1, facts.subnet("n9")), "nobody's"
+
+
+@EACH_FAMILY
 def test_others_routes_are_left_alone(direct: Cluster) -> None:
     facts = direct.facts
     direct.n1.ip("route", "add", facts.subnet("n99"), "via", facts.underlay("n9"))

@@ -4,8 +4,13 @@
 Excluded: what may stand in the file (tests/unit/test_static.py, test_leases.py).
 """
 
+import ctypes
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +24,7 @@ PUBLIC_IP = {4: "--public-ip", 6: "--public-ipv6"}
 OUTSIDE = {4: "203.0.113.1", 6: "2001:db8::1"}
 V6 = {4: "", 6: "v6 "}
 """In flannel's words of an error."""
+IN_CLOSE_NOWRITE = 0x10
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,14 @@ def test_a_broken_change_keeps_the_last_good_table(cluster: Cluster) -> None:
     cluster.write_text('{"leases": [')
     first.says("leases-refused")
     assert cluster.reaches(cluster.n1, "n2")
-    assert first.status()["trouble"].startswith(f"{cluster.leases}: ")
+    trouble = first.status()["trouble"]
+    assert trouble.startswith(f"{cluster.leases}: ")
+    again = cluster.directory / "again.json"  # which says the same, and is another file
+    again.write_text('{"leases": [ ')
+    with being_read(again) as is_read:
+        again.rename(cluster.leases)
+        wait_for("another look", is_read)
+    assert first.status()["trouble"] == trouble
     peer["subnet"] = cluster.facts.subnet("n1")
     cluster.write()
     assert "overlap" in first.says("leases-refused", times=2)
@@ -74,6 +87,24 @@ def test_a_broken_change_keeps_the_last_good_table(cluster: Cluster) -> None:
     first.says("leases-good-again")
     assert first.status()["trouble"] is None
     assert len(first.lines("leases-refused")) == 4, "each is said once"
+
+
+@contextmanager
+def being_read(path: Path) -> Iterator[Callable[[], bool]]:
+    """Whether somebody has read a file since, wherever it has been renamed to meanwhile."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(handle, os.fsencode(path), IN_CLOSE_NOWRITE) >= 0
+
+    def is_read() -> bool:
+        with suppress(BlockingIOError):
+            return bool(os.read(handle, 4096))
+        return False
+
+    try:
+        yield is_read
+    finally:
+        os.close(handle)
 
 
 def test_a_changed_file_is_in_force_at_once(pair: tuple[Cluster, Agent, Agent]) -> None:
@@ -149,6 +180,27 @@ def test_behind_nat_the_underlay_is_that_of_the_default_route(cluster: Cluster) 
     line = cluster.start("n1").says("forwarding")
     assert f"public-ip={outside} " in line
     assert f" interface=u1 address={facts.underlay('n1')} " in line
+
+
+def test_an_address_of_another_interface_is_received_at_and_sent_from(cluster: Cluster) -> None:
+    """On the loopback interface, say, as routing protocols tell of it."""
+    facts, outside = cluster.facts, OUTSIDE[cluster.facts.family]
+    family = f"-{facts.family}"
+    cluster.n1.ip("address", "add", f"{outside}/{facts.host}", "dev", "lo")
+    cluster.n2.ip(family, "route", "add", outside, "via", facts.underlay("n1"))
+    cluster.lease("n1")["public-ip"] = outside
+    cluster.write()
+    agent = cluster.started("n1", "--iface", "u1")
+    cluster.started("n2")
+    wait_for("packets", lambda: cluster.reaches(cluster.n1, "n2"))
+    assert f"interface=u1 address={outside} underlay-mtu=1500 " in agent.says("forwarding")
+    (link,) = cluster.n1.show("link", "show", facts.device)
+    assert link["mtu"] == facts.mtu
+    cluster.n1.ip("address", "del", f"{outside}/{facts.host}", "dev", "lo")
+    assert "peers send there" in agent.says("underlay-lost")
+    cluster.n1.ip("address", "add", f"{outside}/{facts.host}", "dev", "u1")
+    wait_for("packets again", lambda: cluster.reaches(cluster.n2, "n1"))
+    assert not agent.lines("underlay-changed")
 
 
 @pytest.mark.parametrize(

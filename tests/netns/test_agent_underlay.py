@@ -69,6 +69,13 @@ class Triangle(KubeCluster):
         lines = getattr(self, name).run("ss", "-Huanep").stdout.splitlines()
         return sorted(" ".join(line.split()[3:]) for line in lines)
 
+    def is_looked_at_again(self, name: str) -> None:
+        """Waits for a repair of the tunnel's device, before which the underlay is looked at."""
+        agent = self.agents[name]
+        repaired = len(agent.lines("device-repaired"))
+        getattr(self, name).ip("link", "set", self.facts.device, "mtu", "1290")
+        agent.says("device-repaired", times=repaired + 1)
+
     def subnet_env(self, name: str) -> str:
         return (self.agents[name].run_dir / "subnet.env").read_text()
 
@@ -127,6 +134,7 @@ def test_an_mtu_too_small_is_said_and_the_old_one_kept(kube: Triangle) -> None:
     assert "raise MTU in net-conf.json or of the interface" in kube.agents["n1"].says(
         "underlay-lost"
     )
+    kube.is_looked_at_again("n1")
     assert kube.mtu("n1") == 1450
     kube.n1.ip("link", "set", "u1", "mtu", str(large))
     wait_for("MTU", lambda: kube.mtu("n1") == large - 50)
@@ -147,6 +155,7 @@ def test_an_address_that_vanishes_is_waited_for(kube: Triangle) -> None:
     assert agent.status()["trouble"].startswith(trouble)
     assert f'error="{trouble}' in line
     assert f"kept={there}" in line
+    kube.is_looked_at_again("n2")
     kube.move("n2", gone="", come=there)
     wait_for("packets", lambda: kube.reaches(kube.n2, "n1"))
     assert len(agent.lines("underlay-lost")) == 1

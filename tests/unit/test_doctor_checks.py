@@ -13,7 +13,6 @@ import pytest
 from msgspec import structs
 
 from fwd.config import run_config
-from fwd.core.processortime import ProcessorTime
 from fwd.model import IPV4, Lease
 from fwd.node.hostparts import OtherRules
 from fwd.ops.doctor.checks import agent, cni, forwarding, kube, netconf, ownlease
@@ -23,7 +22,7 @@ from fwd.ops.doctor.order import checks
 from fwd.ops.doctor.patient import Options, Patient
 from fwd.ops.doctor.running import RunningAgent
 from fwd.ops.status import HostStatus
-from tests.unit.status_document import DOCUMENT, TUNNEL
+from tests.unit.status_document import DOCUMENT
 
 CONF = {"Network": "10.244.0.0/16", "Backend": {"Type": "vxlan"}}
 
@@ -53,22 +52,6 @@ def test_an_engine_that_cannot_be_asked_is_no_fault(patient: Patient) -> None:
 
     assert found("rules") == [Grade.WELL, Grade.WRONG]
     assert found(OtherRules.name) == [Grade.WELL, Grade.NOTE]
-
-
-@pytest.mark.parametrize(
-    ("ran", "waited", "more"),
-    [(19.0, 60.0, [Grade.NOTE]), (20.0, 60.0, []), (10.0, 59.0, [])],
-    ids=["mostly waited", "not so long", "not for long"],
-)
-def test_workers_that_wait_for_a_processor(
-    patient: Patient, ran: float, waited: float, more: list[Grade]
-) -> None:
-    times = (ProcessorTime(ran / 2, waited / 2), None, ProcessorTime(ran / 2, waited / 2))
-    tunnel = structs.replace(TUNNEL, worker_times=times)
-    status = structs.replace(DOCUMENT, host=(), refused=(), tunnels=(tunnel,))
-    running = RunningAgent(status, {}, pid=0)
-    found = _grades(agent.look(Patient(patient.config, Options(), agent=running)))
-    assert found == [Grade.WELL, *more]
 
 
 def _entry(number: int, subnet: str = "") -> dict[str, object]:

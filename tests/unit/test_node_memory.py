@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a node keeps: its MAC, its run directory, subnet.env; and when it speaks or tries again."""
 
+import os
 import stat
 from ipaddress import ip_network
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fwd.core.backoff import Allowance, Backoff
 from fwd.core.dropwatch import DropReport, DropWatch
@@ -99,6 +101,22 @@ def test_subnet_env_is_written_whole_and_reads_back(tmp_path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == ["subnet.env"], "nothing left beside it"
 
 
+def test_who_may_read_subnet_env_is_as_somebody_settled_it(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "subnet.env"
+    before = os.umask(0o077)
+    try:
+        subnetfile.write(path, BOTH)
+        modes = [stat.S_IMODE(one.stat().st_mode) for one in (path, *path.parents[:2])]
+        assert modes == [0o644, 0o755, 0o755], "everybody, whatever the umask"
+        path.chmod(0o600)
+        path.parent.chmod(0o700)
+        subnetfile.write(path, replace(BOTH, mtu=1400))
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(one.stat().st_mode) for one in (path, path.parent)]
+    assert modes == [0o600, 0o700]
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "subnet.env"
     path.mkdir()
@@ -110,12 +128,21 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 @pytest.mark.parametrize(
     ("lines", "subnet"),
     [
-        (["FLANNEL_SUBNET=10.244.5.1/24"], None),
+        (["FLANNEL_SUBNET=10.244.5.1/24"], "10.244.5.0/24"),
+        (["FLANNEL_SUBNET=2001:cafe:42::1/64"], None),
+        (["export FLANNEL_SUBNET=10.244.5.1/24"], "10.244.5.0/24"),
+        (["  FLANNEL_SUBNET = 10.244.5.1/24  "], "10.244.5.0/24"),
+        (["FLANNEL_SUBNET: 10.244.5.1/24 # the bridge's"], "10.244.5.0/24"),
+        (["FLANNEL_SUBNET='10.244.5.1/24'  # the bridge's"], "10.244.5.0/24"),
+        (['FLANNEL_SUBNET="10.244.5.1/24,x"'], "10.244.5.0/24"),
+        (["FLANNEL_SUBNET=10.244.5.1/24", "# FLANNEL_SUBNET=10.244.6.1/24"], "10.244.5.0/24"),
+        (["FLANNEL_SUBNET=10.244.5.1/24", "FLANNEL_SUBNET= # none"], None),
+        (["FLANNEL SUBNET=10.244.5.1/24", "=", "export"], None),
         ([NETWORK, "FLANNEL_SUBNET=10.244.5.1/24", MTU], "10.244.5.0/24"),
         ([NETWORK, *SUBNETS, MTU], "10.244.6.0/24"),
         ([NETWORK, "FLANNEL_SUBNET=x,10.244.6.1/24", MTU], "10.244.6.0/24"),
         ([NETWORK, "FLANNEL_SUBNET=10.244.5.1/24,10.244.6.1/24", MTU], None),
-        ([NETWORK, "FLANNEL_SUBNET=10.244.5.1/24", "FLANNEL_MTU=x"], None),
+        ([NETWORK, "FLANNEL_SUBNET=10.244.5.1/24", "FLANNEL_MTU=x"], "10.244.5.0/24"),
         (["\0\N{SNOWMAN}"], None),
     ],
 )
@@ -126,6 +153,14 @@ def test_subnet_env_of_others_is_read_as_flannel_does(
     path.write_text("\n".join(lines))
     env = subnetfile.read(path)
     assert (None if env is None else str(env.subnets[IPV4])) == subnet
+
+
+def test_each_subnet_counts_alone(tmp_path: Path) -> None:
+    path = tmp_path / "subnet.env"
+    path.write_text(f"FLANNEL_IPV6_SUBNET: 2001:cafe:42::1/64\n{NETWORK}\n")
+    env = subnetfile.read(path)
+    assert env is not None
+    assert (env.subnets, env.mtu) == ({IPV6: ip_network("2001:cafe:42::/64")}, 0)
 
 
 def test_no_subnet_env_is_nothing(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_an_entry_without_vni_has_ours_and_another_one_is_kept_to_be_refused(fam
         ({"subnet": "10.244.2.0"}, "entry 2 (node n2): subnet: '10.244.2.0' is not a CIDR"),
         ({"public_ip": "host"}, "entry 2 (node n2): public-ip: 'host' is not an IP address"),
         ({"backend_type": "udp"}, "entry 2 (node n2): backend-type: 'udp' is not 'vxlan'"),
-        ({"backend_data": []}, "entry 2 (node n2): backend-data: Expected `object`, got `array`"),
+        ({"backend_data": []}, "entry 2 (node n2): backend-data: must be an object, not an array"),
         ({"backend_data": {}}, "entry 2 (node n2): backend-data: VtepMAC is missing"),
         (
             {"backend_data": {"VtepMAC": "00:00:00:00:00:00"}},
