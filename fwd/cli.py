@@ -125,7 +125,7 @@ def _run(argv: list[str]) -> int:
     if settings.supervise and STORE not in os.environ:
         program = str(Path(__file__).parent / "supervisor" / "__main__.py")
         keep = "spare" if settings.spare else "no-spare"
-        words = [sys.executable, "-P", "-S", program, keep, *argv]
+        words = [sys.executable, "-P", "-S", program, keep, settings.log_format, *argv]
         os.execv(words[0], words)  # noqa: S606 - its memory is not to be this program's
     from fwd import begin  # noqa: PLC0415 - as above
 
@@ -193,8 +193,10 @@ def _cleanup(argv: list[str]) -> int:
         return 0
     from fwd.node import cleanup  # noqa: PLC0415 - pyroute2
 
-    lines = cleanup.clean_up(values["run_dir"], dry_run=values["dry_run"])
-    print(cleanup.report(lines, dry_run=values["dry_run"]))
+    cleaned = cleanup.clean_up(values["run_dir"], dry_run=values["dry_run"])
+    print(cleanup.report(cleaned, dry_run=values["dry_run"]), end="")
+    if trouble := cleanup.trouble(cleaned):
+        raise FwdError(trouble)
     return 0
 
 

@@ -106,7 +106,7 @@ def main(config: RunConfig, begun: Begun) -> int:
     """Runs until SIGTERM or SIGINT, or until another agent has taken over; the exit code."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(until_signal(run(config, begun)))
+            runner.run(until_signal(run(config, begun), supervised=begun.store.was_there))
     except Exception as error:
         if not begun.run_dir.is_given:
             raise

@@ -43,7 +43,9 @@ class Tunnel:
         self.plane: Plane | None = None
         self.plan = Plan()
         self.behind = False
-        """Whether the plane holds another plan than ours, because a commit failed."""
+        """Whether the plane, or who keeps it for a later start, holds another plan than ours."""
+        self._is_kept = False
+        """Whether its descriptors are, as they are now."""
         self.is_paused = False
         self._index = 0
         self._totals = Totals()
@@ -67,9 +69,21 @@ class Tunnel:
         except BaseException:
             plane.close()
             raise
-        self.plane = plane
-        self._keeping.keep(plane)
+        self.plane, self._is_kept = plane, False
+        self.behind = True
+        with suppress(OSError):  # packets flow, and recommit() tries again
+            self._keep(plane)
+            self.behind = False
+
+    def _keep(self, plane: Plane) -> None:
+        """What a start after a crash is to forward by.  Raises OSError.
+
+        The descriptors come last: without a table they would only keep the device from that start.
+        """
         self._keeping.keep_table(self.layout.device, self.plan)
+        if not self._is_kept:
+            self._keeping.keep(plane)
+            self._is_kept = True
 
     async def _clear_way(self) -> None:
         """Removes what has the device's name and cannot become our TUN."""
@@ -106,7 +120,7 @@ class Tunnel:
         self.behind = True
         if self.plane is not None:
             self.plane.commit(self.plan)
-            self._keeping.keep_table(self.layout.device, self.plan)
+            self._keep(self.plane)
         self.behind = False
 
     async def resize(self, layout: netlink.Layout, settings: PlaneSettings) -> None:
@@ -114,11 +128,9 @@ class Tunnel:
         self.layout, self.settings = layout, settings
         if self.plane is not None:
             self.plane.set_mtu(settings.mtu)
+            self._is_kept = False
             self.recommit()
-            self._keeping.keep(self.plane)
-            with suppress(
-                OSError
-            ):  # check() finds what is lacking then, or that the device is lost
+            with suppress(OSError):  # check() sees then what is lacking, or that the device is lost
                 await asyncio.to_thread(netlink.apply, layout)
 
     def reshape(self, layout: netlink.Layout, settings: PlaneSettings, plan: Plan) -> None:

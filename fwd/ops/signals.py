@@ -10,17 +10,25 @@ from fwd.ops import log
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-async def until_signal(work: Coroutine[object, object, object]) -> None:
-    """Awaits work; the first signal cancels it and is no error."""
+async def until_signal(
+    work: Coroutine[object, object, object], *, supervised: bool = False
+) -> None:
+    """Awaits work; the first signal cancels it and is no error.
+
+    A second one kills, as with flannel; not if `supervised`: systemd tells both processes, and the
+    supervisor tells us again.  That one kills who does not end.
+    """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
     caught: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
         caught.append(number)
-        for one in _STOP_SIGNALS:
-            loop.remove_signal_handler(one)  # a second one kills, as with flannel
-        task.cancel()
+        if not supervised:
+            for one in _STOP_SIGNALS:
+                loop.remove_signal_handler(one)
+        if len(caught) == 1:  # a second cancel() would end the end
+            task.cancel()
 
     for one in _STOP_SIGNALS:
         loop.add_signal_handler(one, stop, one)
@@ -30,3 +38,8 @@ async def until_signal(work: Coroutine[object, object, object]) -> None:
         if not caught:
             raise
         log.info("stopped", signal=caught[0].name)
+    finally:
+        if supervised and caught:  # it may come after the loop's end, too
+            for one in _STOP_SIGNALS:
+                loop.remove_signal_handler(one)
+                signal.signal(one, signal.SIG_IGN)

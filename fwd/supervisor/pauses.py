@@ -13,7 +13,8 @@ PATIENCE = 20
 """In a row, of those that were killed: more are a loop all the same (of no memory, say)."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 COLD_AFTER = 3
-"""In a row, of a loop's: perhaps it is what was kept that they crash of."""
+"""In a row, of a loop's: perhaps it is what was kept that they crash of.  From there on nothing is
+kept in a pause: it was tried, and it would keep the devices from an agent that begins meanwhile."""
 
 
 class Pauses:
@@ -24,8 +25,8 @@ class Pauses:
         """In a row."""
         self._bad = 0
         """Of these, those that are a loop's; the first one never is."""
-        self.is_time_for_cold = False
-        """Whether what was kept is to be dropped before the next one."""
+        self.colds = 0
+        """How many in a row are to begin from nothing, with the next one; 0: that one is not."""
 
     def after(self, lived: float, *, killed: bool) -> float:
         """Seconds to wait after an agent that has lived for so many, and was killed or crashed."""
@@ -35,7 +36,7 @@ class Pauses:
         is_loop = not killed or lived < BRIEF_SECONDS or self.crashes > PATIENCE
         is_bad = is_loop and self.crashes > 1
         self._bad += is_bad
-        self.is_time_for_cold = is_bad and self._bad == COLD_AFTER - 1
+        self.colds = max(0, self._bad - COLD_AFTER + 2) if is_bad else 0
         if not is_bad:
             return 0.0
         return float(min(FIRST_PAUSE * 2 ** min(self._bad - 1, 32), LONGEST_PAUSE))

@@ -15,7 +15,7 @@ import signal
 import time
 from collections.abc import Sequence
 
-from fwd.supervisor.child import Child
+from fwd.supervisor.child import SIGNALS, Child
 from fwd.supervisor.kept import Kept, close_all, receive
 from fwd.supervisor.pauses import FIRST_PAUSE, LONGEST_PAUSE, Pauses
 from fwd.supervisor.queues import Queues
@@ -28,7 +28,6 @@ SPARE_SECONDS = 1.0
 """From an agent's begin to the next spare's: that one must not take the processor from it."""
 SPARE_LOST_SECONDS = 60.0
 """From a spare's end to the next one, so that nothing goes round fast."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
 class Supervisor:
@@ -47,10 +46,14 @@ class Supervisor:
         self._has_forwarded = False
         self._stopping = 0.0
         """When to kill an agent that was told to stop; 0: it was not."""
+        self._asked = 0
+        """How often we were asked to stop: a second time is not to be waited for."""
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        for one in _SIGNALS:
-            signal.signal(one, lambda _number, _frame: None)
+        for one in SIGNALS:
+            may_be_ignored = one in (signal.SIGHUP, signal.SIGQUIT)  # as by nohup
+            if not may_be_ignored or signal.getsignal(one) != signal.SIG_IGN:
+                signal.signal(one, lambda _number, _frame: None)
 
     def run(self) -> int:
         """The exit code."""
@@ -85,7 +88,7 @@ class Supervisor:
             try:
                 self._agent = Child.start(self._arguments, waits=False)
             except OSError as error:  # no process or no memory to be had
-                say("agent-not-started", error=error.strerror, again_in_seconds=f"{pause:g}")
+                say("agent-not-started", error=str(error.strerror), again_in_seconds=pause)
                 self._sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         if self._keeps_spare:
@@ -137,7 +140,8 @@ class Supervisor:
                 self._agent.hang_up()
                 self._agent = None  # the number may be another's soon
             elif self._spare is not None and pid == self._spare.pid:
-                say("spare-lost", reason=reason(code), text="a crash costs some more time")
+                if not self._stopping:  # else who ends us has ended it, too
+                    say("spare-lost", reason=reason(code), text="a crash costs some more time")
                 self._spare.hang_up()
                 self._spare = None
                 self._spare_due = time.monotonic() + SPARE_LOST_SECONDS
@@ -152,11 +156,20 @@ class Supervisor:
             if fd != self._wake:
                 self._hear()
                 continue
-            numbers = os.read(self._wake, 512)
-            for one in (signal.SIGTERM, signal.SIGINT):
-                if one in numbers and not self._stopping:
-                    self._stopping = time.monotonic() + STOP_SECONDS
-                    self._signal(one)
+            for number in os.read(self._wake, 512):
+                self._told(number)
+
+    def _told(self, number: int) -> None:
+        """A signal has come."""
+        if number == signal.SIGCHLD:
+            return
+        # A terminal that goes away says SIGHUP, and somebody may say SIGTERM right after it.
+        self._asked += number in (signal.SIGTERM, signal.SIGINT)
+        if not self._stopping:
+            self._stopping = time.monotonic() + STOP_SECONDS
+            self._signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        elif self._asked > 1:  # kills, as with flannel
+            self._stopping = time.monotonic()
 
     def _signal(self, number: int) -> None:
         if self._agent is not None:
@@ -167,6 +180,7 @@ class Supervisor:
         end = time.monotonic() + seconds
         while not self._stopping and (left := end - time.monotonic()) > 0:
             self._wait(left)
+            self._reap()
 
     def _hear(self) -> bool:
         """Whether there may be more to hear now."""
@@ -213,19 +227,20 @@ class Supervisor:
     def _after_crash(self, code: int, lived: float) -> bool:
         """Another agent, as soon as may be; talk comes after it.  False: stopped meanwhile."""
         pause = self._pauses.after(lived, killed=code == -signal.SIGKILL)
-        if pause or self._spare is None:
-            self._queues.deepen(self._kept.devices)
-        if self._pauses.is_time_for_cold:
+        if self._pauses.colds:  # somebody else may begin in the pause
             self._kept.drop_all()
+            self._queues.shorten()
+        elif pause or self._spare is None:
+            self._queues.deepen(self._kept.devices)
         goes_on = bool(pause) or self._start()
-        if self._pauses.is_time_for_cold:
+        if self._pauses.colds == 1:
             say("store-dropped", text="it crashed again and again: begins from nothing")
         say(
             "agent-crashed",
             reason=reason(code),
-            lived_seconds=f"{lived:.1f}",
+            lived_seconds=round(lived, 1),
             in_a_row=self._pauses.crashes,
-            again_in_seconds=f"{pause:g}",
+            again_in_seconds=pause,
         )
         if pause:
             self._sleep(pause)
@@ -243,6 +258,7 @@ class Supervisor:
         free_since = None
         while not self._stopping:
             self._wait(1.0)
+            self._reap()
             if not _is_free(path):
                 free_since = None
             elif free_since is None:

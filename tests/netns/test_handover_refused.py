@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may not take over, or breaks off, has taken nothing, and costs no packet."""
 
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import pytest
 
 from fwd.core import handovertalk as talk
 from tests.netns.agent_support import FACTS, Agent, Cluster, wait_for
 from tests.netns.handover_support import Greeting, nothing_is_lost
-from tests.netns.names import own
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -59,24 +55,3 @@ def test_who_breaks_off_has_taken_nothing(pair: tuple[Cluster, Agent], how: str)
             wait_for("the agent goes on", lambda: cluster.reaches(cluster.n1, "n2"))
             other.channel.close()
     agent.says("hand-over-failed", times=before + 3)
-
-
-def test_who_finds_no_room_has_taken_nothing(tmp_path: Path) -> None:
-    """For its sockets in the run directory: it is known before the first agent goes."""
-    place = tmp_path / "n1"
-    place.mkdir()
-    with ExitStack() as stack:
-        mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=60", own("full"), str(place)]
-        subprocess.run(mount, check=True, timeout=10)
-        stack.callback(subprocess.run, ["umount", "-l", str(place)], check=True, timeout=10)
-        cluster = Cluster(tmp_path, families=(4, 6))
-        stack.callback(cluster.remove)
-        cluster.build()
-        first, _ = cluster.started("n1"), cluster.started("n2")
-        with suppress(OSError):
-            for number in range(60):
-                (place / f"filler{number}").touch()
-        with nothing_is_lost(cluster, seconds=4):
-            assert cluster.start("n1").ended() == 1
-        assert first.lines("handed-over") == []
-        assert cluster.reaches(cluster.n1, "n2")

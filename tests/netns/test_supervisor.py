@@ -207,6 +207,19 @@ def test_a_loop_of_crashes_goes_round_less_and_less_often(supervised: Supervised
     assert len(agent.lines("store-dropped")) == 1
 
 
+def test_systemd_tells_both(supervised: Supervised) -> None:
+    """The agent hears it twice, for its supervisor passes it on, and ends in order all the same."""
+    child = supervised.child
+    os.kill(supervised.supervisor, signal.SIGTERM)
+    for _ in range(10):
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        time.sleep(0.005)
+    assert supervised.agent.ended() == 0
+    assert len(supervised.agent.lines("stopped")) == 1
+    assert supervised.agent.lines("agent-crashed") == []
+
+
 def test_queues_are_deep_only_while_nobody_reads(cluster: Cluster, supervised: Supervised) -> None:
     agent, usual = supervised.agent, links(cluster, "txqlen")
     supervised.crash()

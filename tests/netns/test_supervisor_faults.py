@@ -30,6 +30,37 @@ async def tell_ready(self):
 Agent._tell_ready = tell_ready
 """
 """A sitecustomize: one of an agent's tasks fails once that file is there."""
+DIES = """
+import os, signal
+from pathlib import Path
+from fwd.node.handover.store import Store
+
+put = Store.put
+
+def once(self, name, *words):
+    put(self, name, *words)
+    if name != "lock" and Path({path!r}).exists():
+        Path({path!r}).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Store.put = once
+"""
+"""Another: it is killed between the two words that it has for a tunnel."""
+LACKS = """
+import errno, os
+from pathlib import Path
+
+create = os.memfd_create
+
+def once(*words):
+    if Path({path!r}).exists():
+        Path({path!r}).unlink()
+        raise OSError(errno.EMFILE, "Too many open files")
+    return create(*words)
+
+os.memfd_create = once
+"""
+"""Another: it has no descriptor left for a moment."""
 
 
 @contextmanager
@@ -42,11 +73,11 @@ def supervised(cluster: Cluster, *flags: str) -> Iterator[Supervised]:
         made.remove()
 
 
-def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str = FAILS) -> Path:
     """For agents that are started later: a file that makes one fail."""
     path = tmp_path / "fail"
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(FAILS.format(path=str(path)))
+    (tmp_path / "site" / "sitecustomize.py").write_text(fault.format(path=str(path)))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     return path
 
@@ -116,3 +147,22 @@ def queues_held(pid: int) -> int:
         with suppress(OSError):  # closed just now
             found.append(str(path.readlink()))
     return found.count("/dev/net/tun")
+
+
+@pytest.mark.parametrize("fault", [DIES, LACKS], ids=["killed", "no descriptor"])
+def test_a_tunnel_that_is_half_kept_is_in_nobodys_way(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Nor is one said to be down that forwards."""
+    cluster.start("n2").says("host-ready")
+    plant(tmp_path, monkeypatch, fault).touch()
+    with supervised(cluster, "--spare=false") as made:
+        agent = made.agent
+        assert cluster.reaches(cluster.n1, "n2")
+        assert len(agent.lines("agent-crashed")) == (fault == DIES)
+        assert "in use by another process" not in agent.log
+        assert agent.lines("tunnel-down") == []
+        wait_for("copies of both", lambda: queues_held(made.supervisor) == queues_held(made.child))
+        made.crash()
+        said = agent.says("revived")
+        assert all(device in said for device in DEVICES)

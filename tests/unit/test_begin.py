@@ -12,6 +12,7 @@ from fwd import begin as beginning
 from fwd.node.handover.store import Entry, Store
 from fwd.node.rundir import RunDir
 from fwd.ops import log
+from fwd.supervisor.words import LOCK
 
 LIMIT = 30.0
 
@@ -24,7 +25,7 @@ class Memory(Store):
         self.dropped: list[str] = []
 
     def load(self) -> dict[str, Entry]:
-        return {"something": Entry(b"", [])}
+        return {LOCK: Entry(b"path", [])}
 
     def drop(self, name: str) -> None:
         self.dropped.append(name)
@@ -61,5 +62,5 @@ def test_what_is_kept_is_dropped_if_another_agent_has_begun(
     monkeypatch.setattr(beginning, "LOCK_SECONDS", 0.05)
     other = RunDir.open(tmp_path)
     assert not begun(tmp_path)
-    assert store.dropped == ["something"]
+    assert store.dropped == [LOCK]
     other.close()

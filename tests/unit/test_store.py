@@ -2,7 +2,6 @@
 """What a supervisor keeps of an agent that crashes, and of one that goes on without it."""
 
 import os
-import signal
 import socket
 from collections.abc import Iterator
 
@@ -14,10 +13,10 @@ from fwd.node.handover.store import Store
 from fwd.supervisor.child import Child
 from fwd.supervisor.supervisor import Supervisor
 from fwd.supervisor.words import FORGET, LOCK, MOST_DESCRIPTORS, TABLE
+from tests.unit.supervisor_support import own_signals
 
 DEVICE = "flannel.1"
 ALL = {DEVICE, DEVICE + TABLE, LOCK}
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
 class Both:
@@ -66,13 +65,10 @@ class Both:
 @pytest.fixture
 def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
     monkeypatch.setattr(store_module, "ANSWER_SECONDS", 0.05)
-    before = [signal.getsignal(one) for one in SIGNALS]
-    made = Both()
-    yield made
-    made.close()
-    signal.set_wakeup_fd(-1)
-    for number, handler in zip(SIGNALS, before, strict=True):
-        signal.signal(number, handler)
+    with own_signals():
+        made = Both()
+        yield made
+        made.close()
 
 
 def see_only_the_lock(both: Both) -> None:

@@ -2,7 +2,6 @@
 """The supervisor's parts, and the process that waits to be the next agent."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,8 +20,7 @@ from fwd.supervisor.kept import Kept, receive
 from fwd.supervisor.pauses import CALM_SECONDS, LONGEST_PAUSE, PATIENCE, Pauses
 from fwd.supervisor.supervisor import Supervisor
 from fwd.supervisor.words import GO, LOCK, MOST_DESCRIPTORS, MOST_ENTRIES, SPARE, STORE, TABLE
-
-LIMIT = 30.0
+from tests.unit.supervisor_support import LIMIT, own_signals
 
 
 def descriptors() -> set[str]:
@@ -74,36 +72,33 @@ def test_what_is_kept_is_closed_once_it_is_not() -> None:
     assert descriptors() == before
 
 
-def after(pauses: Pauses, lived: float, *, killed: bool = True) -> tuple[float, bool]:
-    return pauses.after(lived, killed=killed), pauses.is_time_for_cold
+def after(pauses: Pauses, lived: float, *, killed: bool = True) -> tuple[float, int]:
+    return pauses.after(lived, killed=killed), pauses.colds
 
 
 @pytest.mark.parametrize(("lived", "killed"), [(0.5, True), (0.5, False), (2.5, False)])
 def test_pauses_grow_in_a_loop(lived: float, *, killed: bool) -> None:
     pauses = Pauses()
     many = [after(pauses, CALM_SECONDS)] + [after(pauses, lived, killed=killed) for _ in range(3)]
-    assert many == [(0, False), (0.25, False), (0.5, True), (1, False)]
-    assert [after(pauses, lived, killed=killed)[0] for _ in range(40)][-1] == LONGEST_PAUSE
+    assert many == [(0, 0), (0.25, 0), (0.5, 1), (1, 2)]
+    more = [after(pauses, lived, killed=killed) for _ in range(40)]
+    assert more[-1] == (LONGEST_PAUSE, 42), "nothing is kept in any of the long pauses"
     assert pauses.crashes == 44
-    assert after(pauses, CALM_SECONDS) == (0, False)
+    assert after(pauses, CALM_SECONDS) == (0, 0)
 
 
 def test_who_is_killed_again_and_again_comes_at_once() -> None:
     pauses = Pauses()
     many = [after(pauses, 2) for _ in range(PATIENCE + 3)]
     assert [pause for pause, _ in many] == [0.0] * PATIENCE + [0.25, 0.5, 1]
-    assert [number for number, (_, cold) in enumerate(many, 1) if cold] == [PATIENCE + 2]
-    assert after(pauses, CALM_SECONDS) == (0, False)
+    assert [colds for _, colds in many] == [0] * (PATIENCE + 1) + [1, 2]
+    assert after(pauses, CALM_SECONDS) == (0, 0)
 
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-    before = [signal.getsignal(one) for one in numbers]
-    yield
-    signal.set_wakeup_fd(-1)
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+    with own_signals():
+        yield
 
 
 @pytest.mark.usefixtures("signals")
@@ -142,6 +137,49 @@ def test_a_spare_comes_soon_after_the_first_packets(monkeypatch: pytest.MonkeyPa
     made._spare.hang_up()
 
 
+def orphan() -> int:
+    """A process that has ended, as one that was left to the first of a container."""
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
+def is_buried(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.usefixtures("signals")
+def test_who_stands_by_buries_the_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setattr(supervisor, "STAND_BY_SECONDS", 0)
+    made, dead = Supervisor([], keeps_spare=False), orphan()
+    (tmp_path / "lock").touch()
+    made._kept.put(LOCK, bytes(tmp_path / "lock"), [])
+    monkeypatch.setattr(made, "_start", lambda: is_buried(dead))
+    assert made._stand_by()
+
+
+@pytest.mark.usefixtures("signals")
+def test_who_waits_buries_the_dead() -> None:
+    made, dead = Supervisor([], keeps_spare=False), orphan()
+    made._sleep(0.01)
+    assert is_buried(dead)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_spare_may_end_with_all_else(
+    capfd: pytest.CaptureFixture[str], *, stopping: bool
+) -> None:
+    made = Supervisor([], keeps_spare=True)
+    with pair() as (ours, _):
+        made._spare = Child(orphan(), ours)
+        made._stopping = time.monotonic() if stopping else 0.0
+        made._reap()
+        assert vars(made)["_spare"] is None
+    assert ("spare-lost" in capfd.readouterr().err) is not stopping
+
+
 def test_a_fork_that_fails_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
     def fork() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -162,13 +200,15 @@ def test_whether_one_waits_is_a_flag(monkeypatch: pytest.MonkeyPatch, *, wanted:
     def execv(path: str, words: list[str]) -> None:
         assert path == words[0] == sys.executable
         assert Path(words[3]).parts[-3:] == ("fwd", "supervisor", "__main__.py")
-        assert words[4:6] == ["spare" if wanted else "no-spare", "--supervise"]
+        assert words[4:7] == ["spare" if wanted else "no-spare", form, "--supervise"]
         raise ExecutedError
 
     monkeypatch.setattr(os, "execv", execv)
     monkeypatch.delenv(STORE, raising=False)
+    form = "json" if wanted else "text"
+    words = ["--supervise", f"--spare={wanted}", f"--log-format={form}", "--confine=off"]
     with pytest.raises(ExecutedError):
-        cli.main(["run", "--supervise", f"--spare={wanted}", "--confine=off"])
+        cli.main(["run", *words])
     made = Supervisor([], keeps_spare=wanted)
     monkeypatch.setattr(os, "fork", lambda: 12345)
     assert made._start()

@@ -15,7 +15,7 @@ from fwd.node.handover.kits import describe, settings_of, sort_out
 from fwd.node.handover.store import Entry, Store
 from fwd.ops import log
 from fwd.plane import Plane, PlaneSettings, pack_table
-from fwd.supervisor.words import TABLE
+from fwd.supervisor.words import LOCK, TABLE
 
 
 class StoreKeeping:
@@ -121,13 +121,16 @@ class Revived:
 
 
 def revive(entries: Mapping[str, Entry], keeping: StoreKeeping) -> Revived:
-    """Planes of all that was kept and is of use; nothing here is worth not to start."""
+    """Planes of all that was kept and is of use; nothing here is worth not to start.
+
+    What is of no use is dropped: a copy of a device's queues keeps it from whoever opens it anew.
+    """
     planes: dict[str, Plane] = {}
     for name, entry in entries.items():
-        if name + TABLE not in entries:
+        if name == LOCK or name.endswith(TABLE):
             continue
         try:
-            planes[name] = _revive(entry, entries[name + TABLE])
+            planes[name] = _revive(entry, entries.get(name + TABLE))
         except (OSError, ValueError) as error:
             log.warning("not-revived", device=name, error=error)
             keeping.drop(name)
@@ -136,7 +139,9 @@ def revive(entries: Mapping[str, Entry], keeping: StoreKeeping) -> Revived:
     return Revived(planes, keeping)
 
 
-def _revive(kit: Entry, table: Entry) -> Plane:
+def _revive(kit: Entry, table: Entry | None) -> Plane:
+    if table is None:
+        raise ValueError("no table was kept with it")
     message = talk.decode(kit.data)
     if not isinstance(message, talk.Kit) or len(table.descriptors) != 1:
         raise ValueError("what was kept is no tunnel")
