@@ -9,14 +9,15 @@ from typing import Any
 from msgspec import Struct, field
 
 from fwd.core.annotations import DEFAULT_PREFIX
-from fwd.core.netconf import NetConf, parse_netconf
-from fwd.core.text import parse_address
+from fwd.core.netconf import NetConf, Unparsable, parse_netconf
+from fwd.core.text import parse_public_ip
 from fwd.flags import Flag, VersionAsked, boolean, parse_flags
 from fwd.flannelflags import ETCD_ENDPOINTS, WITHOUT_EFFECT
 from fwd.model import IPV4, IPV6, Address, ConfigError
 from fwd.runflags import RUN_DIR, RUN_FLAGS
 
 MINUTES_OF_A_DAY = 1440
+_FAILED = "Failed to create SubnetManager"
 
 
 class RunConfig(Struct, frozen=True, kw_only=True):
@@ -139,7 +140,7 @@ def run_settings(
 
 def shown(config: RunConfig) -> dict[str, object]:
     """The settings for the log.  Secrets are left out, wherever somebody wrote them."""
-    fields: dict[str, object] = {}
+    fields: dict[str, object] = {"text": "CLI flags config:"}
     for name in config.__struct_fields__:
         value = getattr(config, name)
         if name in _NOT_SHOWN:
@@ -161,16 +162,30 @@ def _check_source(config: RunConfig, environ: Mapping[str, str]) -> None:
     if config.kube_subnet_mgr:
         if config.static_leases is not None:
             raise ConfigError("two sources of leases: give --kube-subnet-mgr or --static-leases")
-        depth = environ.get("EVENT_QUEUE_DEPTH", "")
-        if depth and not depth.removeprefix("-").isdecimal():
-            raise ConfigError(f"env EVENT_QUEUE_DEPTH={depth} format error: it is no number")
+        _check_queue_depth(environ.get("EVENT_QUEUE_DEPTH", ""))
         if not config.node_name and config.pod is None:
             raise ConfigError(
-                "Failed to create SubnetManager: env variables POD_NAME and POD_NAMESPACE must be "
-                "set (or NODE_NAME)"
+                f"{_FAILED}: env variables POD_NAME and POD_NAMESPACE must be set (or NODE_NAME)"
             )
     elif config.static_leases is not None and not config.node_name:
         raise ConfigError("this node has no name: set NODE_NAME or give --node-name")
+
+
+def _check_queue_depth(text: str) -> None:
+    """There is no such queue, but flannel does not start with what Go's Atoi does not take."""
+    if not text:
+        return
+    most = 2**63 - (not text.startswith("-"))
+    fault = ""
+    if not re.fullmatch("[+-]?[0-9]+", text):
+        fault = "invalid syntax"
+    elif int(text.lstrip("+-0")[:20] or "0") > most:  # Python reads 4300 digits and no more
+        fault = "value out of range"
+    if fault:
+        raise ConfigError(
+            f"{_FAILED}: error creating network manager: env EVENT_QUEUE_DEPTH={text} format "
+            f'error: strconv.Atoi: parsing "{text}": {fault}'
+        )
 
 
 def _public(text: str, *, family: int) -> Address | None:
@@ -178,13 +193,9 @@ def _public(text: str, *, family: int) -> Address | None:
     if not text:
         return None
     try:
-        address = parse_address(text)
-    except ValueError:
-        address = None
-    if address is None or address.version != family:
-        kind = "IP" if family == IPV4 else "IPv6"
-        raise ConfigError(f"invalid public {kind} address: {text}")
-    return address
+        return parse_public_ip(text, family)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _pod(environ: Mapping[str, str]) -> tuple[str, str] | None:
@@ -208,8 +219,11 @@ def load_netconf(path: Path) -> NetConf:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"failed to read net conf: {path}: {error.strerror}") from error
+        text = f"{_FAILED}: failed to read net conf: {path}: {error.strerror}"
+        raise ConfigError(text) from error
     try:
         return parse_netconf(content)
+    except Unparsable as error:
+        raise ConfigError(f"{_FAILED}: {error} (in {path})") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

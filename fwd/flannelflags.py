@@ -12,7 +12,6 @@ from fwd.core.annotations import DEFAULT_PREFIX
 from fwd.flags import MOST, Flag, boolean, comma_list, number, optional_path, some_path
 
 ETCD_ENDPOINTS = ("http://127.0.0.1:4001", "http://127.0.0.1:2379")
-_DAY_SECONDS = 86400
 
 NODE = (
     Flag(
@@ -146,7 +145,7 @@ RULES = (
     ),
     Flag(
         name="iptables-resync",
-        parse=number(1, _DAY_SECONDS),
+        parse=number(1, MOST),
         default=5,
         metavar="SECONDS",
         help="between two checks of the rules",

@@ -89,7 +89,7 @@ def _complete(prefix: str) -> str:
 
 
 def _error(text: str) -> str:
-    return f"error creating network manager: subnet/kube: {text}"
+    return f"Failed to create SubnetManager: error creating network manager: subnet/kube: {text}"
 
 
 def published(leases: Iterable[Lease]) -> dict[str, str]:

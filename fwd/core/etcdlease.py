@@ -109,7 +109,7 @@ def decode_value(data: bytes) -> LeaseValue:
     for family, name in ((IPV4, "public_ip"), (IPV6, "public_ipv6")):
         text = found.get(name, "")
         if text:
-            address = parse_address(text)
+            address = parse_address(text, wanted=family)
             if address.version != family:
                 raise ValueError(f"{address} is not an IPv{family} address")
             if not address.is_unspecified:

@@ -28,6 +28,10 @@ MIN_MTU = {IPV4: 576, IPV6: 1280}
 """Of the tunnel device: what every IPv4 host takes (RFC 791), and every IPv6 link (RFC 8200)."""
 
 
+class Unparsable(ConfigError):  # noqa: N818 - a kind of ConfigError
+    """A text that is no net-conf.json: flannel has no subnet manager then."""
+
+
 class VxlanConf(Struct, frozen=True):
     """The vxlan backend's keys."""
 
@@ -100,7 +104,7 @@ def parse_netconf(text: str | bytes) -> NetConf:
     try:
         found = gojson.fields(gojson.parse(text), _KEYS)
     except ValueError as error:
-        raise ConfigError(f"error parsing subnet config: {error}") from error
+        raise Unparsable(f"error parsing subnet config: {error}") from error
     backend = found.pop("backend", None)
     conf = NetConf(**found)
     if not (conf.enable_ipv4 or conf.enable_ipv6):
@@ -123,7 +127,7 @@ def _parse_backend(value: Any) -> VxlanConf:  # noqa: ANN401 - JSON
     try:
         backend_type = gojson.fields(value, {"type": gojson.string}).get("type", "")
     except ValueError as error:
-        raise ConfigError(f"error decoding Backend property of config: {error}") from error
+        raise Unparsable(f"error decoding Backend property of config: {error}") from error
     if backend_type.lower() != "vxlan":
         raise ConfigError(
             f"Error fetching backend: unknown backend type: {backend_type} (fwd speaks vxlan)"
@@ -149,12 +153,17 @@ def _cidr(version: int) -> gojson.Decode:
 
 def _address(version: int) -> gojson.Decode:
     def decode(value: Any) -> Address:  # noqa: ANN401
-        address = parse_address(_written(value))
+        address = parse_address(_written(value), wanted=version)
         if address.version != version:
             raise ValueError(f"{address} is not an IPv{version} address")
         return address
 
     return decode
+
+
+def _or_null(decode: gojson.Decode) -> gojson.Decode:
+    """flannel has these as pointers, to which null is the same as nothing."""
+    return lambda value: None if value is None else decode(value)
 
 
 def _written(value: Any) -> str:  # noqa: ANN401
@@ -194,8 +203,8 @@ _KEYS: dict[str, gojson.Decode] = {
     "subnet_min": _address(IPV4),
     "subnet_max": _address(IPV4),
     "ipv6_subnet_len": gojson.unsigned,
-    "ipv6_subnet_min": _address(IPV6),
-    "ipv6_subnet_max": _address(IPV6),
+    "ipv6_subnet_min": _or_null(_address(IPV6)),
+    "ipv6_subnet_max": _or_null(_address(IPV6)),
     "backend": _raw,
 }
 

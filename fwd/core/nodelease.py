@@ -13,10 +13,13 @@ from msgspec import Struct
 from fwd.core import backenddata
 from fwd.core.annotations import MANAGED, FamilyAnnotations
 from fwd.core.nodewire import Node
-from fwd.core.text import parse_address, parse_cidr
+from fwd.core.text import parse_address, parse_cidr, parse_public_ip
 from fwd.model import IPV4, Address, ConfigError, Lease, Network, OwnLease
 
 _MOST_CIDRS = 2
+_OVERWRITE = ("public-ip-overwrite", "overwrite")
+_NODE_PUBLIC_IP = ("node-public-ip", "node_public_ip")
+"""Annotations of an operator, and their fields."""
 
 
 class Claims(Struct, frozen=True):
@@ -75,7 +78,7 @@ def _lease(node: Node, values: FamilyAnnotations, *, family: int, vni: int) -> L
 
 def _public_ip(text: str, family: int) -> Address:
     try:
-        address = parse_address(text)
+        address = parse_address(text, wanted=family)
     except ValueError:
         raise ValueError(f"invalid IP address format: public-ip {text!r}") from None
     if address.version != family:
@@ -134,10 +137,15 @@ def _own_lease(node: Node, subnet: Network, network: Network) -> OwnLease:
     return OwnLease(
         node=node.name,
         subnet=subnet,
-        public_ip=_operators(values.overwrite, subnet.version),
+        public_ip=overwrite(node, subnet.version),
         underlay_ip=_operators(values.node_public_ip, subnet.version),
         vtep_mac=mac,
     )
+
+
+def overwrite(node: Node, family: int) -> Address | None:
+    """What its operator has it publish, if it is an address."""
+    return _operators(node.annotations.family(family).overwrite, family)
 
 
 def _operators(text: str, family: int) -> Address | None:
@@ -148,19 +156,36 @@ def _operators(text: str, family: int) -> Address | None:
         return None
 
 
-def operator_faults(node: Node, *, families: Iterable[int]) -> tuple[str, ...]:
+def refuse_node_public_ip(node: Node, *, families: Iterable[int]) -> None:
+    """Raises ConfigError for one that is no address: it acts like --public-ip (spec 3.2)."""
+    for family in families:
+        if text := node.annotations.family(family).node_public_ip:
+            try:
+                parse_public_ip(text, family)
+            except ValueError as error:
+                raise ConfigError(f"{error} (annotation node-public-ip)") from error
+
+
+def overwrite_faults(node: Node, *, families: Iterable[int]) -> tuple[str, ...]:
     """Annotations of this node that are set and have no effect, because they are no addresses.
 
     flannel publishes public-ip-overwrite unread, and peers then leave the node out.
     """
+    return _no_addresses(node, families, _OVERWRITE)
+
+
+def operator_faults(node: Node, *, families: Iterable[int]) -> tuple[str, ...]:
+    """All annotations of this node that should be addresses and are none."""
+    return _no_addresses(node, families, _OVERWRITE, _NODE_PUBLIC_IP)
+
+
+def _no_addresses(node: Node, families: Iterable[int], *names: tuple[str, str]) -> tuple[str, ...]:
     return tuple(
         f"{name} {text!r} is not an IPv{family} address"
         for family in families
-        for name, text in (
-            ("public-ip-overwrite", node.annotations.family(family).overwrite),
-            ("node-public-ip", node.annotations.family(family).node_public_ip),
-        )
-        if text and _operators(text, family) is None
+        for name, field in names
+        if (text := getattr(node.annotations.family(family), field))
+        and _operators(text, family) is None
     )
 
 

@@ -8,9 +8,9 @@ text that quotes the input.
 """
 
 import re
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv6Address, ip_address, ip_interface
 
-from fwd.model import MAC_LEN, Address, Network
+from fwd.model import IPV4, MAC_LEN, Address, Network
 
 _CIDR = re.compile(r"[0-9a-fA-F.:]+/[0-9]{1,3}", re.ASCII)
 _MAC = re.compile(
@@ -37,14 +37,33 @@ def parse_network(text: str) -> Network:
     return network
 
 
-def parse_address(text: str) -> Address:
-    """An address without a scope id."""
+def parse_address(text: str, *, wanted: int = 0) -> Address:
+    """An address without a scope id; `wanted` is the family that it should be of, if one is.
+
+    Where that is IPv4, ::ffff:192.0.2.1 is an IPv4 address: Go's To4 makes one of it.
+    """
     if "%" not in text:
         try:
-            return ip_address(text)
+            address = ip_address(text)
         except ValueError:
             pass
+        else:
+            if wanted == IPV4 and isinstance(address, IPv6Address):
+                return address.ipv4_mapped or address
+            return address
     raise ValueError(f"{text!r} is not an IP address")
+
+
+def parse_public_ip(text: str, family: int) -> Address:
+    """Where peers shall send, as an operator wrote it.  ValueError in flannel's words."""
+    try:
+        address = parse_address(text, wanted=family)
+    except ValueError:
+        address = None
+    if address is None or address.version != family:
+        kind = "IP" if family == IPV4 else "IPv6"
+        raise ValueError(f"invalid public {kind} address: {text}")
+    return address
 
 
 def parse_mac(text: str) -> bytes:

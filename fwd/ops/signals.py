@@ -37,7 +37,7 @@ async def until_signal(
     except asyncio.CancelledError:
         if not caught:
             raise
-        log.info("stopped", signal=caught[0].name)
+        log.info("stopped", signal=caught[0].name, text="Exiting cleanly...")
     finally:
         if supervised and caught:  # it may come after the loop's end, too
             for one in _STOP_SIGNALS:

@@ -147,6 +147,7 @@ class KubeSource(WatchedSource):
         else:
             self._tell_operator(node)
             try:
+                nodelease.refuse_node_public_ip(node, families=self._networks)
                 found = nodelease.own_leases(node, networks=self._networks)
             except ConfigError as error:
                 self._fault, waiting = error, str(error)
@@ -158,7 +159,7 @@ class KubeSource(WatchedSource):
         self._wait_for(waiting)
 
     def _tell_operator(self, node: Node) -> None:
-        faults = nodelease.operator_faults(node, families=self._networks)
+        faults = nodelease.overwrite_faults(node, families=self._networks)
         if faults != self._told_faults:
             self._told_faults = faults
             for fault in faults:

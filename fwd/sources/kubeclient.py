@@ -14,10 +14,12 @@ import asyncio
 import os
 import socket
 import sys
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import TCPConnector
 from msgspec import Struct
@@ -27,6 +29,7 @@ from fwd.sources import proxies
 from fwd.sources.kubeplugin import end_plugin
 
 _SECRETS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_SCHEMES = ("http", "https")
 _READ_BYTES = 1 << 16
 """aiohttp holds up to twice this; the client's own 2 MiB would be a third of our memory."""
 
@@ -62,12 +65,11 @@ async def load(access: ApiAccess) -> Any:  # noqa: ANN401 - a kubernetes.aio.cli
         if access.url or access.kubeconfig is not None:
             if access.kubeconfig is not None:
                 await _load_kubeconfig(configuration, str(access.kubeconfig))
-            if access.url:
-                configuration.host = access.url.rstrip("/")
         elif os.environ.get("KUBERNETES_SERVICE_HOST"):
             _load_in_cluster(configuration, access)
         else:
             await _load_kubeconfig(configuration, os.environ.get("KUBECONFIG") or "~/.kube/config")
+        configuration.host = _server(configuration, access.url)
         if configuration.proxy:  # of the kubeconfig
             configuration.proxy = proxies.readable(configuration.proxy, of="proxy-url")
         else:
@@ -93,6 +95,26 @@ def _load_in_cluster(configuration: Any, access: ApiAccess) -> None:  # noqa: AN
         cert_filename=str(access.ca_file),
         try_refresh_token=False,  # kubeapi reads all of it anew, whatever it is from
     ).load_and_set(configuration)
+
+
+def _server(configuration: Any, url: str) -> str:  # noqa: ANN401
+    """The URL of the API server: --kube-api-url if given, which may be host and port alone.
+
+    Then it is https: if there is anything for TLS, as client-go has it.  A kubeconfig must say, as
+    the client reads what it has for TLS only behind https:.  Raises ConfigError, which has nothing
+    of the text: a password may be in it.
+    """
+    with suppress(ValueError):  # of the port, say
+        parts, path = urlsplit(url or configuration.host), ""
+        if url and not (parts.scheme and parts.netloc):
+            is_tls = configuration.ssl_ca_cert or configuration.cert_file
+            is_tls = is_tls or not configuration.verify_ssl
+            parts = urlsplit(f"{'https' if is_tls else 'http'}://{url}")
+            path = parts.path
+        if parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and path in {"", "/"}:
+            return parts.geturl().rstrip("/")
+    what = "--kube-api-url" if url else "the kubeconfig's server (in a Pod KUBERNETES_SERVICE_*)"
+    raise ConfigError(f"{what} is no URL of an API server such as https://10.0.0.1:6443")
 
 
 async def _load_kubeconfig(configuration: Any, paths: str) -> None:  # noqa: ANN401

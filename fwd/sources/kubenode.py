@@ -14,11 +14,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from fwd.core import annotations
+from fwd.core import annotations, nodelease
 from fwd.core.annotations import Keys
 from fwd.core.backoff import Allowance
 from fwd.core.nodewire import Changed, Node, NodeDecoder
-from fwd.model import Lease
+from fwd.model import IPV4, Lease
 from fwd.ops import log
 from fwd.sources.contact import REPAIR_BURST, REPAIR_SECONDS
 from fwd.sources.kubeapi import KubeApi, Oversized
@@ -90,7 +90,8 @@ class OwnNode:
             await self._patch(node, {"metadata": {"annotations": self._by_key(missing)}})
             self._published = self._leases
             subnets = ",".join(str(lease.subnet) for lease in self._leases)
-            log.info("lease-published", node=node.name, subnet=subnets)
+            text = self._overriding(node)
+            log.info("lease-published", node=node.name, subnet=subnets, **text)
         elif self._is_up and not self._told_up:
             self._published = self._leases
             await self._patch(node, _network_is_up(datetime.now(UTC)))
@@ -99,6 +100,18 @@ class OwnNode:
         else:
             self._published = self._leases
             await self._wake.wait()
+
+    def _overriding(self, node: Node) -> dict[str, str]:
+        """What an operator has had published in place of the address found, in flannel's words."""
+        texts = []
+        for lease in self._leases:
+            what = "public_ip" if lease.family == IPV4 else "public_ipv6"
+            if lease.public_ip == nodelease.overwrite(node, lease.family):
+                kind, key = what.replace("_", " "), self._keys.key(f"{what}_overwrite")
+                texts.append(
+                    f"Overriding {kind} with '{lease.public_ip}' from node annotation '{key}'"
+                )
+        return {"text": "; ".join(texts)} if texts else {}
 
     async def _repair(self, node: Node, missing: dict[str, str]) -> None:
         wait = self._repairs.wait(time.monotonic())

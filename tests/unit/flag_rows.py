@@ -145,7 +145,7 @@ ROWS: Sequence[Row] = (
     switch("ip-masq", "FLANNELD_IP_MASQ", default=False),
     switch("ip-masq-fully-random-disable", "FLANNELD_IP_MASQ_FULLY_RANDOM_DISABLE", default=False),
     switch("iptables-forward-rules", "FLANNELD_IPTABLES_FORWARD_RULES", default=True),
-    number("iptables-resync", 5, one="1", two="0x10", bounds="1 to 86400"),
+    number("iptables-resync", 5, one="86401", two="0x7fffffff", bounds="1 to 2147483647"),
     switch("ip-blackhole-route", "FLANNELD_IP_BLACKHOLE_ROUTE", default=False),
     path("cni-conf", "FLANNELD_CNI_CONF", None),
     path("cni-conf-dir", "FLANNELD_CNI_CONF_DIR", "/etc/cni/net.d"),

@@ -42,7 +42,8 @@ def test_a_prefix_makes_keys(prefix: str, key: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["a.b/c/d", "a.b//"])
 def test_a_prefix_has_one_slash(prefix: str) -> None:
-    with pytest.raises(ConfigError, match="subnet/kube: prefix can contain at most single slash"):
+    failed = "^Failed to create SubnetManager: error creating network manager: subnet/kube: "
+    with pytest.raises(ConfigError, match=f"{failed}prefix can contain at most single slash"):
         Keys(prefix)
 
 

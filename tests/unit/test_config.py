@@ -131,6 +131,8 @@ def test_kube_mode_knows_its_node_by_name_or_by_pod() -> None:
     settings = run_config(kube, {"POD_NAME": "fwd-1", "POD_NAMESPACE": "kube-flannel"})
     assert (settings.pod, settings.node_name) == (("kube-flannel", "fwd-1"), "")
     assert run_config(kube, {"NODE_NAME": "n1"}).node_name == "n1"
+    environ = {"NODE_NAME": "n1", "POD_NAME": "fwd-1", "POD_NAMESPACE": "kube-flannel"}
+    assert run_config(kube, environ).node_name == "n1"
 
 
 def test_every_kube_flag() -> None:
@@ -148,10 +150,59 @@ def test_every_kube_flag() -> None:
     assert run_config(["--kube-subnet-mgr"], {"NODE_NAME": "n"}).set_node_network_unavailable
 
 
-def test_an_event_queue_depth_that_is_no_number_is_fatal_as_with_flannel() -> None:
-    environ = {"NODE_NAME": "n1", "EVENT_QUEUE_DEPTH": "many"}
-    with pytest.raises(ConfigError, match="env EVENT_QUEUE_DEPTH=many format error"):
+LONG = "0" * 5000
+"""Python takes no more than 4300 digits for a number."""
+
+
+@pytest.mark.parametrize(
+    "depth",
+    [
+        *("5000", "+5000", "0", "-0", "+0", "-1", "007", f"{LONG}7"),
+        *("9223372036854775807", "-9223372036854775808", "+9223372036854775807"),
+    ],
+)
+def test_an_event_queue_depth_that_gos_atoi_takes_is_no_error(depth: str) -> None:
+    """0 and less keep flannel's default."""
+    environ = {"NODE_NAME": "n1", "EVENT_QUEUE_DEPTH": depth}
+    assert run_config(["--kube-subnet-mgr"], environ) == run_config(
+        ["--kube-subnet-mgr"], {"NODE_NAME": "n1"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("depth", "says"),
+    [
+        *(
+            (depth, "invalid syntax")
+            for depth in ("many", "+", "-", "--1", "+-1", " 1", "1 ", "1\n", "5_000", "0x10")
+        ),
+        ("1.0", "invalid syntax"),
+        ("\uff15\uff10\uff10", "invalid syntax"),
+        ("\u0665", "invalid syntax"),
+        ("9223372036854775808", "value out of range"),
+        ("-9223372036854775809", "value out of range"),
+        ("1" + LONG, "value out of range"),
+    ],
+)
+def test_an_event_queue_depth_that_is_no_number_is_fatal_as_with_flannel(
+    depth: str, says: str
+) -> None:
+    environ = {"NODE_NAME": "n1", "EVENT_QUEUE_DEPTH": depth}
+    with pytest.raises(ConfigError) as raised:
         run_config(["--kube-subnet-mgr"], environ)
+    assert str(raised.value) == (
+        "Failed to create SubnetManager: error creating network manager: env EVENT_QUEUE_DEPTH="
+        f'{depth} format error: strconv.Atoi: parsing "{depth}": {says}'
+    )
+
+
+def test_a_public_ip_may_be_written_within_ipv6() -> None:
+    settings = run_config([*NEEDED, "--public-ip=::ffff:192.0.2.2"], {})
+    assert settings.public_ip == ip_address("192.0.2.2")
+
+
+def test_the_settings_in_the_log_begin_as_flannels() -> None:
+    assert next(iter(config.shown(run_config(NEEDED, {})).items())) == ("text", "CLI flags config:")
 
 
 @pytest.mark.parametrize("word", ["-h", "--help", "-help"])
@@ -168,12 +219,22 @@ def test_help_names_every_flag_and_its_variable() -> None:
 
 
 def test_net_conf_that_cannot_be_used_names_its_path(tmp_path: Path) -> None:
-    path = tmp_path / "net-conf.json"
-    with pytest.raises(ConfigError, match=f"failed to read net conf: {path}: No such file"):
+    path, failed = tmp_path / "net-conf.json", "^Failed to create SubnetManager: "
+    with pytest.raises(ConfigError, match=f"{failed}failed to read net conf: {path}: No such file"):
         config.load_netconf(path)
-    path.write_text("{")
-    with pytest.raises(ConfigError, match=f"{path}: error parsing subnet config: "):
-        config.load_netconf(path)
+    for content, says in (
+        ("{", rf"{failed}error parsing subnet config: .* \(in {path}\)$"),
+        ('{"Network": 7}', rf"{failed}error parsing subnet config: .* \(in {path}\)$"),
+        (
+            '{"Network": "10.3.0.0/16", "Backend": "vxlan"}',
+            rf"{failed}error decoding Backend property of config: .* \(in {path}\)$",
+        ),
+        ('{"EnableIPv4": false}', f"^{path}: none defined stack"),
+        ('{"Network": "10.3.0.0/16"}', f"^{path}: Error fetching backend: "),
+    ):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=says):
+            config.load_netconf(path)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +247,7 @@ def test_net_conf_that_cannot_be_used_names_its_path(tmp_path: Path) -> None:
         (  # in this process, which goes on: so it is not to lose its rights
             ["run", *NEEDED, "--confine=off", "--net-config-path=/none"],
             1,
-            "fwd run: failed to read net conf: /none",
+            "fwd run: Failed to create SubnetManager: failed to read net conf: /none",
         ),
         (["status", "--run-dir=/none"], 1, "fwd status: no agent answers at /none/fwd.sock"),
     ],

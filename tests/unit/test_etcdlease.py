@@ -168,6 +168,11 @@ def test_a_value_is_read_as_go_reads_it() -> None:
     assert value.backends == {4: BackendData(MAC)}
 
 
+def test_an_ipv4_address_may_be_written_within_ipv6() -> None:
+    value = decode_value(b'{"PublicIP":"::ffff:192.0.2.2","PublicIPv6":"fd00::1"}')
+    assert value.public_ips == {4: ip_address("192.0.2.2"), 6: ip_address("fd00::1")}
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding an API server, being known to it, and knowing it: configuration, tokens, TLS, names."""
+"""Being known to an API server, and knowing it: configuration, tokens, TLS, names.
+
+Excluded: its URL (test_kube_url.py).
+"""
 
 import asyncio
 import subprocess
@@ -137,13 +140,6 @@ async def test_a_token_is_not_read_at_each_request(
         assert [seen.status for seen in server.requests] == [200, 401, 200]
 
 
-async def test_a_url_beats_the_kubeconfigs(tmp_path: Path) -> None:
-    path = kubeconfig(tmp_path, "http://127.0.0.1:1", token=TOKEN)
-    configuration = await kubeclient.load(ApiAccess(url="http://127.0.0.1:2/", kubeconfig=path))
-    assert configuration.host == "http://127.0.0.1:2"
-    assert await kubeclient.authorization(configuration) == f"Bearer {TOKEN}"
-
-
 async def test_without_anything_it_is_the_users_kubeconfig(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +205,14 @@ async def test_the_pod_knows_the_nodes_name() -> None:
             assert ours.own[0].node == "n1"
         assert ("get", "pods") in server.verbs()
         assert server.requests[0].path == "/api/v1/namespaces/kube-flannel/pods/fwd-abc"
+
+
+async def test_a_name_that_was_told_beats_the_pods() -> None:
+    async with serving(node_object(1), node_object(2)) as server:
+        server.put_pod(*POD, node="n2")
+        async with member(server, node_name="n1", pod=POD) as ours:
+            assert ours.own[0].node == "n1"
+        assert ("get", "pods") not in server.verbs()
 
 
 @pytest.mark.parametrize(

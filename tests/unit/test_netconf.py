@@ -57,6 +57,25 @@ def test_every_key() -> None:
     assert set(parsed.networks) == {IPV4, IPV6}
 
 
+def test_ipv6_bounds_that_are_null_are_none() -> None:
+    """They are pointers in flannel; the IPv4 ones are not, and null is no address."""
+    kept = '{"Network": "10.3.0.0/16", "Backend": {"Type": "vxlan"}, '
+    parsed = parse_netconf(kept + '"IPv6SubnetMin": null, "ipv6subnetmax": null}')
+    assert parsed == parse_netconf(kept + '"SubnetLen": null}')
+    assert (parsed.ipv6_subnet_min, parsed.ipv6_subnet_max) == (None, None)
+    with pytest.raises(ConfigError, match="SubnetMin: must be a string, not null"):
+        parse_netconf(kept + '"SubnetMin": null}')
+
+
+def test_ipv4_bounds_may_be_written_within_ipv6() -> None:
+    written = '"SubnetMin": "::ffff:10.3.1.0", "SubnetMax": "::ffff:a03:0900"'
+    parsed = parse_netconf(
+        '{"Network": "10.3.0.0/16", "Backend": {"Type": "vxlan"}, ' + written + "}"
+    )
+    bounds = (IPv4Address("10.3.1.0"), IPv4Address("10.3.9.0"))
+    assert (parsed.subnet_min, parsed.subnet_max) == bounds
+
+
 def test_an_ipv6_network_alone_does_not_enable_ipv6() -> None:
     parsed = parse_netconf(
         '{"Network": "10.3.0.0/16", "IPv6Network": "fc00::/48", "Backend": {"Type": "vxlan"}}'

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from fwd.core.nodelease import Claims, NoSubnet, claims, operator_faults, own_leases
+from fwd.core.nodelease import (
+    Claims,
+    NoSubnet,
+    claims,
+    operator_faults,
+    overwrite_faults,
+    own_leases,
+    refuse_node_public_ip,
+)
 from fwd.model import ConfigError, Lease, OwnLease
 from tests.unit.in_family import EACH_FAMILY, said
 from tests.unit.kube_support import changed_in, mac, node
@@ -169,7 +177,37 @@ def test_operators_choose_addresses(family: int) -> None:
     assert isinstance(found, OwnLease)
     wanted = ip_address("203.0.113.1"), ip_address("192.168.7.1")
     assert (found.public_ip, found.underlay_ip) == said(family, wanted)
-    assert not operator_faults(changed_in(family, 1, **chosen).node, families=[family])
+    ours = changed_in(family, 1, **chosen).node
+    assert not operator_faults(ours, families=[family])
+    refuse_node_public_ip(ours, families=[family])
+
+
+def test_ipv4_addresses_may_be_written_within_ipv6() -> None:
+    (lease,) = of(4, public_ip="::ffff:192.0.2.2").leases
+    assert lease.public_ip == ip_address("192.0.2.2")
+    chosen = {"public-ip-overwrite": "::ffff:203.0.113.1", "node-public-ip": "::ffff:c0a8:701"}
+    found = own(4, **chosen)
+    assert isinstance(found, OwnLease)
+    wanted = ip_address("203.0.113.1"), ip_address("192.168.7.1")
+    assert (found.public_ip, found.underlay_ip) == wanted
+    ours = changed_in(4, 1, **chosen).node
+    assert not operator_faults(ours, families=[4])
+    refuse_node_public_ip(ours, families=[4])
+
+
+@EACH_FAMILY
+@pytest.mark.parametrize("written", ["gateway.example", "::1", "192.168.7", "192.168.7.1/24"])
+def test_a_node_public_ip_that_is_no_address_is_an_error_like_the_flag(
+    family: int, written: str
+) -> None:
+    ours = changed_in(family, 1, **{"node-public-ip": written}).node
+    kind = "IP" if family == 4 else "IPv6"
+    with pytest.raises(ConfigError) as caught:
+        refuse_node_public_ip(ours, families=[family])
+    wanted = f"invalid public {kind} address: {said(family, written)} (annotation node-public-ip)"
+    assert str(caught.value) == wanted
+    refuse_node_public_ip(ours, families=[10 - family])  # which is off
+    assert not overwrite_faults(ours, families=[family])
 
 
 @EACH_FAMILY
@@ -182,8 +220,9 @@ def test_an_overwrite_that_no_peer_could_read_is_ignored_and_named(family: int) 
         "public-ip-overwrite 'gateway.example' is not an IPv4 address",
         "node-public-ip '::1' is not an IPv4 address",
     )
-    faults = operator_faults(changed_in(family, 1, **bad).node, families=[family])
-    assert faults == said(family, wanted)
+    ours = changed_in(family, 1, **bad).node
+    assert operator_faults(ours, families=[family]) == said(family, wanted)
+    assert overwrite_faults(ours, families=[family]) == said(family, wanted[:1])
 
 
 @EACH_FAMILY
@@ -215,6 +254,7 @@ def test_without_pod_cidrs_there_is_pod_cidr(family: int) -> None:
             ),
         ),
         ({"cidr": "10.0.0.0/8"}, "doesn't contain"),
+        ({"cidr": "10.244.0.0/15"}, "doesn't contain"),
         ({"cidr": "ten"}, "node \"n1\": 'ten' is not a CIDR"),
     ],
 )

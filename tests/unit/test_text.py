@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Addresses, CIDRs and MACs as Go reads them."""
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
 from hypothesis import given
@@ -44,10 +44,41 @@ def test_host_bits_are_refused_where_a_subnet_is_wanted() -> None:
         text.parse_network("10.244.1.1/24")
 
 
-@pytest.mark.parametrize("written", ["", "1.2.3", "1.2.3.4/32", "fe80::1%eth0", "host", "1.2.3.04"])
+@pytest.mark.parametrize(
+    "written",
+    ["", "1.2.3", "1.2.3.4/32", "fe80::1%eth0", "host", "1.2.3.04", "::ffff:1.2.3.4%eth0"],
+)
 def test_what_is_no_address_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="is not an IP address"):
-        text.parse_address(written)
+    for wanted in (0, 4, 6):
+        with pytest.raises(ValueError, match="is not an IP address"):
+            text.parse_address(written, wanted=wanted)
+
+
+@given(st.ip_addresses(v=4))
+def test_ipv4_within_ipv6_is_ipv4_where_that_is_wanted(address: IPv4Address) -> None:
+    as_go_writes_it = f"::ffff:{address}"
+    for written in (str(address), as_go_writes_it, f"::FFFF:{int(address) >> 16:x}:0"):
+        found = text.parse_address(written, wanted=4)
+        assert isinstance(found, IPv4Address)
+    assert text.parse_address(as_go_writes_it, wanted=4) == address
+    for wanted in (0, 6):
+        assert text.parse_address(as_go_writes_it, wanted=wanted) == IPv6Address(as_go_writes_it)
+
+
+def test_other_ipv6_addresses_stay_what_they_are() -> None:
+    for written in ("::1.2.3.4", "64:ff9b::1.2.3.4", "::fffe:1.2.3.4", "::1"):
+        assert text.parse_address(written, wanted=4) == IPv6Address(written)
+
+
+def test_a_public_ip_is_of_its_family_or_refused_in_flannels_words() -> None:
+    assert text.parse_public_ip("::ffff:192.0.2.2", 4) == IPv4Address("192.0.2.2")
+    assert text.parse_public_ip("2001:db8::1", 6) == IPv6Address("2001:db8::1")
+    for written in ("", "::1", "host"):
+        with pytest.raises(ValueError, match=f"^invalid public IP address: {written}$"):
+            text.parse_public_ip(written, 4)
+    for written in ("", "192.0.2.2", "host"):
+        with pytest.raises(ValueError, match=f"^invalid public IPv6 address: {written}$"):
+            text.parse_public_ip(written, 6)
 
 
 @pytest.mark.parametrize(
