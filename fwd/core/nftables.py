@@ -105,9 +105,9 @@ def _render_match(field: str, match: Match) -> str:
     return f"{field} {'!= ' if match.negated else ''}{match.network}"
 
 
-def parse_tables(text: str) -> set[str]:
-    """Family and name of each table, of `nft list tables`."""
-    return {line.removeprefix("table ").strip() for line in text.splitlines()}
+def is_absent(complaint: str) -> bool:
+    """Whether `nft list table` says that there is no such table."""
+    return complaint.startswith("Error: No such file or directory\n")
 
 
 def parse(text: str) -> dict[str, Table]:

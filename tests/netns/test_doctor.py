@@ -18,7 +18,7 @@ from fwd.core.rules import TAPS
 from fwd.lab.apiserver import commands as api
 from fwd.lab.topology import Source
 from tests.netns import topo
-from tests.netns.doctor_support import Doctor, kept
+from tests.netns.doctor_support import DROP_8472, Doctor, kept
 from tests.netns.lab_support import wait_for
 from tests.netns.sockets import udp_in
 from tests.netns.topo import Net
@@ -114,6 +114,23 @@ def test_another_tool_drops_what_is_forwarded(doctor: Doctor) -> None:
             rf"{program}-nft filter FORWARD drops Pods' packets from the tunnel: -A {rule}",
             "EnableNFTables false",
         )
+
+
+def test_a_table_that_is_too_large(general: Doctor, tmp_path: Path) -> None:
+    """The doctor has no more memory than the agent's container leaves it.  Others are looked at."""
+    lines = ["table ip big { chain in { type filter hook input priority 0; }; }"]
+    lines += [
+        f'add rule ip big in ip saddr 192.0.2.1 tcp dport {port} counter drop comment "{port}"'
+        for port in range(1, 15001)
+    ]
+    rules = tmp_path / "rules"
+    rules.write_text("\n".join([*lines, DROP_8472.format("inet"), ""]))
+    undo = "nft delete table ip big; nft delete table inet blocks"
+    with general.done(1, "nft", "-f", str(rules), undo=undo):
+        report = general.of_agent()
+        report.names(r"firewall: nft inet blocks in drops UDP 8472 from peers", r"let UDP 8472 in")
+        notes = [line for line in report.graded("note") if line.startswith("firewall")]
+        assert [line.partition(" is too large")[0] for line in notes] == ["firewall: nft ip big"]
 
 
 def test_a_forbidden_verb(general: Doctor) -> None:

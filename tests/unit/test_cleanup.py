@@ -81,7 +81,7 @@ def test_each_that_does_not_answer_is_named_in_one_line(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "iptables-nft-save: " in said
-    assert "nft list tables: " in said
+    assert "nft -n list table ip" in said
 
 
 @pytest.mark.parametrize(

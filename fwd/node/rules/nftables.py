@@ -49,7 +49,7 @@ class Nftables:
 
     async def plan_removal(self) -> Repair:
         """Both tables, as far as they are there."""
-        names = sorted(await self._names())
+        names = sorted(await self._tables())
         findings = [Finding("nft", Kind.UNWANTED, f"table {name}") for name in names]
         return _repair(findings, text.removal(names))
 
@@ -69,20 +69,18 @@ class Nftables:
             self.random_fully = await _accepts(self._nft, probe)
         return self.random_fully
 
-    async def _names(self) -> set[str]:
-        listed = (await run([self._nft, "list", "tables"])).checked()
-        return text.parse_tables(listed) & set(text.TABLES.values())
-
     async def _tables(self) -> dict[str, text.Table]:
         """Those of ours that are there.  Others' tables, which may be huge, are not read.
 
-        One run each: nft 1.0.6 finds only one of the tables that one run is told to list.
+        One run each: nft 1.0.6 finds only one of the tables that one run is told to list; and for
+        `list tables` it reads all rules (50,000 of iptables-nft: 8 s, 190 MiB).
         """
-        runs = [
-            await run([self._nft, "-n", "list", "table", *name.split()])
-            for name in sorted(await self._names())
-        ]
-        return text.parse("".join(done.checked() for done in runs))
+        there = ""
+        for name in sorted(text.TABLES.values()):
+            done = await run([self._nft, "-n", "list", "table", *name.split()])
+            if done.code == 0 or not text.is_absent(done.err):
+                there += done.checked()
+        return text.parse(there)
 
 
 async def _accepts(nft: str, lines: str) -> bool:

@@ -5,27 +5,29 @@ The rules are read, and a first packet of each kind is walked through them (`cor
 a rule cannot be judged by is left aside: only what is certainly dropped is called so.
 """
 
-import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from ipaddress import ip_address
-from typing import Any
+from operator import itemgetter
 
 from msgspec import Struct
 
 from fwd.core.firewall import iptables as iptables_text
-from fwd.core.firewall import nft as nft_text
 from fwd.core.firewall.walk import Chain, Decision, Fate, Packet, decide
 from fwd.core.rules import TAPS
 from fwd.model import IPV4, IPV6, Address, Network
 from fwd.node.rules import backend
-from fwd.node.rules.iptables import COMMANDS
-from fwd.node.rules.programs import RuleError, find, read_lines, run
+from fwd.node.rules.iptables import COMMANDS, Iptables
+from fwd.node.rules.programs import find, read_lines
+from fwd.ops.doctor.checks import nfttables
+from fwd.ops.doctor.checks.nfttables import Table
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 from fwd.plane import Offload, tap_of
 
 _SUBJECT = "firewall"
 _TABLES = ("raw", "mangle", "filter")
+_MOST_LINES = 50_000
+"""Of a table that iptables-save prints; as rules they take 60 MiB."""
 _DOCUMENTATION = {IPV4: ip_address("192.0.2.1"), IPV6: ip_address("2001:db8::1")}
 """Of a peer, where none is known (RFC 5737, RFC 3849)."""
 _SOURCE_PORT = 50000
@@ -63,18 +65,21 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
     """One finding for each rule or policy that drops something."""
     if patient.conf is None:
         return
-    drops: dict[_Drop, list[_Kind]] = {}
-    rulesets = [one async for one in _rulesets()]
-    if not rulesets:
+    found: list[tuple[int, _Drop, _Kind]] = []
+    looked_at = too_large = 0
+    async for table in _tables():
+        if table.chains is None:
+            too_large += 1
+            yield note(_SUBJECT, f"{table.where} is too large to look at, and may drop the overlay")
+        else:
+            looked_at += 1
+            found += _dropped(table.where, table.chains, table.families, patient)
+        del table  # before the next is read
+    if not looked_at and not too_large:
         yield note(_SUBJECT, "no rules can be read: no iptables, no nft, or no right to ask them")
-        return
-    for family in patient.families:
-        for kind in _kinds(patient, family):
-            for where, chains, families in rulesets:
-                if family not in families:
-                    continue
-                for drop in _drops(kind, where, chains, patient):
-                    drops.setdefault(drop, []).append(kind)
+    drops: dict[_Drop, list[_Kind]] = {}
+    for _, drop, kind in sorted(found, key=itemgetter(0)):
+        drops.setdefault(drop, []).append(kind)
     for drop, kinds in drops.items():
         names = " and ".join(dict.fromkeys(kind.name for kind in kinds))
         yield wrong(
@@ -84,8 +89,19 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
             "; and ".join(dict.fromkeys(kind.remedy for kind in kinds)),
             cause=next((kind.cause for kind in kinds if kind.cause), ""),
         )
-    if not drops:
-        yield well(_SUBJECT, f"no rule drops the overlay (tables looked at: {len(rulesets)})")
+    if looked_at and not drops:
+        yield well(_SUBJECT, f"no rule drops the overlay (tables looked at: {looked_at})")
+
+
+def _dropped(
+    where: str, chains: Mapping[str, Chain], families: Iterable[int], patient: Patient
+) -> Iterator[tuple[int, _Drop, _Kind]]:
+    """With a number for each kind: kinds are told in their order, whichever table is first."""
+    kinds = [(family, kind) for family in patient.families for kind in _kinds(patient, family)]
+    for number, (family, kind) in enumerate(kinds):
+        if family in families:
+            for drop in _drops(kind, where, chains, patient):
+                yield number, drop, kind
 
 
 def _drops(
@@ -121,43 +137,55 @@ def _ours_will_accept(decision: Decision, chain: Chain, where: str, patient: Pat
     )
 
 
-async def _rulesets() -> AsyncIterator[tuple[str, Mapping[str, Chain], tuple[int, ...]]]:
-    """Tables with their chains: what they are called, and the families that they see."""
+async def _tables() -> AsyncIterator[Table]:
     engines = await backend.installed()
     for engine in engines:
-        for family, programs in engine.programs.items():
-            lines: list[str] = []
-            done = await read_lines([programs.save], _keeping(lines))
-            if done.code:  # a kernel without this back end has no rules in it, either
-                continue
-            command = COMMANDS[family]
-            for table, chains in iptables_text.parse("\n".join(lines)).items():
-                yield f"{command}-{engine.back_end} {table}", chains, (family,)
+        for family in engine.programs:
+            async for table in _of_iptables(engine, family):
+                yield table
+                del table
     program = find("nft")
     if program is None:
         return
-    try:
-        said = (await run([program, "-j", "list", "ruleset"])).checked()
-    except RuleError:
-        return  # no nf_tables in this kernel, or no right: who needs it has said so
-    document: dict[str, Any] = json.loads(said or "{}")
     has_nft = any(engine.back_end == "nft" for engine in engines)
-    for (family_name, table), chains in nft_text.parse(document, besides_iptables=has_nft).items():
-        yield f"nft {family_name} {table}", chains, nft_text.families(family_name)
+    async for table in nfttables.tables(program, besides_iptables=has_nft):
+        yield table
+        del table
 
 
-def _keeping(lines: list[str]) -> Callable[[str], None]:
-    """Those of _TABLES: of nat there may be 100,000, of kube-proxy."""
-    is_wanted = False
+async def _of_iptables(engine: Iptables, family: int) -> AsyncIterator[Table]:
+    save = _Save()
+    done = await read_lines([engine.programs[family].save], save.take)
+    if done.code:  # a kernel without this back end has no rules in it, either
+        return
+    command = f"{COMMANDS[family]}-{engine.back_end}"
+    for name, lines in save.tables.items():
+        if lines is None:
+            yield Table(f"{command} {name}", None, (family,))
+        else:
+            for table, chains in iptables_text.parse("\n".join(lines)).items():
+                yield Table(f"{command} {table}", chains, (family,))
 
-    def take(line: str) -> None:
-        nonlocal is_wanted
+
+class _Save:
+    """Lines of those of _TABLES: of nat there may be 100,000, of kube-proxy."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, list[str] | None] = {}
+        """None: more than _MOST_LINES."""
+        self._table = ""
+
+    def take(self, line: str) -> None:
         if line.startswith("*"):
-            is_wanted = line[1:] in _TABLES
-        if is_wanted:
-            lines.append(line)
-
-    return take
+            self._table = line[1:]
+            if self._table in _TABLES:
+                self.tables[self._table] = []
+        kept = self.tables.get(self._table)
+        if kept is None:
+            return
+        kept.append(line)
+        if len(kept) > _MOST_LINES:
+            self.tables[self._table] = None
 
 
 def _kinds(patient: Patient, family: int) -> Iterator[_Kind]:
