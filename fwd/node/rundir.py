@@ -60,14 +60,18 @@ class RunDir:
             self.is_ours = True
         return True
 
+    def check(self, lock: int) -> None:
+        """ValueError if an open lock is another directory's."""
+        if not os.path.sameopenfile(lock, self.lock):
+            raise ValueError(f"the lock of another run directory than {self.path}")
+
     def adopt(self, lock: int) -> None:
         """Another agent's open lock instead of our own.  ValueError if it is another file's.
 
         A lock belongs to what was opened, whoever has it: so it is never free in between.
         """
         try:
-            if not os.path.sameopenfile(lock, self.lock):
-                raise ValueError(f"the lock of another run directory than {self.path}")
+            self.check(lock)
         except BaseException:
             os.close(lock)
             raise

@@ -46,13 +46,18 @@ class Plane:
     def on(cls, settings: PlaneSettings, descriptors: Descriptors) -> Self:
         """A plane on what is open already, and its owner from here on (also when it fails)."""
         error = ffi.new("int *")
-        handle = lib.vx_plane_new(
-            c_settings(
+        try:
+            wanted = c_settings(
                 settings,
                 offloads=descriptors.granted,
                 workers=len(descriptors.listen),
                 queues=len(descriptors.tun) // len(descriptors.listen),
-            ),
+            )
+        except (AssertionError, OverflowError) as fault:
+            descriptors.close()
+            raise ValueError(f"{settings.device}: settings of no plane: {fault}") from fault
+        handle = lib.vx_plane_new(
+            wanted,
             ffi.new("int[]", descriptors.tun),
             ffi.new("int[]", descriptors.listen),
             ffi.new("int[]", descriptors.source),

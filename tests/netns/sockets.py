@@ -6,15 +6,19 @@ enters, makes the socket and ends; nothing has to be run inside, and a test hold
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from fwd.lab import netns
+from tests.netns.namespace import wait_for
 
 # linux/udp.h; Python has no names for them.
 SOL_UDP: Final = 17
@@ -22,6 +26,9 @@ UDP_NO_CHECK6_TX: Final = 101
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 SO_RCVBUFFORCE: Final = 33
+SO_MEMINFO: Final = 55
+KERNELS: Final = 2
+"""Of a buffer that was asked for there is as much again for the kernel's own (socket(7))."""
 
 # linux/ethtool.h
 SET_TX_CHECKSUM: Final = 0x17
@@ -32,6 +39,7 @@ LIMIT: Final = 15.0  # seconds that any one socket call may take
 _BUFFER: Final = 16 << 20
 
 _CLONE_NEWNET: Final = 0x40000000
+_PIDFD_GETFD: Final = 438  # of all architectures
 _libc = ctypes.CDLL(None, use_errno=True)
 
 T = TypeVar("T")
@@ -92,6 +100,59 @@ def udp_in(namespace: str, address: str, port: int = 0) -> socket.socket:
     sock = open_in(namespace, af_of(address), socket.SOCK_DGRAM)
     sock.bind((address, port))
     return sock
+
+
+class Memory(NamedTuple):
+    """Of a socket, in bytes; and datagrams that it did not take."""
+
+    waiting: int
+    receive_buffer: int
+    send_buffer: int
+    drops: int
+
+
+def memory(sock: socket.socket) -> Memory:
+    """linux/sock_diag.h has the numbers."""
+    found = struct.unpack("=9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))
+    return Memory(found[0], found[1], found[3], found[8])
+
+
+def is_deaf(sock: socket.socket, stranger: socket.socket) -> bool:
+    """Whether what is sent to it does not pile up."""
+    before = memory(sock).drops
+    stranger.sendto(b"anything", sock.getsockname())
+    wait_for("an end", lambda: memory(sock).waiting > 0 or memory(sock).drops > before, LIMIT)
+    return memory(sock).waiting == 0
+
+
+def udp_sockets(pid: int, family: int) -> Iterator[socket.socket]:
+    """Another process's own, to look at; what it opens for a moment may be among them or not."""
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError, NotOpenError):
+            if not str(path.readlink()).startswith("socket:"):
+                continue
+            sock = socket.socket(fileno=_fetch(pid, int(path.name)))
+            if (sock.family, sock.type) == (family, socket.SOCK_DGRAM):
+                yield sock
+            else:
+                sock.close()
+
+
+class NotOpenError(Exception):
+    """It is not any more."""
+
+
+def _fetch(pid: int, number: int) -> int:
+    process = os.pidfd_open(pid)
+    try:
+        fd = int(_libc.syscall(_PIDFD_GETFD, process, number, 0))
+    finally:
+        os.close(process)
+    if fd < 0:
+        if ctypes.get_errno() == errno.EBADF:
+            raise NotOpenError
+        raise OSError(ctypes.get_errno(), f"cannot have descriptor {number} of process {pid}")
+    return fd
 
 
 def ethtool(namespace: str, device: str, command: int, *, value: int) -> None:

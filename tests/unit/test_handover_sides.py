@@ -9,8 +9,8 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,9 +46,17 @@ class Plane:
 
 @contextmanager
 def dying(
-    path: Path, answers: Callable[[talk.Message], talk.Message | None], *, silent: bool = False
+    path: Path,
+    answers: Callable[[talk.Message], talk.Message | None],
+    *,
+    silent: bool = False,
+    kits: Sequence[tuple[talk.Kit, Sequence[int]]] = (),
+    lock: int | None = None,
 ) -> Iterator[RunDir]:
-    """An agent that hands over until `answers` has none: then it ends, or is silent."""
+    """An agent that hands over until `answers` has none: then it ends, or is silent.
+
+    The kits come before Shown, and with that the lock, of whatever it is.
+    """
     run_dir = RunDir.open(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(path / SOCKET_NAME))
@@ -59,9 +67,14 @@ def dying(
     def live() -> None:
         sock, _ = listener.accept()
         channel = Channel(sock)
-        while (answer := answers(channel.receive(LIMIT).message)) is not None:
-            fds = [run_dir.lock] if isinstance(answer, talk.Shown) else []
-            channel.send(answer, fds)
+        with suppress(ConnectionResetError):  # the other side ends first
+            while (answer := answers(channel.receive(LIMIT).message)) is not None:
+                if isinstance(answer, talk.Shown):
+                    for kit, fds in kits:
+                        channel.send(kit, fds)
+                    channel.send(answer, [run_dir.lock if lock is None else lock])
+                else:
+                    channel.send(answer)
         if silent:
             over.wait(LIMIT)
         run_dir.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When leases are saved, and a disk that takes nothing."""
+"""When leases are saved, a disk that takes nothing, and whose the last word is."""
 
 import asyncio
 import errno
@@ -7,15 +7,19 @@ import logging
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from fwd.agent import Agent, GivenAwayError
 from fwd.model import OwnLease
 from fwd.node import saver
 from fwd.node.savedstate import SavedState
 from fwd.node.saver import Saver
 
 OWN = (OwnLease("n1", ip_network("10.244.1.0/24")),)
+NEWER = (OwnLease("n1", ip_network("10.244.9.0/24")),)
 
 
 class Disk(SavedState):
@@ -65,3 +69,32 @@ async def test_a_full_disk_is_said_once_and_asked_again_until_there_is_room(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert made.load() is not None
+
+
+async def test_who_has_given_all_away_leaves_the_file_to_the_next_agent(tmp_path: Path) -> None:
+    """It goes on for a moment, and saves what is not saved at its end."""
+    left: list[str] = []
+
+    async def serve() -> None:
+        after.save(NEWER, ())
+
+    before, after = Disk(tmp_path), Disk(tmp_path)
+    before.full = after.full = False
+    agent: Any = Agent.__new__(Agent)
+    agent._saver = made = Saver(before, look=lambda: (OWN, ()))
+    agent._run_dir = SimpleNamespace(is_given=False)
+    giver: Any = SimpleNamespace(serve=serve, leave_name=lambda: left.append("giver"))
+    server: Any = SimpleNamespace(leave_name=lambda: left.append("server"))
+    task = asyncio.create_task(made.keep())
+    await asyncio.sleep(0)  # it waits for changes
+    with pytest.raises(GivenAwayError):
+        await agent._give_away(giver, server)
+    assert agent._run_dir.is_given
+    assert left == ["giver", "server"]
+    await made.save_now()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    found = after.load()
+    assert found is not None
+    assert found.own == NEWER
+    assert before.tried == 0

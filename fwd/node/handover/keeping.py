@@ -131,7 +131,7 @@ def revive(entries: Mapping[str, Entry], keeping: StoreKeeping) -> Revived:
             continue
         try:
             planes[name] = _revive(entry, entries.get(name + TABLE))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             log.warning("not-revived", device=name, error=error)
             keeping.drop(name)
     for entry in entries.values():

@@ -6,7 +6,6 @@ device it is of, a socket where it is bound.
 """
 
 import fcntl
-import os
 import socket
 import struct
 from ipaddress import ip_address
@@ -137,13 +136,23 @@ def _check_queue(kit: talk.Kit, fd: int, *, device: str, kind: int) -> None:
 def _check_socket(kit: talk.Kit, fd: int, *, port: int | None = None) -> None:
     """A UDP socket, bound where the kit says."""
     try:
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            family = socket.AF_INET if kit.family == IPV4 else socket.AF_INET6
-            kind, name = sock.type, sock.getsockname()
-            right = sock.family == family and kind == socket.SOCK_DGRAM
-            right = right and ip_address(name[0].partition("%")[0]) == ip_address(kit.local)
-            right = right and port in (None, name[1])
-    except (OSError, ValueError):
+        sock = socket.socket(fileno=fd)
+    except OSError:
         right = False
+    else:
+        right = _is_bound(sock, kit, port)
+        sock.detach()  # the descriptor stays the caller's
     if not right:
         raise ValueError(f"{kit.device}: a socket that is not bound to {kit.local}")
+
+
+def _is_bound(sock: socket.socket, kit: talk.Kit, port: int | None) -> bool:
+    family = socket.AF_INET if kit.family == IPV4 else socket.AF_INET6
+    if sock.family != family or sock.type != socket.SOCK_DGRAM:
+        return False
+    try:
+        name = sock.getsockname()
+        here = ip_address(name[0].partition("%")[0]) == ip_address(kit.local)
+    except (OSError, ValueError):
+        return False
+    return here and port in (None, name[1])

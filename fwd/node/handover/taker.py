@@ -138,9 +138,9 @@ class Taker:
             self._ask(talk.Done(), talk.Bye)
         except (OSError, ValueError) as error:
             raise TakeOverError(f"the hand-over broke off: {_said(error)}") from error
-        if self._lock is not None:
-            self._run_dir.adopt(self._lock)
-            self._lock = None
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            self._run_dir.adopt(lock)
         log.info("taken-over", of=self._from, paused_ms=f"{1000 * self._paused:.1f}")
         self.abort()
 
@@ -199,6 +199,8 @@ class Taker:
                     self._lock = fds.pop() if fds else None
                     for fd in fds:
                         os.close(fd)
+                    if self._lock is not None:  # once it has said Bye, nobody else forwards
+                        self._run_dir.check(self._lock)
                     return
                 case other:
                     got.close()
