@@ -112,7 +112,6 @@ class Agent:
             self._succession.legacy.done()
             stack.push(self._leave_to_next)
             self._health.forwarding.set()
-            self._health.is_waited_for = lambda: giver.is_waited_for
             giver.take_name()
             server.take_name()
             await self._forwarding.follow_direct()

@@ -2,8 +2,10 @@
 """`fwd run`, from its settings to its end: what is to be settled before there is an agent."""
 
 import asyncio
+import math
+import time
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import NoReturn
 
 import uvloop
@@ -14,7 +16,7 @@ from fwd.config import RunConfig, shown
 from fwd.model import ConfigError
 from fwd.node.handover.finding import find_legacy
 from fwd.node.handover.legacy import Legacy, Succession
-from fwd.node.handover.taker import REMIND_SECONDS, Taker
+from fwd.node.handover.taker import Taker
 from fwd.node.watchdog import watch
 from fwd.ops import log
 from fwd.ops.health import Health
@@ -43,9 +45,7 @@ async def run(config: RunConfig, begun: Begun) -> NoReturn:
         async with AsyncExitStack() as stack:
             if begun.revived.devices:  # the agent looks after those that it has
                 _beside(stack, watch(lambda: begun.revived.planes))
-            if isinstance(legacy, Taker):
-                _beside(stack, _serve_health_late(config, health, legacy, stack))
-            elif begun.revived.devices:  # packets flow already, and the port is not worth them
+            if isinstance(legacy, Taker) or begun.revived.devices:
                 _beside(stack, _serve_when_free(config, health, stack))
             else:
                 serving = health.served(config.healthz_ip, config.healthz_port)
@@ -71,33 +71,25 @@ def _beside(stack: AsyncExitStack, what: Coroutine[None, None, None]) -> None:
     stack.callback(asyncio.create_task(what).cancel)
 
 
-async def _serve_health_late(
-    config: RunConfig, health: Health, taker: Taker, stack: AsyncExitStack
-) -> None:
+async def _serve_when_free(config: RunConfig, health: Health, stack: AsyncExitStack) -> None:
     """The agent before us answers on that port as long as it forwards; so nobody misses us.
 
-    Who asks for us there has to hear that we are not ready.
+    If the port stays another's it is said once, for it is not worth the packets that flow, and
+    tried on: a liveness probe that nobody answers would end who forwards.
     """
-    while not health.forwarding.is_set() and await asyncio.to_thread(taker.remind):
-        with suppress(TimeoutError):
-            async with asyncio.timeout(REMIND_SECONDS):
-                await health.forwarding.wait()
-    await _serve_when_free(config, health, stack)
-
-
-async def _serve_when_free(config: RunConfig, health: Health, stack: AsyncExitStack) -> None:
-    """Tries until the port is ours: a liveness probe that nobody answers ends who forwards."""
-    loop = asyncio.get_running_loop()
-    end, is_told = loop.time() + PORT_SECONDS, False
+    end: float | None = None
     while True:
         try:
             serving = health.served(config.healthz_ip, config.healthz_port)
             await stack.enter_async_context(serving)
         except ConfigError as error:
-            if loop.time() > end and not is_told:
+            now = time.monotonic()
+            if end is None and health.forwarding.is_set():
+                end = now + PORT_SECONDS
+            elif end is not None and now > end:
                 log.warning("health", error=str(error))
-                is_told = True
-            await asyncio.sleep(PORT_SECONDS if is_told else _AGAIN_SECONDS)
+                end = math.inf
+            await asyncio.sleep(PORT_SECONDS if end == math.inf else _AGAIN_SECONDS)
         else:
             return
 

@@ -49,8 +49,6 @@ class Hello(Message, frozen=True, tag="hello"):
     release: str
     oldest: int
     newest: int
-    waits: bool = False
-    """T is not ready, and wants no more than that G knows: nothing follows the answer."""
 
 
 class Welcome(Message, frozen=True, tag="welcome"):

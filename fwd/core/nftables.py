@@ -107,7 +107,7 @@ def _render_match(field: str, match: Match) -> str:
 
 def is_absent(complaint: str) -> bool:
     """Whether `nft list table` says that there is no such table."""
-    return complaint.startswith("Error: No such file or directory\n")
+    return re.match(r"Error: No such file or directory(;|$)", complaint, re.MULTILINE) is not None
 
 
 def parse(text: str) -> dict[str, Table]:

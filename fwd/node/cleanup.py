@@ -28,6 +28,7 @@ from fwd.node.rundir import RunDir
 from fwd.node.savedstate import FILE_NAME as SAVED_STATE
 from fwd.node.savedstate import NET_CONF_NAME, SET_ASIDE
 from fwd.ops.control import SOCKET_NAME
+from fwd.ops.rootsocket import BESIDE
 
 _DEVICES = tuple(VxlanConf().device(family) for family in routetable.FAMILIES)
 """Where there is no note."""
@@ -80,8 +81,7 @@ def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> Cle
         NET_CONF_NAME,
         SAVED_STATE,
         f"{SAVED_STATE}{SET_ASIDE}",
-        SOCKET_NAME,
-        HANDOVER_SOCKET,
+        *(name + end for name in (SOCKET_NAME, HANDOVER_SOCKET) for end in ("", BESIDE)),
         *([] if remove.refused else [traces.FILE_NAME]),
     ]
     for name in (*names, *(f"{device}.mac" for device in devices)):

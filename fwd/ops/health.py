@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """/healthz and /readyz for kubelet's probes, in flannel's words (spec 1.3), and /metrics.
 
-An agent that is to take over has no port of its own until it forwards, and the probes of its Pod
-reach the one before it.  So that one is not ready while another agent waits: else Kubernetes would
-take the new Pod for ready, end the old one, and go on to the next node.
-
 A server of its own, because it needs three answers of HTTP, and aiohttp costs 9 MB in modes that
 have no other use for it.  It reads one request head of bounded length in bounded time, answers and
 closes; a body is not read.  Whoever opens many connections gets no more than a few at a time.
@@ -30,7 +26,7 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (/[!-~]*) HTTP/1\.[0
 
 
 class Health:
-    """How this agent does, for those who ask.  Ready once it stays so, as flannel does.
+    """How this agent does, for those who ask.  It is ready once, and then for ever, as flannel is.
 
     /healthz says that the event loop turns, no more.
     """
@@ -41,8 +37,6 @@ class Health:
         self.why_not_ready: Callable[[], str] = lambda: "it has only just begun"
         self.forwarding = asyncio.Event()
         """Packets flow, and no other agent is left."""
-        self.is_waited_for: Callable[[], bool] = lambda: False
-        """By an agent that is to take over and cannot yet."""
         self._is_ready = False
         self._connections = 0
 
@@ -113,8 +107,6 @@ class Health:
             return HTTPStatus.OK, "flanneld is running"
         if path != b"/readyz":
             return HTTPStatus.NOT_FOUND, "404 page not found\n"
-        if self._is_ready and self.is_waited_for():
-            return HTTPStatus.SERVICE_UNAVAILABLE, "another agent waits to take over from this one"
         if self._is_ready:
             return HTTPStatus.OK, "flanneld is ready"
         why = self.why_not_ready()

@@ -16,6 +16,8 @@ from typing import Self
 
 _PEERCRED = struct.Struct("iII")
 _BACKLOG = 16
+BESIDE = ".new"
+"""Behind the name, as long as it is not the one that others find."""
 
 
 class RootSocket:
@@ -67,7 +69,7 @@ class RootSocket:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
+    return path.with_name(path.name + BESIDE)
 
 
 def _number(path: Path) -> tuple[int, int]:

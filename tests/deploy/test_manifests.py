@@ -128,16 +128,6 @@ def test_one_selector_finds_the_pods(name: str) -> None:
     assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
 
 
-@pytest.mark.parametrize("name", [BASE, *OVERLAYS])
-def test_a_pod_that_cannot_take_over_does_not_count_as_available(name: str) -> None:
-    """The agent before it, at whose port its probes are, says so: in time."""
-    found = rendered(name)
-    spec, probe = only(found, "DaemonSet")["spec"], agent(found)["readinessProbe"]
-    if spec["updateStrategy"]["rollingUpdate"].get("maxSurge", 0):
-        refused = probe["periodSeconds"] * probe.get("failureThreshold", 3)
-        assert refused < spec["minReadySeconds"]
-
-
 def test_an_overlay_says_in_net_conf_what_it_is_called_for() -> None:
     plain = json.loads(configured(rendered(BASE))["/etc/kube-flannel/net-conf.json"])
 

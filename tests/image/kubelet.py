@@ -27,7 +27,7 @@ IMAGE: Final = f"{REPOSITORY}:latest"
 ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _KNOWN_OF_CONTAINER: Final = {
     *("name", "image", "imagePullPolicy", "command", "args", "env", "envFrom", "resources"),
-    *("securityContext", "volumeMounts", "livenessProbe", "readinessProbe"),
+    *("securityContext", "volumeMounts", "livenessProbe", "readinessProbe", "startupProbe"),
 }
 _KNOWN_OF_SECURITY: Final = {
     *("privileged", "allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities"),
@@ -96,8 +96,21 @@ class Pod(Struct, frozen=True):
             status = str(error)
         return f"{self.log()}{status}"
 
+    def has_started(self) -> bool:
+        """What kubelet waits for before it probes anything else."""
+        probe = self.spec["containers"][0].get("startupProbe")
+        try:
+            if probe is not None:
+                self.exec(*probe["exec"]["command"])
+        except AssertionError:
+            return False
+        return True
+
     def wait_ready(self) -> None:
-        wait_for(lambda: self.probe("readinessProbe") == 200, told=self.told)
+        ready = 200
+        wait_for(
+            lambda: self.has_started() and self.probe("readinessProbe") == ready, told=self.told
+        )
 
     def stop(self) -> None:
         grace = str(self.spec.get("terminationGracePeriodSeconds", 30))

@@ -5,6 +5,7 @@ import json
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -72,10 +73,14 @@ def test_the_flags_of_the_program_are_those_of_this_source(podman: Podman) -> No
 
 def test_nothing_in_it_is_newer_than_its_source(podman: Podman) -> None:
     """A stale image would pass for a good one."""
-    listed = inside(podman, "sh", "-c", "cd /opt/fwd/lib/python3*/site-packages/fwd; cat core/*.py")
-    assert listed == "".join(
-        path.read_text() for path in sorted((ROOT / "fwd/core").glob("*.py"), key=lambda p: p.name)
-    )
+    script = "cd /opt/fwd/lib/python3*/site-packages; find fwd -name '*.py' -exec sha256sum {} +"
+    listed = inside(podman, "sh", "-c", script).splitlines()
+    there = {path: digest for digest, path in map(str.split, listed)}
+    here = {
+        str(path.relative_to(ROOT)): sha256(path.read_bytes()).hexdigest()
+        for path in (ROOT / "fwd").rglob("*.py")
+    }
+    assert there == here
 
 
 def test_it_is_named_and_labelled_by_its_version_and_its_commit(podman: Podman) -> None:

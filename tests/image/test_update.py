@@ -10,7 +10,6 @@ from fwd.lab.probes import Route
 from tests.deploy.rendering import BASE, only, rendered
 from tests.image.cluster import ImageLab, built, wait_reached
 from tests.image.kubelet import start
-from tests.netns.lab_support import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +31,9 @@ def test_no_answer_of_a_tcp_flow_waits_for_a_second_while_a_pod_is_replaced(lab:
         for before in (old, other):
             machine = before.machine
             new = start(machine, rendered(BASE), generation="b")
-            wait_for(lambda new=new: "taken-over" in new.log())  # type: ignore[misc]
-            before.stop()
             new.wait_ready()
+            assert "taken-over" in new.log(), "and else its probes are the old one's"
+            before.stop()
         course = flow.end()
     print(course)
     assert course.longest < 1

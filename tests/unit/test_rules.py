@@ -183,6 +183,8 @@ def test_nft_listings_are_read_with_what_is_not_ours() -> None:
 def test_a_table_that_is_not_there_is_told_from_one_that_may_not_be_seen() -> None:
     absent = "Error: No such file or directory\nlist table ip flannel-ipv4\n              ^^^\n"
     assert nftables.is_absent(absent)
+    guess = "; did you mean table ‘flannel-ipv4’ in family ip?\n"  # noqa: RUF001 - nft's
+    assert nftables.is_absent(absent.partition("\n")[0] + guess)
     refused = "Error: cache initialization failed: Operation not permitted\n"
     assert not nftables.is_absent(refused)
     assert not nftables.is_absent("/usr/sbin/nft: No such file or directory\n")

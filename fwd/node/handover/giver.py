@@ -7,9 +7,7 @@ here start again and what has waited in the kernel meanwhile is carried by them.
 """
 
 import asyncio
-import math
 import socket
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
@@ -29,8 +27,6 @@ STOPPED_SECONDS = 15.0
 """The same once a tunnel is stopped here, and perhaps goes on there: the other one, which waits for
 five seconds, has given up before this one does, so that two never forward at once."""
 AGAIN_SECONDS = 0.1
-WAITS_SECONDS = 5.0
-"""An agent that has said so, each second, waits for as long after its last word."""
 
 
 class Giver:
@@ -53,7 +49,6 @@ class Giver:
         self._save = save
         self.still = asyncio.Lock()
         """Held while nobody may change a tunnel."""
-        self._reminded = -math.inf
 
     @classmethod
     def open(
@@ -67,11 +62,6 @@ class Giver:
         """Listens; nobody finds it before `take_name`.  Raises OSError."""
         place = RootSocket.beside(run_dir.path / SOCKET_NAME, socket.SOCK_SEQPACKET)
         return cls(place, run_dir, node=node, tunnels=tunnels, save=save)
-
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether another agent is here and cannot take over yet."""
-        return time.monotonic() - self._reminded < WAITS_SECONDS
 
     def take_name(self) -> None:
         """In place of whoever listened before.  Raises OSError."""
@@ -115,13 +105,8 @@ class Giver:
         version_spoken = talk.agree(hello)
         if version_spoken is None:
             return await self._end_cold(channel)
-        welcome = talk.Welcome(node=self._node, release=version(), version=version_spoken)
-        if hello.waits:
-            self._reminded = time.monotonic()
-            channel.send(welcome)
-            return False
         await self._save()
-        channel.send(welcome)
+        channel.send(talk.Welcome(node=self._node, release=version(), version=version_spoken))
         try:
             asked = (await self._hear(channel)).message
         except ConnectionResetError:

@@ -10,7 +10,6 @@ nobody forward: some milliseconds, in which packets wait in the kernel.
 import os
 import time
 from collections.abc import Mapping
-from contextlib import closing, suppress
 from typing import TypeVar
 
 from fwd.config import version
@@ -24,8 +23,6 @@ from fwd.ops import log
 from fwd.plane import Descriptors, Plane, PlaneSettings
 
 HEAR_SECONDS = 5.0
-REMIND_SECONDS = 1.0
-"""Between two reminders, and for the answer to one."""
 ORPHAN_SECONDS = 0.2
 """For the kernel to give back the lock of a process that has just ended."""
 _AGAIN_SECONDS = 0.01
@@ -71,21 +68,6 @@ class Taker:
             raise TakeOverError(_said(error)) from error
         finally:
             self.abort()
-
-    def remind(self) -> bool:
-        """Tells whoever forwards that we still wait; False: nobody is there any more."""
-        if self._is_done:  # who listens now is this agent itself
-            return False
-        try:
-            channel = Channel.connect(self._run_dir.path / SOCKET_NAME)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        except OSError:
-            return True
-        with closing(channel), suppress(OSError, ValueError):
-            channel.send(self._hello(waits=True))
-            channel.receive(REMIND_SECONDS).close()
-        return True
 
     def take(self, settings: PlaneSettings) -> Plane | None:
         """See Legacy.  Raises TakeOverError."""
@@ -158,19 +140,13 @@ class Taker:
             os.close(self._lock)
             self._lock = None
 
-    def _hello(self, *, waits: bool = False) -> talk.Hello:
-        return talk.Hello(
-            node=self._node,
-            release=version(),
-            oldest=talk.OLDEST,
-            newest=talk.NEWEST,
-            waits=waits,
-        )
-
     def _greet(self) -> bool:
         self._channel = Channel.connect(self._run_dir.path / SOCKET_NAME)
         self._channel.check_peer()
-        self._channel.send(self._hello())
+        hello = talk.Hello(
+            node=self._node, release=version(), oldest=talk.OLDEST, newest=talk.NEWEST
+        )
+        self._channel.send(hello)
         answer = self._hear().message
         if isinstance(answer, talk.Refused):
             if not answer.cold:

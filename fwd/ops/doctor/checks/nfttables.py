@@ -49,7 +49,7 @@ async def tables(program: str, *, besides_iptables: bool) -> AsyncIterator[Table
             yield Table(where, None, families)
             continue
         except RuleError:
-            return  # no nf_tables in this kernel, or no right: who needs it has said so
+            continue  # no nf_tables in this kernel, or no right: who needs it has said so
         for name, may_drop in found.items():  # no name for what is read: it is to go before more is
             yield Table(
                 f"{where} {name}",
