@@ -9,6 +9,7 @@
 #   FWD_SANITIZE=thread     instrumented C modules, see cext/build.py
 #   ARGS='-k coalesce'      more arguments for pytest, or for fwd bench (ARGS=--quick)
 #   SECONDS=30              how long each fuzz target runs
+#   JOBS=2                  how many C tests or fuzz targets at a time
 #   MINUTES=10              how long make soak does
 #   BASE=, IMAGE=           of the container image, see deploy/build-image
 #   FAMILY=dual             IP versions of the demo: 4, 6 or both
@@ -18,6 +19,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 FAMILY ?= 4
 SECONDS ?= 30
+JOBS ?= 2
 MINUTES ?= 10
 VENV := .venv/bin
 
@@ -51,16 +53,14 @@ check: setup ## formatting, lint, types, imports; C without a warning from gcc a
 	$(MAKE) -C tests/fuzz check
 
 asan: packages ## the C tests with AddressSanitizer and UBSan
-	$(MAKE) -C tests/native asan
-	$(MAKE) -C tests/native run-asan
+	$(MAKE) -j$(JOBS) -C tests/native run-asan
 
 tsan: packages ## the C tests with ThreadSanitizer
-	$(MAKE) -C tests/native tsan
-	$(MAKE) -C tests/native run-tsan
+	$(MAKE) -j$(JOBS) -C tests/native run-tsan
 
 fuzz: setup ## each fuzz target for SECONDS, each parser for a tenth of that
-	$(MAKE) -C tests/fuzz run SECONDS=$(SECONDS)
-	$(VENV)/python -m tests.fuzz.parsers --seconds $$(($(SECONDS) / 10 + 1))
+	$(MAKE) -j$(JOBS) -C tests/fuzz run SECONDS=$(SECONDS)
+	$(VENV)/python -m tests.fuzz.parsers --seconds $$(($(SECONDS) / 10 + 1)) --jobs $(JOBS)
 
 netns-asan: setup ## tests/netns, the C under AddressSanitizer and UBSan (root; ARGS for pytest)
 	$(VENV)/python -m tests.sanitized address $(ARGS)
@@ -68,7 +68,7 @@ netns-asan: setup ## tests/netns, the C under AddressSanitizer and UBSan (root; 
 netns-tsan: setup ## tests/netns, the C under ThreadSanitizer (root; ARGS for pytest)
 	$(VENV)/python -m tests.sanitized thread $(ARGS)
 
-counts: packages ## instructions a packet in the hot loop, against the recorded ones
+counts: packages ## instructions a packet in the hot loop; fails if they moved by 5 %
 	$(MAKE) -C bench/micro counts
 
 soak: setup ## traffic, upgrades, kills and broken surroundings for MINUTES (root)

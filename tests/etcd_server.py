@@ -7,16 +7,17 @@ What is done to it by hand is done with etcdctl, so not by the client under test
 import os
 import re
 import shutil
-import socket
 import struct
 import subprocess
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
+from tests.ports import free_port
 from tests.unable import leave_out
 
 PREFIX = "/coreos.com/network"
@@ -31,13 +32,6 @@ def require() -> None:
         leave_out(f"needs {', '.join(missing)} (etcd-server, etcd-client)")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def _kernels(packed: bytes) -> str:
     """An address as /proc/net has it: words in the byte order of the machine."""
     words = struct.unpack(f"!{len(packed) // 4}I", packed)
@@ -47,7 +41,7 @@ def _kernels(packed: bytes) -> str:
 class EtcdServer:
     """One etcd.  `tls` are its certificate, key and authority, and clients need one of that too.
 
-    In another network namespace it listens at `host`.
+    In another network namespace it listens at `host`.  At the end of a context it is stopped.
     """
 
     def __init__(
@@ -72,6 +66,12 @@ class EtcdServer:
         self._peer = f"http://127.0.0.1:{free_port()}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def start(self) -> None:
         """Starts it, with what is in its directory, and waits until it answers."""
         words = [
@@ -87,9 +87,16 @@ class EtcdServer:
             words += ["--client-cert-auth"]
         with (self.root / "log").open("ab") as log:
             self._process = subprocess.Popen([*self._enter, *words], stdout=log, stderr=log)
+        try:
+            self._await(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _await(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + START_LIMIT
         while not self._listens():
-            assert self._process.poll() is None, (self.root / "log").read_text()
+            assert process.poll() is None, (self.root / "log").read_text()
             assert time.monotonic() < deadline, "etcd does not listen"
             time.sleep(0.02)
 

@@ -2,6 +2,7 @@
 """What becomes of a test that cannot run here."""
 
 import os
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -18,3 +19,16 @@ def require_tunnel_gso() -> None:
     """An older kernel has none, which is told as fallen back (tests/unit/test_ops.py)."""
     if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 17):
         leave_out("needs Linux 6.17")
+
+
+def require_filters() -> None:
+    """Of system calls: what a sanitizer's module calls is not on the list."""
+    if os.environ.get("FWD_SANITIZE"):
+        leave_out("a sanitizer's module has no filters")
+
+
+def require_header(path: Path) -> str:
+    """The text of one of the kernel's."""
+    if not path.exists():
+        leave_out(f"needs {path} (linux-libc-dev)")
+    return path.read_text()

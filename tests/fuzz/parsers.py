@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parsers of tests/parsers.py, fuzzed by coverage with atheris, which is libFuzzer for Python.
 
-    python -m tests.fuzz.parsers --seconds 5            each in turn, for so long
+    python -m tests.fuzz.parsers --seconds 5            each for so long, --jobs at a time
     python -m tests.fuzz.parsers NAME -runs=1 FILE      one, with libFuzzer's own arguments
 
 An input for which a parser raises what it does not document, takes longer than five seconds or more
@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -86,21 +87,24 @@ def main() -> None:
         atheris.Fuzz()
     parser = argparse.ArgumentParser(description="Fuzz every parser of bytes from outside.")
     parser.add_argument("--seconds", type=int, default=5, help="for each parser (default 5)")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at a time (default 1)")
     parser.add_argument("--only", choices=PARSERS, action="append")
     parser.add_argument("--minimise", action="store_true", help="take what was found into the tree")
     options = parser.parse_args()
-    total = 0
-    for name in options.only or PARSERS:
-        if options.minimise:
+    names = options.only or list(PARSERS)
+    if options.minimise:
+        for name in names:
             minimise(name)
             sys.stdout.write(f"{name}: {len(list((CORPUS / name).iterdir()))} inputs are kept\n")
-            continue
-        count = run(name, options.seconds)
-        total += count
-        sys.stdout.write(f"{name}: {count:,} executions in {options.seconds} s\n")
-        sys.stdout.flush()
-    if not options.minimise:
-        sys.stdout.write(f"parsers: {total:,} executions, none a mistake\n")
+        return
+    total = 0
+    with ThreadPoolExecutor(options.jobs) as pool:
+        counts = pool.map(lambda name: run(name, options.seconds), names)
+        for name, count in zip(names, counts, strict=True):
+            total += count
+            sys.stdout.write(f"{name}: {count:,} executions in {options.seconds} s\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"parsers: {total:,} executions, none a mistake\n")
 
 
 if __name__ == "__main__":

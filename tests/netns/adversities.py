@@ -7,6 +7,7 @@ Each is a function of two nodes (`battered`), and ends when both agents know the
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Final
 
 from msgspec import Struct
@@ -31,6 +32,8 @@ class Adversity(Struct, frozen=True):
     name: str
     befall: Callable[[Battered], None]
     said: tuple[str, ...] = ()
+    stops_packets: bool = False
+    """Whether the way of the packets itself is broken, or nobody a member for a moment."""
 
 
 class Outcome(Struct, frozen=True):
@@ -60,16 +63,11 @@ def outlive(kube: Battered, adversity: Adversity) -> Outcome:
     for agent in kube.agents.values():
         wait_for("peace", lambda a=agent: kube.knows_all(a, 1))  # type: ignore[misc]
     before = events(kube.agents.values())
-    flows = {family: kube.pod_flow(family) for family in kube.families}
-    for flow in flows.values():
-        flow.__enter__()
-    try:
+    with ExitStack() as stack:
+        flows = {f: stack.enter_context(kube.pod_flow(f)) for f in kube.families}
         adversity.befall(kube)
         time.sleep(_CALM_SECONDS)
         courses = {family: flow.end() for family, flow in flows.items()}
-    finally:
-        for flow in flows.values():
-            flow.__exit__(None, None, None)
     said = events(kube.agents.values()) - before
     missing = set(adversity.said) - set(said)
     assert not missing, f"nobody said {missing}, but {dict(said)}"
@@ -148,7 +146,7 @@ def state_before_all(seconds: float = 2) -> Adversity:
             )
         learn(kube, 9)
 
-    return Adversity("API server comes back with the state before all", befall)
+    return Adversity("API server comes back with the state before all", befall, stops_packets=True)
 
 
 def _ip(kube: Battered, verb: str) -> None:
@@ -240,10 +238,10 @@ def _at_peace(kube: Battered) -> None:
 QUICK: Final = (
     older_state(),
     state_before_all(),
-    Adversity("TUN deleted", tun_deleted, ("tunnel-restored",)),
-    Adversity("underlay link down for 5 s", link_down),
-    Adversity("route deleted", route_deleted, ("device-repaired",)),
-    Adversity("iptables flushed", rules_flushed, ("host-repaired",)),
+    Adversity("TUN deleted", tun_deleted, ("tunnel-restored",), stops_packets=True),
+    Adversity("underlay link down for 5 s", link_down, stops_packets=True),
+    Adversity("route deleted", route_deleted, ("device-repaired",), stops_packets=True),
+    Adversity("iptables flushed", rules_flushed, ("host-repaired",), stops_packets=True),
     Adversity("clock stepped by a day, both ways", clock_stepped),
     Adversity("disk full", disk_full, ("saved-state", "saved-state-good-again", "host-trouble")),
 )

@@ -2,6 +2,7 @@
 """A node whose agent is asked for all that it can keep on its host."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any, Final
@@ -51,10 +52,11 @@ class Host:
         agent.says("host-ready")
         return agent
 
-    def cleanup(self, *flags: str) -> "subprocess.CompletedProcess[str]":
-        return self.cluster.n1.run(
-            sys.executable, "-m", "fwd", "cleanup", "--run-dir", str(self.run_dir), *flags
-        )
+    def cleanup(
+        self, *flags: str, path: str = os.environ["PATH"]
+    ) -> "subprocess.CompletedProcess[str]":
+        fwd = (sys.executable, "-m", "fwd", "cleanup", "--run-dir", str(self.run_dir))
+        return self.cluster.n1.run("env", f"PATH={path}", *fwd, *flags)
 
     def blackholes(self) -> list[str]:
         """Destinations."""

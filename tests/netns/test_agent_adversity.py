@@ -11,7 +11,7 @@ import pytest
 
 from tests.netns.adversities import QUICK, Adversity, outlive
 from tests.netns.battered import Battered
-from tests.netns.kube_cluster import running
+from tests.netns.kube_cluster import STALL_SECONDS, running
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
@@ -27,5 +27,7 @@ def test_tcp_lives_through(kube: Battered, adversity: Adversity) -> None:
     before = {name: agent.pid for name, agent in kube.agents.items()}
     outcome = outlive(kube, adversity)
     assert outcome.answers > 10
+    if not adversity.stops_packets:
+        assert max(outcome.longest.values()) < STALL_SECONDS, "TCP stood still"
     assert {name: agent.pid for name, agent in kube.agents.items()} == before
     assert sum(outcome.said.values()) < 60, f"too much was said: {outcome.said}"

@@ -27,7 +27,7 @@ from tests.netns.kube_cluster import (
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
-AWAY_SECONDS = 12.0
+AWAY_SECONDS = 9.0
 """Retries are as seldom as they get after eight."""
 
 
@@ -111,6 +111,7 @@ def test_adversity(nodes: Nodes, adversity: Callable[[KubeCluster], None]) -> No
             lambda a=agent: kube.knows_all(a, 9),  # type: ignore[misc]
             RETURN_SECONDS,
         )
+    wait_for("it has happened", lambda: not kube.server.faults_left)
     time.sleep(max(0.0, begun + 1.0 - time.monotonic()))  # there was something to disturb
     for course in [flow.end() for flow in flows]:
         assert course.longest < STALL_SECONDS, f"TCP stood still for {course.longest:.1f} s"

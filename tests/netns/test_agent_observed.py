@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -90,23 +91,22 @@ def test_drops_are_shown_with_what_was_in_them(watched: Watched, family: int) ->
     assert "there is no reason 'out_no_rute'" in wrong.stderr
 
 
-def test_who_follows_sees_each_drop_once(watched: Watched) -> None:
+def test_who_follows_sees_each_drop_once(watched: Watched, tmp_path: Path) -> None:
     command = ["ip", "netns", "exec", watched.n1.name, sys.executable, "-m", "fwd", "drops"]
-    command += ["--json", "--follow", "--run-dir", str(watched.agent.run_dir)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
-        assert following.stdout is not None
+    command += ["--json", "--follow", "--reason", "out_no_route"]
+    command += ["--run-dir", str(watched.agent.run_dir)]
+    seen = tmp_path / "seen"
+    with seen.open("wb") as out, subprocess.Popen(command, stdout=out) as following:
         try:
-            watched.n1.run("ping", "-c", "1", "-W", "0.2", "-p", "c0ffee", FOREIGN[4])
-            for line in following.stdout:
-                if "c0ffee" in line:
-                    break
-            watched.n1.run("ping", "-c", "1", "-W", "0.2", "-p", "decade", FOREIGN[4])
-            rest = next(iter(following.stdout))
+            for pattern in ("c0ffee", "decade"):
+                watched.n1.run("ping", "-c", "1", "-W", "0.2", "-p", pattern, FOREIGN[4])
+                wait_for(pattern, lambda p=pattern: p in seen.read_text())  # type: ignore[misc]
         finally:
             following.terminate()
             following.wait(10)
-    assert "decade" in rest
-    assert "c0ffee" not in rest
+    heads = [json.loads(line)["head"] for line in seen.read_text().splitlines()]
+    assert sum("c0ffee" in head for head in heads) == 1
+    assert "decade" in heads[-1]
 
 
 def test_ping_measures_the_overlay(watched: Watched) -> None:

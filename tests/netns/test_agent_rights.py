@@ -5,7 +5,6 @@ Each family has a tunnel of its own, with its own workers.
 """
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,13 +16,16 @@ import pytest
 from fwd.core import rights
 from tests.netns import threads
 from tests.netns.agent_support import FACTS, Agent, Cluster
+from tests.unable import require_filters
 
-pytestmark = [
-    pytest.mark.netns,
-    pytest.mark.skipif("FWD_SANITIZE" in os.environ, reason="a sanitizer's module has no filters"),
-]
+pytestmark = [pytest.mark.netns]
 ADMIN = rights.bits([rights.NET_ADMIN])
 PROGRAMS = rights.bits([rights.NET_ADMIN, rights.NET_RAW])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _filters() -> None:
+    require_filters()
 
 
 @pytest.fixture(scope="module")

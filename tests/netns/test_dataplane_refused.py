@@ -106,9 +106,9 @@ def test_a_tun_that_is_deleted_comes_back_under_a_connection(net: Net, index: in
     pod = net.pod(1)
     with traffic.tcp_load(net.pod(2).namespace, pod.namespace, net.address(pod)) as load:
         wait_until(lambda: load.received > MEGABYTE)
-        before = net.tunnel(index).counters
+        before, restored = net.tunnel(index).counters, net.told(index, "tunnel-restored")
         net.ip(net.node(index).namespace, f"link del {net.device}")
-        wait_until(lambda: any("tunnel-restored" in line for line in net.log(index)))
+        wait_until(lambda: net.told(index, "tunnel-restored") > restored)
         begun = load.received
         wait_until(lambda: load.received > begun + 8 * MEGABYTE)
         after = net.tunnel(index).counters

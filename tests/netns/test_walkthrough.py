@@ -1,21 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands of docs/walkthrough.md print what it says, but for what is of the moment."""
 
-import os
 import re
 
 import pytest
 
 from tests.netns import walkthrough
 from tests.netns.names import own
+from tests.unable import require_filters
 
-pytestmark = [
-    pytest.mark.netns,
-    pytest.mark.skipif(
-        "FWD_SANITIZE" in os.environ,
-        reason="a sanitizer's module has no filters, and the doctor remarks on that",
-    ),
-]
+pytestmark = [pytest.mark.netns]
 
 
 def of_any_moment(text: str) -> str:
@@ -31,6 +25,7 @@ def of_any_moment(text: str) -> str:
 
 
 def test_the_walkthrough_is_true() -> None:
+    require_filters()  # the doctor remarks on a module without
     page = walkthrough.PAGE.read_text()
     played = walkthrough.played(page, lab=own("wt"))
     before, after = walkthrough.blocks(page), walkthrough.blocks(played)

@@ -13,17 +13,15 @@ from tests.unit.etcd_member import guard
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
     """One that asks nobody who he is."""
-    server = EtcdServer(tmp_path / "etcd")
-    server.start()
-    yield server
-    server.stop()
+    with EtcdServer(tmp_path / "etcd") as server:
+        server.start()
+        yield server
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[EtcdServer]:
     """One with users; etcdctl is root."""
-    server = EtcdServer(tmp_path / "users")
-    guard(server)
-    server.user = ("--user", "root:root")
-    yield server
-    server.stop()
+    with EtcdServer(tmp_path / "users") as server:
+        guard(server)
+        server.user = ("--user", "root:root")
+        yield server

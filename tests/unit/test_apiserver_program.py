@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,12 @@ def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
         text=True,
     )
     assert process.stdout is not None
-    return process, process.stdout.readline()
+    late = threading.Timer(LIMIT, process.kill)  # then there comes no line any more
+    late.start()
+    try:
+        return process, process.stdout.readline()
+    finally:
+        late.cancel()
 
 
 def end(process: subprocess.Popen[str]) -> str:

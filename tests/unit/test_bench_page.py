@@ -119,4 +119,4 @@ def test_without_matplotlib_it_is_said_before_measuring(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(SystemExit):
         arguments.parse(["--html=x.html"])
-    assert "pip install 'fwd[bench]'" in capsys.readouterr().err
+    assert "pip install '.[bench]' in fwd's source directory" in capsys.readouterr().err

@@ -178,5 +178,6 @@ def test_what_etcd_needs_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "grpclib.client", None)
     node = patient(tmp_path)
     found = asyncio.run(examine(node, [one for one in checks(node) if one.subject == "etcd"]))
-    assert [(one.grade, one.remedy) for one in found] == [(Grade.WRONG, "pip install 'fwd[etcd]'")]
+    remedy = "pip install '.[etcd]' in fwd's source directory"
+    assert [(one.grade, one.remedy) for one in found] == [(Grade.WRONG, remedy)]
     assert "leases from etcd need grpclib" in found[0].found

@@ -30,11 +30,10 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def secure(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path_factory.mktemp("tls"), tls=authority.sign("root"))
-    server.start()
-    server.configure(SMALL)
-    yield server
-    server.stop()
+    with EtcdServer(tmp_path_factory.mktemp("tls"), tls=authority.sign("root")) as server:
+        server.start()
+        server.configure(SMALL)
+        yield server
 
 
 def tls(
@@ -161,15 +160,12 @@ async def test_a_user_gets_in_and_in_again_after_a_restart_that_ends_all_tokens(
 
 async def test_the_name_in_a_certificate_is_a_user(authority: Authority, tmp_path: Path) -> None:
     """Which etcd's JSON gateway cannot do."""
-    server = EtcdServer(tmp_path / "names", tls=authority.sign("root"))
-    guard(server)
-    try:
+    with EtcdServer(tmp_path / "names", tls=authority.sign("root")) as server:
+        guard(server)
         async with member(tls(server, authority.sign("fwd")), 1) as one:
             await until("published", lambda: one.snapshot and server.leases().get(one.key))
         error = await failure(tls(server, authority.sign("nobody")))
         assert "permission denied" in str(error) or "user" in str(error)
-    finally:
-        server.stop()
 
 
 async def test_a_token_that_has_ended_is_asked_for_again(guarded: EtcdServer) -> None:

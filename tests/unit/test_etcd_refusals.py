@@ -16,7 +16,8 @@ from fwd.sources.etcdaccess import EtcdAccess, make_access
 from fwd.sources.etcdapi import EtcdApi
 from fwd.sources.etcdkeys import LeaseKeys
 from fwd.sources.etcdlink import Refused, Unreachable
-from tests.etcd_server import PREFIX, SUBNETS, EtcdServer, free_port
+from tests.etcd_server import PREFIX, SUBNETS, EtcdServer
+from tests.ports import free_port
 from tests.unit.etcd_member import Member, access, close, member, until, value
 
 OWN = {4: ip_network("10.5.0.16/28")}

@@ -32,11 +32,10 @@ OWN = {4: ip_network("10.5.0.16/28")}
 
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
-    server = EtcdServer(tmp_path / "etcd")
-    server.start()
-    server.configure(SMALL)
-    yield server
-    server.stop()
+    with EtcdServer(tmp_path / "etcd") as server:
+        server.start()
+        server.configure(SMALL)
+        yield server
 
 
 def own_lines(caplog: pytest.LogCaptureFixture) -> list[str]:

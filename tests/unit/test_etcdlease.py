@@ -2,6 +2,7 @@
 """Keys and values as flannel writes and reads them, byte for byte."""
 
 import json
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
@@ -98,13 +99,49 @@ def test_what_is_wrong_with_a_key_is_said(key: str, text: str) -> None:
         parse_key(key)
 
 
+@st.composite
+def _part(draw: st.DrawFn, family: int) -> tuple[str, Network | None]:
+    """An address and a length, and the subnet that they are, if they are one."""
+    bits = 32 if family == IPV4 else 128
+    length = draw(st.integers(0, bits + 1))
+    whole = draw(st.ip_addresses(v=4) if family == IPV4 else st.ip_addresses(network="fc00::/7"))
+    network = ip_network((whole, min(length, bits)), strict=False)
+    address = draw(st.sampled_from([whole, network.network_address, network.network_address]))
+    fits = address == network.network_address and length < bits
+    return f"{address}-{length}", network if fits else None
+
+
+@st.composite
+def _keys(draw: st.DrawFn) -> tuple[str, dict[int, Network] | None]:
+    """Of flannel's form; and what they name, if nothing is wrong with them."""
+    words, subnets = [], {}
+    for family in draw(st.sampled_from([(IPV4,), (IPV4, IPV6)])):
+        word, subnet = draw(_part(family))
+        words.append(word)
+        subnets[family] = subnet
+    key = draw(st.sampled_from(["", "old-", "/"])) + "&".join(words)
+    if None in subnets.values():
+        return key, None
+    return key, {f: one for f, one in subnets.items() if one and one != ip_network("0.0.0.0/0")}
+
+
+@given(_keys())
+def test_a_key_is_taken_at_its_word_or_refused(
+    drawn: tuple[str, dict[int, Network] | None],
+) -> None:
+    key, subnets = drawn
+    if subnets is None:
+        with pytest.raises(ValueError, match=r"CIDR|host bits|no IPv[46] subnet"):
+            parse_key(key)
+    else:
+        assert parse_key(key) == subnets
+        assert key.endswith(make_key(subnets))
+
+
 @given(st.text(max_size=40))
 def test_no_key_breaks_it(key: str) -> None:
-    try:
-        found = parse_key(key)
-    except ValueError:
-        return
-    assert key.endswith(make_key(found).rpartition("&")[2].rpartition(":")[2][-2:])
+    with suppress(ValueError):
+        assert parse_key(make_key(parse_key(key))) == parse_key(key)
 
 
 def test_a_value_is_flannels_text() -> None:

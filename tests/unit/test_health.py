@@ -13,12 +13,7 @@ from fwd.model import ConfigError
 from fwd.ops import health
 from fwd.ops.health import Health
 from fwd.ops.systemd import notify_ready
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
+from tests.ports import free_port
 
 
 async def say(port: int, request: bytes) -> bytes:

@@ -148,15 +148,27 @@ async def test_a_continue_token_that_expires_begins_a_new_list(families: Familie
             assert server.count("list") == 3 + 4
 
 
+HEADERS = 160
+"""Bytes: an answer's, and its first chunk's size."""
+
+
+def change(server: Server, turn: int) -> None:
+    server.nodes.put(node_in(BOTH, 2, public_ip=f"192.168.{turn >> 8}.{turn & 255}"))
+
+
 async def test_a_watch_cut_at_every_byte_of_its_stream() -> None:
-    """Every offset once; the next watch brings what the cut one did not."""
+    """Within a string every eighth; the next watch brings what the cut one did not."""
     async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
         watch = ours.source._watch
         await pause_endless_rounds(ours)
-        for offset in range(1000):
-            server.nodes.put(node_in(BOTH, 2, public_ip=f"192.168.{offset >> 8}.{offset & 255}"))
+        change(server, 1000)
+        end = HEADERS + max(map(len, server.replay()))
+        offsets = [*range(HEADERS + 60), *range(HEADERS + 60, end - 60, 8)]
+        offsets += range(end - 60, end + 60)
+        for turn, offset in enumerate(offsets):
+            change(server, turn)
             wanted = truth(server, BOTH)
-            server.fault(Cut(offset, (How.FIN, How.RESET)[offset & 1]), verb="watch")
+            server.fault(Cut(offset, (How.FIN, How.RESET)[turn & 1]), verb="watch")
             async with asyncio.timeout(5):
                 while server.faults_left or known(watch) != wanted:
                     await _one_round(watch, wanted)

@@ -27,6 +27,8 @@ async def test_a_subnet_that_is_not_assigned_is_waited_for(
             first = asyncio.create_task(made.first())
             await until(lambda: made.state().standing == "waiting")
             assert made.state().detail == 'node "n1" pod cidr not assigned'
+            server.nodes.put(node_in(families, 2))
+            await until(lambda: len(made._table) == 2)  # and then it looks at its own again
             server.nodes.put(node_in(families, 1))
             snapshot = await asyncio.wait_for(first, 5)
             subnets = {str(one.subnet) for one in snapshot.own}
@@ -54,6 +56,16 @@ async def test_a_node_that_is_not_there_yet_is_waited_for(families: Families) ->
         await until(lambda: made.state().standing == "waiting")
         server.nodes.put(node_in(families, 1))
         assert (await asyncio.wait_for(first, 5)).own[0].node == "n1"
+
+
+@EACH_FAMILY
+async def test_a_node_public_ip_that_is_no_address_ends_the_start_like_the_flag(
+    family: int,
+) -> None:
+    bad = node_in((family,), 1, node_public_ip="gateway.example", cidr="")
+    async with serving(bad) as server, source(server, families=(family,)) as made:
+        with pytest.raises(ConfigError, match=r"^invalid public IP(v6)? address: gateway\.example"):
+            await asyncio.wait_for(made.first(), 5)
 
 
 @EACH_FAMILY

@@ -91,6 +91,21 @@ async def test_a_watch_that_ends_in_time_goes_on_without_a_list() -> None:
         assert server.count("list") == 1
 
 
+async def test_a_watch_asks_for_bookmarks_and_an_end_as_client_go_does() -> None:
+    """Of its own every watch has another end, so that they do not all come again at once."""
+    async with serving(*nodes((4,))) as server:
+        for _ in range(8):
+            async with member(server) as ours:
+                await ours.until("watch", lambda: server.watches)
+            server.nodes.put(node_in((4,), 2))
+        asked = [one.query for one in server.requests if one.verb == "watch"]
+        assert {one["allowWatchBookmarks"] for one in asked} == {"true"}
+        seconds = {int(one["timeoutSeconds"]) for one in asked}
+        assert 300 <= min(seconds) < max(seconds) <= 600
+        versions = [int(one["resourceVersion"]) for one in asked]
+        assert versions == sorted(versions)
+
+
 async def test_a_server_that_is_away_changes_nothing_until_it_is_back() -> None:
     async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
         before = ours.leases

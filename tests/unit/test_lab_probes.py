@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The iperf3 that serves a measurement.  What it measures: tests/netns; how it is read: matrix."""
 
-import socket
 import subprocess
 from typing import Any
 
 import pytest
 
 from fwd.lab import child, netns, probes
+from tests.ports import free_port
 from tests.unable import leave_out
 
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> int:
     """One of this machine's own that is free; all runs here and in no namespace."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        number: int = found.getsockname()[1]
+    number = free_port()
     monkeypatch.setattr(probes, "_IPERF_PORT", number)
     monkeypatch.setattr(netns, "inside", lambda _, *argv: list(argv))
     return number

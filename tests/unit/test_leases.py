@@ -67,7 +67,6 @@ def test_good_leases_have_no_fault(family: int) -> None:
     ("changes", "says"),
     [
         ({"subnet": ip_network("10.245.2.0/24")}, "node n2: subnet 10.245.2.0/24 is outside the"),
-        ({"subnet": ip_network("10.244.2.0/31")}, "node n2: subnet 10.244.2.0/31 has no room"),
         ({"subnet": ip_network("fc00::/64")}, "node n2: subnet fc00::/64: IPv6 is not enabled"),
         ({"public_ip": ip_address("::1")}, "node n2: public-ip ::1 is not of the family"),
         ({"public_ip": ip_address("0.0.0.0")}, "node n2: public-ip 0.0.0.0 is not the address"),
@@ -97,6 +96,38 @@ def test_a_contradiction_is_named(family: int, changes: dict[str, Any], says: st
     leases = [lease(1, family), lease(2, family, **changes), lease(3, family)]
     (fault,) = found(leases, family)
     assert fault.startswith(said(family, says))
+
+
+@pytest.mark.parametrize("length", [31, 32])
+def test_a_subnet_without_room_for_pods_is_the_peers_own_affair(family: int, length: int) -> None:
+    """flannel looks at ranges in etcd mode only.  Our own Pods would have no addresses."""
+    small = lease(2, family, subnet=ip_network(f"10.244.2.0/{length}"))
+    assert small.subnet.prefixlen == length + (96 if family == 6 else 0)
+    assert not found([lease(1, family), small, lease(3, family)], family)
+    with pytest.raises(ConfigError, match=rf"^node n2: subnet \S+/{small.subnet.prefixlen} has no"):
+        book(family, small, lenient=True).replace([lease(3, family)])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_refused"),
+    [
+        (100000, 34464, False),
+        (100000, 100000, False),
+        (100000, 34465, True),
+        (34464, 100000, True),
+        (65536, 0, False),
+        (1, 65537, True),
+    ],
+)
+def test_older_flannel_published_sixteen_bits_of_the_vni(
+    family: int,
+    ours: int,
+    theirs: int,
+    is_refused: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    judge = LeaseBook([], networks=NETWORKS, vni=ours, all_or_nothing=False)
+    judge.replace([lease(2, family, vni=theirs)])
+    assert bool(judge.refused) is is_refused
 
 
 def test_a_subnet_that_contains_the_network_is_outside_of_it(family: int) -> None:

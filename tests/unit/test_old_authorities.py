@@ -112,16 +112,17 @@ async def test_an_api_server_is_checked_all_the_same(
 
 async def test_an_etcds_is_accepted(tmp_path: Path) -> None:
     certificate, key, ca = files = sign(tmp_path)
-    server = EtcdServer(tmp_path / "etcd", tls=files)
-    server.start()
-    server.configure(SMALL)
-    to = make_access((server.url,), cert_file=str(certificate), key_file=str(key), ca_file=str(ca))
-    api = EtcdApi(to, patience=PATIENCE)
-    try:
-        assert await api.get(f"{PREFIX}/config")
-    finally:
-        await close(api)
-        server.stop()
+    with EtcdServer(tmp_path / "etcd", tls=files) as server:
+        server.start()
+        server.configure(SMALL)
+        to = make_access(
+            (server.url,), cert_file=str(certificate), key_file=str(key), ca_file=str(ca)
+        )
+        api = EtcdApi(to, patience=PATIENCE)
+        try:
+            assert await api.get(f"{PREFIX}/config")
+        finally:
+            await close(api)
 
 
 @NO_GOOD

@@ -11,6 +11,7 @@ import pytest
 
 from fwd.core import rights
 from fwd.ops import inforce
+from tests.unable import require_header
 
 root = pytest.mark.root
 ADMIN = rights.bits([rights.NET_ADMIN])
@@ -56,7 +57,7 @@ def test_net_bind_service_is_kept_for_a_low_port_only() -> None:
 
 
 def test_each_capability_has_a_reason_and_its_number() -> None:
-    header = [line.split() for line in HEADER.read_text().splitlines()]
+    header = [line.split() for line in require_header(HEADER).splitlines()]
     for one in rights.ALL:
         assert one.reason
         assert ["#define", f"CAP_{one.name.upper()}", str(one.number)] in header
