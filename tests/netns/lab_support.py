@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from fwd.lab import agentproc, cni, netns
@@ -121,3 +121,8 @@ def wait_for(
     while not what():
         assert time.monotonic() < deadline, told()
         time.sleep(0.02)
+
+
+def told(lines: Iterable[str], event: str) -> int:
+    """How often a log has an event."""
+    return sum(f" event={event} " in f"{line} " for line in lines)

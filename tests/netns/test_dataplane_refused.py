@@ -12,6 +12,7 @@ import pytest
 from fwd.lab.underlay import UPLINK
 from tests.netns import frames, sockets, topo, traffic
 from tests.netns.capture import Capture
+from tests.netns.lab_support import told
 from tests.netns.topo import Counting, Net, wait_until
 from tests.netns.traffic import MEGABYTE
 
@@ -106,9 +107,9 @@ def test_a_tun_that_is_deleted_comes_back_under_a_connection(net: Net, index: in
     pod = net.pod(1)
     with traffic.tcp_load(net.pod(2).namespace, pod.namespace, net.address(pod)) as load:
         wait_until(lambda: load.received > MEGABYTE)
-        before, restored = net.tunnel(index).counters, net.told(index, "tunnel-restored")
+        before, restored = net.tunnel(index).counters, told(net.log(index), "tunnel-restored")
         net.ip(net.node(index).namespace, f"link del {net.device}")
-        wait_until(lambda: net.told(index, "tunnel-restored") > restored)
+        wait_until(lambda: told(net.log(index), "tunnel-restored") > restored)
         begun = load.received
         wait_until(lambda: load.received > begun + 8 * MEGABYTE)
         after = net.tunnel(index).counters

@@ -17,6 +17,7 @@ from tests.netns.agent_support import BOTH_FAMILIES, FACTS, Agent, Cluster, requ
 from tests.netns.capture import Capture
 from tests.netns.frames import Tunnelled
 from tests.netns.handover_support import nothing_is_lost
+from tests.netns.lab_support import told
 from tests.netns.topo import Counting, Net, wait_until
 from tests.netns.traffic import MEGABYTE
 from tests.unable import require_tunnel_gso
@@ -158,9 +159,9 @@ def test_a_tap_that_is_deleted_comes_back_under_a_connection(net: Net) -> None:
     pod = net.pod(2)
     with traffic.tcp_load(net.pod(1).namespace, pod.namespace, net.address(pod)) as load:
         wait_until(lambda: load.received > MEGABYTE)
-        restored = net.told(1, "tunnel-restored")
+        restored = told(net.log(1), "tunnel-restored")
         net.ip(net.node(1).namespace, f"link del {tap(net)}")
-        wait_until(lambda: net.told(1, "tunnel-restored") > restored)
+        wait_until(lambda: told(net.log(1), "tunnel-restored") > restored)
         begun = load.received
         wait_until(lambda: load.received > begun + 8 * MEGABYTE)
     assert exchange(net, 2)["out_uncut"] > 50

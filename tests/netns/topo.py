@@ -136,10 +136,6 @@ class Net:
         text = self._state_dir.log(name).read_bytes()[self._log_starts.get(name, 0) :]
         return text.decode(errors="replace").splitlines()
 
-    def told(self, index: int, event: str) -> int:
-        """How often, since then."""
-        return sum(f" event={event} " in f"{line} " for line in self.log(index))
-
     def restart(self, index: int, *args: str, env: Mapping[str, str] | None = None) -> None:
         """Ends a node's agent and starts it with these arguments; returns when it forwards."""
         node = self.node(index)
