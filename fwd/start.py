@@ -5,7 +5,7 @@ import asyncio
 import math
 import time
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import NoReturn
 
 import uvloop
@@ -77,16 +77,19 @@ async def _serve_when_free(config: RunConfig, health: Health, stack: AsyncExitSt
     If the port stays another's it is said once, for it is not worth the packets that flow, and
     tried on: a liveness probe that nobody answers would end who forwards.
     """
-    end: float | None = None
+    end = time.monotonic() + PORT_SECONDS
     while True:
         try:
             serving = health.served(config.healthz_ip, config.healthz_port)
             await stack.enter_async_context(serving)
         except ConfigError as error:
-            now = time.monotonic()
-            if end is None and health.forwarding.is_set():
-                end = now + PORT_SECONDS
-            elif end is not None and now > end:
+            if not health.forwarding.is_set():  # seldom: one that crashes is to have it back
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PORT_SECONDS):
+                        await health.forwarding.wait()
+                end = time.monotonic() + PORT_SECONDS
+                continue
+            if time.monotonic() > end:
                 log.warning("health", error=str(error))
                 end = math.inf
             await asyncio.sleep(PORT_SECONDS if end == math.inf else _AGAIN_SECONDS)

@@ -203,7 +203,8 @@ def test_version_and_commit_are_labels(builders: Tools, source: Path) -> None:
 def debian(tmp_path: Path) -> Tools:
     tools = Tools(tmp_path / "debian")
     tools.add("debootstrap", _DEBOOTSTRAP)
-    tools.add("chroot", f'cat "$1"/etc/apt/sources.list.d/*.list >{tmp_path}/sources || true')
+    sources = 'find "$1" -path "*/sources.list.d/*" -exec cat {} +'  # there may be none
+    tools.add("chroot", f"{sources} >{tmp_path}/sources")
     return tools
 
 

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.netns.agent_support import EACH_FAMILY, FACTS, Agent, Cluster
+from tests.netns.agent_support import EACH_FAMILY, FACTS
+from tests.netns.dual_support import Dual, forwarding
 from tests.netns.sockets import KERNELS, af_of, is_deaf, memory, open_in, udp_sockets
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
@@ -21,21 +22,13 @@ PORT, MB = 8472, 1 << 20
 
 
 @pytest.fixture(scope="module")
-def dual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Agent]]:
-    """Two nodes with both families on, and the agent of the first."""
-    made = Cluster(tmp_path_factory.mktemp("reopens"), families=(4, 6))
-    try:
-        made.build()
-        agents = [made.start(name) for name in ("n1", "n2")]
-        for agent in agents:
-            agent.says("host-ready")
-        yield made, agents[0]
-    finally:
-        made.remove()
+def dual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dual]:
+    with forwarding(tmp_path_factory.mktemp("reopens")) as made:
+        yield made
 
 
 @EACH_FAMILY
-def test_a_device_of_somebody_elses_has_the_name(dual: tuple[Cluster, Agent], family: int) -> None:
+def test_a_device_of_somebody_elses_has_the_name(dual: Dual, family: int) -> None:
     cluster, agent = dual
     node, facts, other = cluster.n1, FACTS[family], FACTS[10 - family]
     assert cluster.reaches(node, "n2")
@@ -61,9 +54,7 @@ def test_a_device_of_somebody_elses_has_the_name(dual: tuple[Cluster, Agent], fa
 
 
 @EACH_FAMILY
-def test_its_sockets_have_room_and_those_that_send_are_deaf(
-    dual: tuple[Cluster, Agent], family: int
-) -> None:
+def test_its_sockets_have_room_and_those_that_send_are_deaf(dual: Dual, family: int) -> None:
     """Also such as were made anew, by an agent that has given up its rights."""
     cluster, agent = dual
     facts = FACTS[family]

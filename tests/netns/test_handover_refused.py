@@ -7,27 +7,20 @@ from collections.abc import Iterator
 import pytest
 
 from fwd.core import handovertalk as talk
-from tests.netns.agent_support import FACTS, Agent, Cluster, wait_for
+from tests.netns.agent_support import FACTS, wait_for
+from tests.netns.dual_support import Dual, forwarding
 from tests.netns.handover_support import Greeting, nothing_is_lost
 
 pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Agent]]:
-    """Two nodes, and the agent of the first: for tests after which it goes on."""
-    made = Cluster(tmp_path_factory.mktemp("handover"), families=(4, 6))
-    try:
-        made.build()
-        agents = [made.start(name) for name in ("n1", "n2")]
-        for agent in agents:
-            agent.says("host-ready")
-        yield made, agents[0]
-    finally:
-        made.remove()
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dual]:
+    with forwarding(tmp_path_factory.mktemp("handover")) as made:
+        yield made
 
 
-def test_an_agent_of_another_node_gets_nothing(pair: tuple[Cluster, Agent]) -> None:
+def test_an_agent_of_another_node_gets_nothing(pair: Dual) -> None:
     cluster, agent = pair
     other = cluster.start("n1", "--node-name", "n2")
     assert other.ended() == 1
@@ -36,7 +29,7 @@ def test_an_agent_of_another_node_gets_nothing(pair: tuple[Cluster, Agent]) -> N
 
 
 @pytest.mark.parametrize("how", ["it ends", "it says nonsense"])
-def test_who_breaks_off_has_taken_nothing(pair: tuple[Cluster, Agent], how: str) -> None:
+def test_who_breaks_off_has_taken_nothing(pair: Dual, how: str) -> None:
     cluster, agent = pair
     before = len(agent.lines("hand-over-failed"))
     with nothing_is_lost(cluster, seconds=3):
