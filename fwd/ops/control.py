@@ -60,7 +60,8 @@ class Refused(Struct, frozen=True):
     error: str
 
 
-_TOO_MANY = Refused("too many ask at once; try again")
+_TOO_MANY = msgspec.json.encode(Refused("too many ask at once; try again")) + b"\n"
+_TOO_LONG = msgspec.json.encode(Refused("a request is one line of at most 64 KiB")) + b"\n"
 
 
 class Asker:
@@ -137,7 +138,7 @@ class ControlServer:
         task = asyncio.current_task()
         assert task is not None
         if len(self._answering) >= _MOST_ASKERS:
-            writer.write(msgspec.json.encode(_TOO_MANY) + b"\n")
+            writer.write(_TOO_MANY)
             writer.close()
             return
         self._answering.add(task)
@@ -153,8 +154,12 @@ class ControlServer:
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(_ASK_SECONDS):
-            line = await reader.readline()
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                line = await reader.readline()
+        except ValueError:  # more than the reader holds
+            writer.write(_TOO_LONG)
+            return
         if not line:
             return  # only a look at who listens
         asker = Asker(reader, writer)
@@ -177,7 +182,8 @@ class Connection:
         self._socket.settimeout(_READ_SECONDS)
         try:
             self._socket.connect(str(self._path))
-            self._socket.sendall(msgspec.json.encode(request) + b"\n")
+            with suppress(BrokenPipeError, ConnectionResetError):  # refused unheard: it says why
+                self._socket.sendall(msgspec.json.encode(request) + b"\n")
         except OSError as error:
             self._socket.close()
             raise self._about(error) from error
@@ -215,8 +221,6 @@ class Connection:
     def _about(self, error: OSError) -> FwdError:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
             return self._about_nobody()
-        if isinstance(error, BrokenPipeError | ConnectionResetError):  # just now
-            return FwdError(GONE)
         if isinstance(error, PermissionError):
             return FwdError(f"{self._path} is for root only")
         if isinstance(error, TimeoutError):

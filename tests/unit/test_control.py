@@ -83,6 +83,13 @@ async def test_what_is_no_request_is_refused_in_words(tmp_path: Path, text: byte
 
 
 @pytest.mark.usefixtures("served")
+async def test_a_request_without_an_end_is_refused_in_words(tmp_path: Path) -> None:
+    endless = CaptureRequest(filter="x" * (1 << 20))
+    with pytest.raises(FwdError, match="at most 64 KiB"):
+        await asyncio.to_thread(ask, tmp_path, endless)
+
+
+@pytest.mark.usefixtures("served")
 async def test_who_only_looks_costs_nothing(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as looking:
         looking.connect(str(tmp_path / control.SOCKET_NAME))
@@ -105,8 +112,10 @@ async def test_too_many_are_sent_away_and_not_for_ever(tmp_path: Path) -> None:
             one = await asyncio.to_thread(Connection, tmp_path, DropsRequest(follow=True))
             stack.enter_context(one)
             assert await asyncio.to_thread(one.read)
-        with pytest.raises(FwdError, match="too many ask at once"):
-            await asyncio.to_thread(control.ask, tmp_path, StatusRequest())
+        # The second is still being said when the refusal comes and the server closes.
+        for request in (StatusRequest(), CaptureRequest(filter="x" * (4 << 20))):
+            with pytest.raises(FwdError, match="too many ask at once"):
+                await asyncio.to_thread(control.ask, tmp_path, request)
     for _ in range(250):
         if await say(tmp_path, b'{"want": "status"}\n'):
             return
