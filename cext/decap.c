@@ -44,18 +44,6 @@ static bool source_belongs(const struct table *t, const struct outer *outer,
 	return same_addr(pkt_src(p), outer->addr, p->family);
 }
 
-static enum counter take_ecn(const struct outer *outer, struct pkt *p)
-{
-	uint8_t tos = pkt_tos(p);
-	int ecn = ecn_decap(tos, outer->tos);
-
-	if (ecn < 0)
-		return DROP_IN_ECN;
-	if (ecn != (tos & ECN_MASK))
-		pkt_set_tos(p, (tos & ~ECN_MASK) | ecn);
-	return NO_DROP;
-}
-
 static void take_unfinished(uint32_t mtu, struct pkt *p, uint32_t gso_hint)
 {
 	uint32_t dlen = p->len - p->payload;
@@ -106,7 +94,21 @@ enum counter decap(const struct vx_settings *s, const struct table *t,
 	    is_no_host(pkt_dst(p), s->family))
 		return DROP_IN_NO_HOST;
 	take_unfinished(t->mtu, p, gso_hint);
-	return take_ecn(outer, p);
+	if (ecn_matters(outer->tos) && ecn_decap(pkt_tos(p), outer->tos) < 0)
+		return DROP_IN_ECN;
+	return NO_DROP;
+}
+
+void decap_take_ecn(const struct outer *outer, const struct pkt *p)
+{
+	uint8_t tos, ecn;
+
+	if (!ecn_matters(outer->tos))
+		return;
+	tos = pkt_tos(p);
+	ecn = ecn_decap(tos, outer->tos);
+	if (ecn != (tos & ECN_MASK))
+		pkt_set_tos(p, (tos & ~ECN_MASK) | ecn);
 }
 
 bool decap_is_aggregate(const struct vx_settings *s, uint8_t *data,

@@ -29,6 +29,12 @@ enum counter decap(const struct vx_settings *s, const struct table *t,
 		   uint32_t gso_hint, struct pkt *p);
 
 /*
+ * Writes the outer header's congestion mark into a packet that passed decap(),
+ * which leaves the datagram's bytes as they came (RFC 6040, 4.2).
+ */
+void decap_take_ecn(const struct outer *outer, const struct pkt *p);
+
+/*
  * Whether a message of len bytes for which the kernel gave segment size
  * gso_hint is one aggregate of inner UDP datagrams and not several VXLAN
  * datagrams.  (udp_cmsg_recv() reports any SKB_GSO_UDP_L4, the inner one of a

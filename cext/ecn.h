@@ -4,6 +4,7 @@
  * inside: the outer header gets ECN bits only, as with the kernel's vxlan.
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 enum ecn { NOT_ECT, ECT_1, ECT_0, ECN_CE, ECN_MASK = 3 };
@@ -12,6 +13,12 @@ enum ecn { NOT_ECT, ECT_1, ECT_0, ECN_CE, ECN_MASK = 3 };
 static inline uint8_t ecn_encap(uint8_t inner)
 {
 	return inner & ECN_MASK;
+}
+
+/* Whether outer bits may change the inner ones: ECT(1) and CE do. */
+static inline bool ecn_matters(uint8_t outer)
+{
+	return outer & ECT_1;
 }
 
 /* RFC 6040, 4.2, figure 4: the inner bits to deliver, -1: drop. */

@@ -2,7 +2,6 @@
 #include "icmp.h"
 
 enum {
-	ICMP4_UNREACHABLE = 3,
 	ICMP4_QUENCH = 4,
 	ICMP4_REDIRECT = 5,
 	ICMP4_TIME_EXCEEDED = 11,

@@ -20,15 +20,17 @@ static SELDOM void note_not_written(struct worker *w, const struct pkt *p,
 					  .packets = n });
 }
 
-static void account(struct worker *w, int error, const struct pkt *p,
+/* Whether it was written. */
+static bool account(struct worker *w, int error, const struct pkt *p,
 		    uint32_t n)
 {
 	if (error) {
 		note_not_written(w, p, n);
-		return;
+		return false;
 	}
 	count(&w->counters, COUNT_IN_WRITTEN, n);
 	count(&w->counters, COUNT_IN_BYTES, p->len);
+	return true;
 }
 
 /* For a TUN that takes no super-packets: what a kernel peer did not cut. */
@@ -68,19 +70,17 @@ static bool takes_gso(const struct worker *w, const struct pkt *p)
 	return p->transport == PROTO_TCP ? w->tso : w->uso;
 }
 
-/* Writes a packet or n merged ones; a deliver_fn. */
-static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
-		    uint32_t n_payload, uint32_t n)
+/* Writes a packet or n merged ones; whether that was done. */
+static bool write_run(struct worker *w, struct pkt *p,
+		      const struct iovec *payload, uint32_t n_payload,
+		      uint32_t n)
 {
-	struct worker *w = worker;
 	struct iovec iov[2 + RUN_MAX];
 	int tun = queue_of(w, p);
 	struct vnethdr v;
 
-	if (p->gso_size && !takes_gso(w, p)) {
-		account(w, write_segments(w, tun, p), p, n);
-		return;
-	}
+	if (p->gso_size && !takes_gso(w, p))
+		return account(w, write_segments(w, tun, p), p, n);
 	if (p->unfinished && !w->vnet) {
 		pkt_finish(p, p->l4, csum_offset(p->transport));
 		p->unfinished = false;
@@ -88,11 +88,19 @@ static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
 	v = vnet_make(p);
 	iov[1] = (struct iovec){ p->ip, p->payload };
 	memcpy(iov + 2, payload, n_payload * sizeof(*payload));
-	account(w, tun_write(tun, w->vnet, &v, iov, 2 + n_payload), p, n);
 	count(&w->counters, COUNT_IN_WRITES, 1);
+	return account(w, tun_write(tun, w->vnet, &v, iov, 2 + n_payload), p,
+		       n);
 }
 
-/* Shows what is delivered to the capture that runs. */
+/* A deliver_fn. */
+static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
+		    uint32_t n_payload, uint32_t n)
+{
+	write_run(worker, p, payload, n_payload, n);
+}
+
+/* Shows what was delivered to the capture that runs; a deliver_fn. */
 static void deliver_shown(void *worker, struct pkt *p,
 			  const struct iovec *payload, uint32_t n_payload,
 			  uint32_t n)
@@ -100,12 +108,13 @@ static void deliver_shown(void *worker, struct pkt *p,
 	struct worker *w = worker;
 	struct iovec iov[1 + RUN_MAX] = { { p->ip, p->payload } };
 
+	if (!write_run(w, p, payload, n_payload, n))
+		return;		/* shown as dropped */
 	memcpy(iov + 1, payload, n_payload * sizeof(*payload));
 	trace_passed(&w->trace,
 		     &(struct sighting){ .point = VX_TO_TUN, .iov = iov,
 					 .n_iov = 1 + n_payload,
 					 .len = p->len, .packets = n });
-	deliver(worker, p, payload, n_payload, n);
 }
 
 /* The port stands before the address: sockaddr_in, sockaddr_in6. */
@@ -152,6 +161,7 @@ static uint32_t in_datagram(struct worker *w, const struct table *t,
 	if (drop != w->trace.ordinary &&
 	    !in_shown(w, outer, data, len, drop))
 		return 0;
+	decap_take_ecn(outer, &p);
 	path_mtu_apply(w->path_mtus, &p, w->sender.now);
 	coalesce_add(&w->coalescer, &p);
 	return p.len;

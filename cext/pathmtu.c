@@ -8,7 +8,6 @@ enum {
 	TCPOPT_NOP = 1,
 	TCPOPT_MD5 = 19,
 	TCPOPT_AO = 29,
-	ICMP4_UNREACHABLE = 3,
 	ICMP4_FRAGMENTATION_NEEDED = 4,	/* RFC 1191, 4 */
 	ICMP6_TOO_BIG = 2,		/* RFC 4443, 3.2 */
 	/* Of `when`, 8.2 s: its 16 bits come around after six days. */

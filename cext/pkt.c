@@ -65,12 +65,15 @@ static void parse_transport(struct pkt *p)
 	if (p->proto == PROTO_TCP && rest >= sizeof(struct tcphdr)) {
 		uint32_t hlen = (((struct tcphdr *)l4)->doff >> 4) * 4;
 
-		if (hlen < sizeof(struct tcphdr) || hlen > rest)
+		/* Checked before it is narrowed, as p->l4 was. */
+		if (hlen < sizeof(struct tcphdr) || hlen > rest ||
+		    p->l4 + hlen > IP_MAX_LEN)
 			return;
 		p->transport = PROTO_TCP;
 		p->payload = p->l4 + hlen;
 	} else if (p->proto == PROTO_UDP && rest >= sizeof(struct udphdr)) {
-		if (ntohs(((struct udphdr *)l4)->len) != rest)
+		if (ntohs(((struct udphdr *)l4)->len) != rest ||
+		    p->l4 + sizeof(struct udphdr) > IP_MAX_LEN)
 			return;
 		p->transport = PROTO_UDP;
 		p->payload = p->l4 + sizeof(struct udphdr);

@@ -10,7 +10,7 @@
 #pragma once
 #include "pkt.h"
 
-enum { SEGMENT_HEADER_MAX = 160 };
+enum { SEGMENT_HEADER_MAX = 256 };
 
 /* Number of segments of p; 1 if it is no super-packet. */
 uint32_t segment_count(const struct pkt *p);

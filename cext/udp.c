@@ -137,7 +137,12 @@ static enum counter reason(int error)
 	}
 }
 
-/* Gives the underlay device a moment, once for a batch and socket. */
+/*
+ * Gives the underlay device a moment, once for all that is being sent: false
+ * if it had that.  Whatever poll() says, there may be room afterwards: it
+ * waits until half of the buffer is free (sock_writeable(), net/sock.h), which
+ * may take far longer.
+ */
 static bool wait_for_room(int fd, bool *waited)
 {
 	struct pollfd p = { .fd = fd, .events = POLLOUT };
@@ -145,7 +150,8 @@ static bool wait_for_room(int fd, bool *waited)
 	if (*waited)
 		return false;
 	*waited = true;
-	return poll(&p, 1, FULL_WAIT_MS) > 0;
+	poll(&p, 1, FULL_WAIT_MS);
+	return true;
 }
 
 be16 udp_port(int fd)
@@ -248,10 +254,11 @@ static uint16_t send_messages(struct sender *s, struct packer *k,
 
 void udp_send_all(struct sender *s, struct packer *k)
 {
+	bool waited = false;
+
 	for (uint64_t used = k->used; used; used &= used - 1) {
 		unsigned source = __builtin_ctzll(used);
 		uint16_t at = k->head[source];
-		bool waited = false;
 
 		while (at != NO_SLOT) {
 			pack_messages(k, at, may_segment, s, &s->messages);

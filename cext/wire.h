@@ -129,6 +129,8 @@ struct icmphdr {
 	be32 rest;
 } PACKED;
 
+enum { ICMP4_UNREACHABLE = 3 };
+
 /* linux/virtio_net.h; multi-byte fields in the host's order (a TUN's
  * default), declared here because old kernel headers lack GSO_UDP_L4. */
 struct vnethdr {

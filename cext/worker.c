@@ -42,10 +42,12 @@ static int watch(int epoll, int fd, uint32_t event)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
-static int watch_all(const struct worker *w, int stop)
+static int watch_all(struct worker *w, int stop)
 {
-	int error = w->epoll < 0 ? -errno : 0;
+	int error;
 
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	error = w->epoll < 0 ? -errno : 0;
 	for (uint32_t i = 0; !error && i < w->n_queues; i++)
 		error = watch(w->epoll, w->tuns[w->queue + i], i);
 	if (!error)
@@ -105,7 +107,7 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 	w->peers = peers_new();
 	uncut_init(&w->uncut, settings, tap);
 	take_settings(w, settings, source);
-	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	w->epoll = -1;
 	w->arena = buffers_new();
 	if (w->arena && w->peers && !tracer_init(&w->trace, settings->family)) {
 		udp_receiver_init(&w->receiver, w->arena + ARENA_BYTES);

@@ -51,7 +51,7 @@ static struct spec packet(unsigned settings, unsigned kind, uint32_t n_payload)
 	s.n_tcp_options = 3;
 	/* IPv4: the longest header; IPv6: beyond SEGMENT_HEADER_MAX. */
 	if (kind == 6)
-		s.n_options = s.family == 4 ? 10 : 15;
+		s.n_options = s.family == 4 ? 10 : 27;
 	if (kind == 7)
 		s.frag = 1;
 	return s;

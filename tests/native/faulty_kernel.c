@@ -201,6 +201,12 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 		errno = EIO;
 		return -1;
 	}
+	if (kernel.full) {
+		kernel.full--;
+		kernel.calls[SENDMMSG]++;
+		errno = EAGAIN;
+		return -1;
+	}
 	if (kernel_fails(SENDMMSG)) {
 		kernel.by_errno[errno] += datagrams_of(&msg->msg_hdr);
 		return -1;

@@ -17,6 +17,8 @@ struct kernel {
 	int only;			/* this errno alone, if not 0 */
 	bool no_segment;		/* UDP_SEGMENT is refused: EIO, */
 	uint8_t no_segment_to;		/* or only to this peer, if not 0 */
+	uint32_t full;			/* sends that find no room: EAGAIN, */
+	bool no_room;			/* and poll() waits for it in vain */
 	uint32_t to_read;		/* packets left in the TUN, */
 	uint32_t to_receive;		/* and messages in the socket */
 	bool vnet;			/* the TUN has vnet headers */

@@ -17,7 +17,7 @@ int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
 	CHECK(timeout >= 0 && timeout < 100);
 	if (kernel_fails(POLL))
 		return -1;
-	return rnd_chance(50);
+	return !kernel.no_room && rnd_chance(50);
 }
 
 int __wrap_epoll_wait(int epoll, struct epoll_event *events, int n,

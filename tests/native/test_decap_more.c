@@ -265,6 +265,8 @@ static void check_ecn(uint8_t family, unsigned inner, unsigned outer)
 		CHECK_EQ(frame_decap(&f, 0, &p), DROP_IN_ECN);
 	} else {
 		CHECK_EQ(frame_decap(&f, 0, &p), NO_DROP);
+		check_rebuilt(&f, &p, dscp | (uint8_t)inner);	/* as it came */
+		decap_take_ecn(&f.outer, &p);
 		CHECK_EQ(pkt_tos(&p), dscp | want);
 		check_rebuilt(&f, &p, dscp | (uint8_t)want);
 	}
