@@ -240,8 +240,9 @@ class Agent:
             trouble = await self._forwarding.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
             self._observer.leases_kept(self._about(reason(error)))
-            return
-        self._in_force(snapshot, own_trouble=trouble)
+            self._saver.changed()  # an OSError may come after the change
+        else:
+            self._in_force(snapshot, own_trouble=trouble)
         if self._forwarding.leases != before:
             self._source.announce(self._forwarding.leases)
 

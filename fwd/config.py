@@ -76,6 +76,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     tunnel_gso: bool = False
 
     healthz_ip: str = "0.0.0.0"  # noqa: S104 - flannel's default
+    """This, :: or nothing: every address, of either family."""
     healthz_port: int = 0
     """0 or less: no health server."""
     metrics_per_peer: bool = True
@@ -149,12 +150,13 @@ def shown(config: RunConfig) -> dict[str, object]:
             value = ",".join(sorted(value) if isinstance(value, frozenset) else map(str, value))
         elif isinstance(value, bool):
             value = str(value).lower()
-        fields[name] = _USER_IN_URL.sub("//***@", str("" if value is None else value))
+        fields[name] = _USER.sub(r"\1***@", str("" if value is None else value))
     return fields
 
 
 _NOT_SHOWN = {"etcd_password", "notes"}
-_USER_IN_URL = re.compile(r"//[^/@\s,]*@")
+_USER = re.compile(r"(\w+://)?[^\s,]*@")
+"""Of a URL, whatever the password has in it, and of what should have been one."""
 
 
 def _check_source(config: RunConfig, environ: Mapping[str, str]) -> None:

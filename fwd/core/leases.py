@@ -164,7 +164,10 @@ class _Sieve:
                 f"{first.subnet} and {lease.subnet}"
             )
         if first := self._by_public_ip.get(lease.public_ip):
-            return f"nodes {first.node} and {lease.node} have one public-ip, {lease.public_ip}"
+            return (
+                f"nodes {first.node} and {lease.node} have one public-ip, {lease.public_ip}; "
+                "if one is gone, delete it"
+            )
         if first := self._by_mac.get(mac):
             text = format_mac(lease.vtep_mac)
             return f"nodes {first.node} and {lease.node} have one VtepMAC, {text}"

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """All Nodes of the cluster as the API server told of them, and the leases that they claim.
 
-Theory of operation.  A list replaces everything, whatever was known before: a server restored from
-a backup goes back in time, and is right.  Between lists only what is newer counts: each object's
-resourceVersion must exceed the one it is known by, so that events which come twice or in the wrong
-order change nothing (versions of one resource are decimal numbers that grow, KEP-5504; those of a
-server that has others are taken as they come).  A deleted Node leaves its version behind until the
-next list, or an old event would bring it back; after that the list's own version does the same.
+Theory of operation.  A list replaces everything that was known before it was asked for: a server
+restored from a backup goes back in time, and is right.  Else only what is newer counts: each
+object's resourceVersion must exceed the one it is known by, so that events which come twice or in
+the wrong order change nothing (versions of one resource are decimal numbers that grow, KEP-5504;
+those of a server that has others are taken as they come).  A deleted Node leaves its version behind
+until the next list, or an old event would bring it back; after that the list's own version does the
+same.  A list of many pages takes time, and all of it is as old as its first page: the answer to a
+patch of ours that comes meanwhile stays, if it is newer.
 
 A heartbeat changes a Node in none of the values that are decoded here, and ends at one comparison.
 """
@@ -39,8 +41,8 @@ class NodeTable:
         self._versions: dict[str, int] = {}
         self._floor = -1
         self._unusable: dict[str, str] = {}
-        self.nameless = 0
-        """Objects of the last list that have not even a name."""
+        self._since: dict[str, Changed | Deleted | Unusable] | None = None
+        """While a list is under way: what was heard of each Node meanwhile, the last of it."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -50,14 +52,25 @@ class NodeTable:
         known = self._known.get(name)
         return None if known is None else known.node
 
+    def begin_list(self) -> None:
+        """A list is asked for; it may be older than what is heard from now on."""
+        self._since = {}
+
     def replace(self, listed: Iterable[Changed | Unusable], *, version: str = "") -> bool:
-        """Makes a complete list, of one version, all that is known.  Whether anything changed."""
+        """Makes a complete list, of one version, all that is known.  Whether anything changed.
+
+        But what was heard since it was asked for counts if it is newer.
+        """
         before_known, before_unusable = self._known, self._unusable
+        since, self._since = self._since, None
         order = version_order(version)
         self._floor = -1 if order is None else order
-        self._known, self._unusable, self._versions, self.nameless = {}, {}, {}, 0
+        self._known, self._unusable, self._versions = {}, {}, {}
         for item in listed:
             self._enter(item, before_known)
+        if since is not None and order is not None:
+            for event in since.values():
+                self.apply(event)
         return before_known != self._known or before_unusable != self._unusable
 
     def apply(self, event: Changed | Deleted | Unusable) -> bool:
@@ -68,6 +81,8 @@ class NodeTable:
             if order <= max(self._floor, self._versions.get(name, -1)):
                 return False
             self._versions[name] = order
+            if self._since is not None:
+                self._since[name] = event
         if isinstance(event, Deleted):
             known = self._known.pop(name, None)
             return (self._unusable.pop(name, None) or known) is not None
@@ -84,7 +99,6 @@ class NodeTable:
         """Notes one Node.  One that cannot be decoded has no lease, whatever it had before."""
         name = item.node.name if isinstance(item, Changed) else item.name
         if not name:
-            self.nameless += 1
             return
         order = version_order(item.version)
         if order is not None:

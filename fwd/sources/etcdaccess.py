@@ -5,6 +5,7 @@ A certificate, its key and an authority are read again for each connection, so t
 replaced in time is never refused.
 """
 
+import re
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -105,14 +106,20 @@ def _endpoint(text: str) -> Endpoint:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or _PORT
-    except ValueError as error:
-        raise ConfigError(f"{_FAILED}: --etcd-endpoints: {text!r}: {error}") from error
-    is_bare = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
-    if parts.scheme not in ("http", "https") or not host or not is_bare:
+        more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+        if parts.scheme not in ("http", "https") or not host or more:
+            raise ValueError(url)
+    except ValueError:  # its text may quote a password
+        shown = _without_user(text)
         raise ConfigError(
-            f"{_FAILED}: --etcd-endpoints: {text!r} is no URL such as https://10.0.0.1:2379"
-        )
+            f"{_FAILED}: --etcd-endpoints: {shown!r} is no URL such as https://10.0.0.1:2379"
+        ) from None
     return Endpoint(url=url.rstrip("/"), host=host, port=port, is_tls=parts.scheme == "https")
+
+
+def _without_user(text: str) -> str:
+    """To be quoted: before an @ there may be a password."""
+    return re.sub(r"^([a-z]+://)?.*@", r"\1***@", text, flags=re.DOTALL)
 
 
 def _no_password() -> str:

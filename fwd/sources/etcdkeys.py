@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys of leases made, changed and deleted: each a transaction, each noted in the table at once.
 
-A transaction holds only if the key is what the table says that it is, so nobody's key is
-overwritten, and a lost race is seen as one; then it tells what there is instead.  The watch says it
-all again later, which changes nothing.
+A transaction holds only if the key is the one that the table has, by its create_revision; so a key
+of somebody who has made it since is not overwritten, and a lost race is seen as one; then it tells
+what there is instead.  Whatever else was written into our own key is overwritten, as flannel does.
+The watch says it all again later, which changes nothing.
 """
 
 from collections import deque

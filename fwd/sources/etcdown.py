@@ -3,7 +3,7 @@
 
 Theory of operation.  One piece of work at a time, by what the table says now: without a key the
 next step on the way to one (`core.etcdclaim`); with a key whose value is not what it should be, a
-write; near its end, a renewal; else wait.
+write; near its end, a renewal; else there is nothing to do until the next event.
 
 flannel ends when its key is deleted.  Here forwarding would end with it, and the node's next start
 would take the same subnet again, if it is free.  So that is done without an end in between.
@@ -69,6 +69,7 @@ class OwnKey:
         """The subnets of a key that we had and that went away."""
         self._repairs = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
         self._wake = asyncio.Event()
+        """Set until a round finds nothing to do, which is that all is published."""
         self.name = ""
         """The key, without prefix; empty: this node has none."""
 
@@ -112,10 +113,10 @@ class OwnKey:
         self._wake.set()
 
     async def round(self) -> None:
-        """Waits until something is to be done and does it.  Raises ServerError or ConfigError."""
-        self._wake.clear()
+        """Waits until something may be to do, and does it.  Raises ServerError or ConfigError."""
+        await self._woken()
         if not self._table.is_listed:
-            await self._wake.wait()
+            self._wake.clear()
             return
         entry = self._entry()
         if entry is None:
@@ -128,7 +129,7 @@ class OwnKey:
                 self._schedule(self._terms.ttl)
         else:
             self._published = entry.value if value else b""
-            await self._sleep(entry)
+            self._wake.clear()
 
     @property
     def _before(self) -> Mapping[int, Network]:
@@ -145,9 +146,10 @@ class OwnKey:
         self._lost, self.name = self._before, ""
         return None
 
-    async def _sleep(self, entry: Entry) -> None:
-        """Until the next event, or the time to renew."""
-        left = self._renew_at - time.monotonic() if entry.lease_id else None
+    async def _woken(self) -> None:
+        """Waits for the next event, or the time to renew."""
+        entry = self._table.entry(self.name) if self.name else None
+        left = self._renew_at - time.monotonic() if entry and entry.lease_id else None
         with suppress(TimeoutError):
             async with asyncio.timeout(left):
                 await self._wake.wait()
@@ -161,7 +163,7 @@ class OwnKey:
         match step:
             case Full():
                 self._waiting(f"out of subnets: {step.text}")
-                await self._wake.wait()
+                self._wake.clear()
             case Discard():
                 log.warning("lease-discarded", key=step.entry.name, text=step.reason)
                 await self._keys.delete(step.entry)

@@ -143,7 +143,7 @@ class KubeSource(WatchedSource):
         """What this node's own Node says now; while it says nothing of use, the last word holds."""
         node, self._fault, waiting = self._look(), None, ""
         if node is None:
-            waiting = f'node "{self._name}" is not in the cluster yet'
+            waiting = self._why_unknown()
         else:
             self._tell_operator(node)
             try:
@@ -157,6 +157,11 @@ class KubeSource(WatchedSource):
                 else:
                     self._own = found
         self._wait_for(waiting)
+
+    def _why_unknown(self) -> str:
+        """Why this node's own Node is not in the table."""
+        unreadable = (one.reason for one in self._table.refusals() if one.node == self._name)
+        return next(unreadable, f'node "{self._name}" is not in the cluster')
 
     def _tell_operator(self, node: Node) -> None:
         faults = nodelease.overwrite_faults(node, families=self._networks)

@@ -98,6 +98,7 @@ class KubeApi:
         await self._disconnect()
 
     async def _disconnect(self) -> None:
+        self._break_off()
         transport, self._transport = self._transport, None
         self._has_stale_transport = False
         if transport is not None:
@@ -106,6 +107,10 @@ class KubeApi:
     def reconnect(self) -> None:
         """Breaks off what is being read; the next request begins with a new connection."""
         self._has_stale_transport = True
+        self._break_off()
+
+    def _break_off(self) -> None:
+        """Tells whoever reads an answer; aiohttp closes the connection beneath without a word."""
         for answer in tuple(self._answers):
             answer.close()
 
@@ -172,10 +177,10 @@ class KubeApi:
             if response.status == 401 and await self._has_new_credentials(response):
                 response.release()
                 response = await self._send(method, target, sent=sent, read=seconds)
+            self._answers.add(response)
             async with aclosing(kubebody.steps(response.content, seconds=seconds)) as body:
                 if response.status != 200:
                     raise await _refusal(response, body, doing)
-                self._answers.add(response)
                 yield body
         except (aiohttp.SocketTimeoutError, kubebody.StalledError) as error:
             raise Silent(f"cannot {doing}: {self.server} is silent") from error
@@ -201,7 +206,7 @@ class KubeApi:
         headers = {"Accept": "application/json", "User-Agent": "fwd"}
         if sent is not None:
             headers["Content-Type"] = _STRATEGIC_MERGE
-        authorization = await _authorization(configuration)
+        authorization = await kubeclient.authorization(configuration)
         if authorization is not None:
             headers["Authorization"] = authorization
         if self._has_stale_transport:
@@ -209,18 +214,17 @@ class KubeApi:
         if self._transport is None:  # from here on nobody else may close it before it is used
             self._transport = kubeclient.transport(configuration)
         patience = self._patience
-        answer = await self._transport.request(
-            method,
-            self.server + target,
-            headers=headers,
-            body=sent,
-            _request_timeout=aiohttp.ClientTimeout(
-                total=None,
-                connect=patience.connect,
-                sock_connect=patience.connect,
-                sock_read=read,
-            ),
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=patience.connect, sock_connect=patience.connect, sock_read=read
         )
+        try:
+            answer = await self._transport.request(
+                method, self.server + target, headers=headers, body=sent, _request_timeout=timeout
+            )
+        except ValueError as error:
+            if isinstance(error, aiohttp.ClientError | OSError):  # some of these are that, too
+                raise
+            raise aiohttp.ClientError(_line(error)) from error  # of a redirect, say
         response: aiohttp.ClientResponse = answer.response
         self.date = response.headers.get("Date", "")
         return response
@@ -232,7 +236,8 @@ class KubeApi:
         certificate.
         """
         configuration = await self._credentials.read()
-        if await _authorization(configuration) != refused.request_info.headers.get("Authorization"):
+        sent = refused.request_info.headers.get("Authorization")
+        if await kubeclient.authorization(configuration) != sent:
             return True
         self._has_stale_transport = True
         return False
@@ -241,12 +246,6 @@ class KubeApi:
         """The next request reads the configuration again and connects again."""
         self._credentials.outdate()
         await self._disconnect()
-
-
-async def _authorization(configuration: Any) -> str | None:  # noqa: ANN401
-    """The header's value."""
-    value = await kubeclient.authorization(configuration)
-    return value.strip() if value else None
 
 
 async def _bounded(body: AsyncIterator[bytes], limit: int) -> bytearray | Oversized:
@@ -274,7 +273,9 @@ async def _refusal(
     text = f"cannot {doing}: {said.message or response.reason} ({response.status})"
     verb, _, resource = doing.partition(" ")
     if response.status == 403:
-        text += f': the ClusterRole lacks the verb "{verb}" for "{resource}"'
+        is_bare = "Authorization" not in response.request_info.headers
+        text += ": no token was sent, and" if is_bare else ":"
+        text += f' the ClusterRole lacks the verb "{verb}" for "{resource}"'
     elif response.status == 401:
         text += ": the token, or the kubeconfig's user, is not known to this API server"
     return Refused(

@@ -23,13 +23,15 @@ class StalledError(TimeoutError):
 
 
 async def steps(content: Content, *, seconds: float) -> AsyncGenerator[bytes, None]:
-    """All of it, cut anywhere.  Raises StalledError, and what aiohttp raises."""
+    """All of it, cut anywhere.  Raises StalledError, OSError, and what aiohttp raises."""
     while True:
         try:
             async with asyncio.timeout(seconds):
                 step = await content.readany()
         except TimeoutError as error:  # aiohttp's own, too
             raise StalledError from error
+        except RuntimeError as error:  # of who begins to wait when the connection is gone already
+            raise ConnectionResetError("the connection was closed") from error
         if not step:
             return
         yield step

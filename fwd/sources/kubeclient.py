@@ -19,7 +19,7 @@ from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from aiohttp import TCPConnector
 from msgspec import Struct
@@ -30,6 +30,7 @@ from fwd.sources.kubeplugin import end_plugin
 
 _SECRETS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _SCHEMES = ("http", "https")
+_TOKEN = "BearerToken"  # noqa: S105 - by this name the client has the Authorization header's value
 _READ_BYTES = 1 << 16
 """aiohttp holds up to twice this; the client's own 2 MiB would be a third of our memory."""
 
@@ -69,7 +70,7 @@ async def load(access: ApiAccess) -> Any:  # noqa: ANN401 - a kubernetes.aio.cli
             _load_in_cluster(configuration, access)
         else:
             await _load_kubeconfig(configuration, os.environ.get("KUBECONFIG") or "~/.kube/config")
-        configuration.host = _server(configuration, access.url)
+        _set_server(configuration, access.url)
         if configuration.proxy:  # of the kubeconfig
             configuration.proxy = proxies.readable(configuration.proxy, of="proxy-url")
         else:
@@ -97,12 +98,13 @@ def _load_in_cluster(configuration: Any, access: ApiAccess) -> None:  # noqa: AN
     ).load_and_set(configuration)
 
 
-def _server(configuration: Any, url: str) -> str:  # noqa: ANN401
+def _set_server(configuration: Any, url: str) -> None:  # noqa: ANN401
     """The URL of the API server: --kube-api-url if given, which may be host and port alone.
 
     Then it is https: if there is anything for TLS, as client-go has it.  A kubeconfig must say, as
-    the client reads what it has for TLS only behind https:.  Raises ConfigError, which has nothing
-    of the text: a password may be in it.
+    the client reads what it has for TLS only behind https:.  A user and a password in it come
+    before any token, as in client-go, but not into what is said of the server.  Raises ConfigError,
+    which has nothing of the text.
     """
     with suppress(ValueError):  # of the port, say
         parts, path = urlsplit(url or configuration.host), ""
@@ -112,7 +114,13 @@ def _server(configuration: Any, url: str) -> str:  # noqa: ANN401
             parts = urlsplit(f"{'https' if is_tls else 'http'}://{url}")
             path = parts.path
         if parts.scheme in _SCHEMES and parts.hostname and parts.port != 0 and path in {"", "/"}:
-            return parts.geturl().rstrip("/")
+            place = parts.netloc.rpartition("@")[2]
+            configuration.host = parts._replace(netloc=place).geturl().rstrip("/")
+            if parts.username is not None:
+                configuration.username = unquote(parts.username)
+                configuration.password = unquote(parts.password or "")
+                configuration.api_key[_TOKEN] = configuration.get_basic_auth_token()
+            return
     what = "--kube-api-url" if url else "the kubeconfig's server (in a Pod KUBERNETES_SERVICE_*)"
     raise ConfigError(f"{what} is no URL of an API server such as https://10.0.0.1:6443")
 
@@ -157,8 +165,15 @@ async def authorization(configuration: Any) -> str | None:  # noqa: ANN401
         raise
     except Exception as error:  # of the library: an empty token file, a failed exec plugin
         raise OSError(f"cannot read the token: {_line(error)}") from error
-    value: str | None = settings.get("BearerToken", {}).get("value")
-    return value
+    value = (settings.get(_TOKEN, {}).get("value") or "").strip()
+    if not value.isprintable():  # a token file of several lines
+        raise OSError("the token has characters that no header may have")
+    return value or None
+
+
+def has_credentials(configuration: Any) -> bool:  # noqa: ANN401
+    """Whether who asks with it is anybody: the client takes a plugin that fails for none."""
+    return bool(configuration.api_key.get(_TOKEN) or configuration.cert_file)
 
 
 def transport(configuration: Any) -> Any:  # noqa: ANN401 - a RESTClientObject

@@ -26,7 +26,7 @@ well a second or so; the leases must not be late by one that is not."""
 
 
 class NoCredentials(NoAnswer):
-    """They could not be read in time: an API server that cannot be asked."""
+    """There are none, or not in time: an API server that cannot be asked."""
 
     cause = "no credentials"
 
@@ -50,8 +50,7 @@ class Credentials:
         """Read again if that is a minute ago.
 
         If that is in vain it is said, and the last ones are used: if they are bad by now, the API
-        server's answer will say so.  (A plugin that fails is none of that: the client takes it for
-        one that gives no token.)
+        server's answer will say so.
         """
         known = self._configuration
         if known is None:
@@ -94,7 +93,13 @@ class Credentials:
                 "cannot read the credentials: the kubeconfig's plugin does not answer"
                 f" (for {READ_SECONDS:g} s)"
             ) from error
-        self._configuration, self._read_at = configuration, time.monotonic()
+        self._read_at = time.monotonic()
+        known = self._configuration
+        had_some = known is not None and kubeclient.has_credentials(known)
+        if had_some and not kubeclient.has_credentials(configuration):
+            # Who has none is system:anonymous, whose 403 is no reason to read again.
+            raise NoCredentials("the kubeconfig, or its plugin, gives no credentials any more")
+        self._configuration = configuration
         return configuration
 
     def _on_read(self, reading: asyncio.Task[Any]) -> None:

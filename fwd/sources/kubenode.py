@@ -53,6 +53,7 @@ class OwnNode:
         """creationTimestamp of the Node that all this was told to."""
         self._repairs = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
         self._wake = asyncio.Event()
+        """Set until a round finds nothing to do, which is that all is published."""
 
     @property
     def leases(self) -> tuple[Lease, ...]:
@@ -74,37 +75,36 @@ class OwnNode:
         self._wake.set()
 
     async def round(self) -> None:
-        """Waits until something is to be done and does it.  Raises ServerError or ConfigError."""
-        self._wake.clear()
-        node = self._look()
-        if node is None or not self._leases or node.name != self._leases[0].node:
-            await self._wake.wait()
+        """Waits until something may be to do, and does it.  Raises ServerError or ConfigError."""
+        await self._wake.wait()
+        node, leases = self._look(), self._leases  # others may be announced during a patch
+        if node is None or not leases or node.name != leases[0].node:
+            self._wake.clear()
             return
         if node.created != self._created:  # deleted and made again: it knows nothing of us
             self._created, self._published, self._told_up = node.created, (), False
-        wanted = annotations.published(self._leases)
-        missing = annotations.unwritten(wanted, node.annotations)
-        if missing and self._published == self._leases:
+        missing = annotations.unwritten(annotations.published(leases), node.annotations)
+        if missing and self._published == leases:
             await self._repair(node, missing)
         elif missing:
             await self._patch(node, {"metadata": {"annotations": self._by_key(missing)}})
-            self._published = self._leases
-            subnets = ",".join(str(lease.subnet) for lease in self._leases)
-            text = self._overriding(node)
+            self._published = leases
+            subnets = ",".join(str(lease.subnet) for lease in leases)
+            text = self._overriding(node, leases)
             log.info("lease-published", node=node.name, subnet=subnets, **text)
         elif self._is_up and not self._told_up:
-            self._published = self._leases
+            self._published = leases
             await self._patch(node, _network_is_up(datetime.now(UTC)))
             self._told_up = True
             log.info("network-available", node=node.name)
         else:
-            self._published = self._leases
-            await self._wake.wait()
+            self._published = leases
+            self._wake.clear()
 
-    def _overriding(self, node: Node) -> dict[str, str]:
+    def _overriding(self, node: Node, leases: tuple[Lease, ...]) -> dict[str, str]:
         """What an operator has had published in place of the address found, in flannel's words."""
         texts = []
-        for lease in self._leases:
+        for lease in leases:
             what = "public_ip" if lease.family == IPV4 else "public_ipv6"
             if lease.public_ip == nodelease.overwrite(node, lease.family):
                 kind, key = what.replace("_", " "), self._keys.key(f"{what}_overwrite")

@@ -2,11 +2,11 @@
 """List, mark, watch, and begin again: keeps a NodeTable as the API server has it.
 
 A lost watch is ordinary.  It goes on from the last version that was heard, or, where that cannot be
-trusted, with a new list, which replaces the table by value.  It cannot be trusted after 410, and
-after a silence: a server that came back with an older state (a restored backup) has nothing to send
-from a version that is still in its future, not even a bookmark.  Once its changes have come to that
-version it would send them as if nothing had been; so after a watch that broke the server is asked
-first how far it has come.
+trusted, with a new list, which replaces the table by value.  It cannot be trusted after 410, after
+a second error from there, and after a silence: a server that came back with an older state (a
+restored backup) has nothing to send from a version that is still in its future, not even a
+bookmark.  Once its changes have come to that version it would send them as if nothing had been; so
+after a watch that broke the server is asked first how far it has come.
 """
 
 import random
@@ -30,10 +30,13 @@ from fwd.core.nodewire import (
     oversized_event,
     oversized_page,
 )
-from fwd.sources.contact import Ending
+from fwd.model import FwdError
+from fwd.sources.contact import Ending, NoAnswer
 from fwd.sources.kubeapi import KubeApi, Oversized, Refused, Silent, Unreachable
 
 _GONE = 410
+_PAGE_FAILURES = 5
+"""In a row, after which a list begins anew: what is wrong is not of this page then."""
 _PAGE_AT_LEAST = 16
 """Nodes, once the huge one is past: it must not make five thousand requests of a list."""
 
@@ -45,6 +48,21 @@ class Pace(Struct, frozen=True):
     """Nodes: some 2.5 MB.  client-go takes 500."""
     watch_seconds: tuple[int, int] = (300, 600)
     """client-go's bounds."""
+
+
+class _Listing(Struct):
+    """A list under way."""
+
+    most: int
+    """Nodes a page, from now on."""
+    limit: int
+    """Of the next page."""
+    nodes: list[Changed | Unusable] = []
+    version: str = ""
+    token: str = ""
+    """Where to go on."""
+    failures: int = 0
+    """In a row, of one page."""
 
 
 class NodeWatch:
@@ -70,9 +88,10 @@ class NodeWatch:
         """resourceVersion up to which the table is the truth; None: it needs a list."""
         self._is_doubtful = False
         """Whether the server may be behind that by now."""
+        self._failed_at: str | None = None
+        """The position of the last ERROR event."""
+        self._listing: _Listing | None = None
         self.listed = False
-        self.unknown = 0
-        """Lines of watches that were no event we know of."""
 
     async def round(self) -> Ending:
         """A list if one is needed, then a watch to its end.  Raises ServerError or ConfigError.
@@ -112,30 +131,47 @@ class NodeWatch:
         return here is not None and there is not None and there < here
 
     async def _list(self) -> str:
-        """All Nodes, in pages of bounded size, into the table; returns the list's version."""
-        listed: list[Changed | Unusable] = []
-        limit = most = self._pace.page
-        token = ""
-        while True:
-            page = self._read(await self._api.page(limit=limit, token=token))
-            if isinstance(page, bytes) and limit > 1:
-                # Nodes are large here, or one of them is huge: that one will come alone.
-                most = max(limit // 2, min(_PAGE_AT_LEAST, most))
-                limit = max(limit // 8, 1)
-                continue
-            if isinstance(page, bytes):
-                start = oversized_page(page)
-                if start is None:
-                    raise Unreachable("cannot list nodes: an answer without end that is no list")
-                listed.append(Unusable(start.name, "the object is too long or too deep to be read"))
-                version, token = start.version, start.token
-            else:
-                listed += page.nodes
-                version, token = page.version, page.token
-            if not token:
-                self._table.replace(listed, version=version)
-                return version
-            limit = min(limit * 2, most)
+        """All Nodes, in pages of bounded size, into the table; returns the list's version.
+
+        After a page that came to nothing the next call goes on with that: of a server that refuses
+        some requests a large cluster's list would never come to its end.
+        """
+        listing = self._listing
+        if listing is None:
+            listing = self._listing = _Listing(most=self._pace.page, limit=self._pace.page)
+            self._table.begin_list()
+        try:
+            while await self._take_page(listing):
+                listing.failures = 0
+        except FwdError as error:
+            listing.failures += 1
+            if not (listing.token and _may_pass(error) and listing.failures < _PAGE_FAILURES):
+                self._listing = None
+            raise
+        self._listing = None
+        self._table.replace(listing.nodes, version=listing.version)
+        return listing.version
+
+    async def _take_page(self, listing: _Listing) -> bool:
+        """Asks for the next page; whether there is another one after that."""
+        page = self._read(await self._api.page(limit=listing.limit, token=listing.token))
+        if isinstance(page, bytes) and listing.limit > 1:
+            # Nodes are large here, or one of them is huge: that one will come alone.
+            listing.most = max(listing.limit // 2, min(_PAGE_AT_LEAST, listing.most))
+            listing.limit = max(listing.limit // 8, 1)
+            return True
+        if isinstance(page, bytes):
+            start = oversized_page(page)
+            if start is None:
+                raise Unreachable("cannot list nodes: an answer without end that is no list")
+            reason = "the object is too long or too deep to be read"
+            listing.nodes.append(Unusable(start.name, reason))
+            listing.version, listing.token = start.version, start.token
+        else:
+            listing.nodes += page.nodes
+            listing.version, listing.token = page.version, page.token
+        listing.limit = min(listing.limit * 2, listing.most)
+        return bool(listing.token)
 
     def _read(self, body: bytes | bytearray | Oversized) -> Page | bytes:
         """A page, or the start of one that cannot be read as a whole.  Raises Unreachable."""
@@ -181,12 +217,14 @@ class NodeWatch:
         """Whether this event changed the table.  Raises Refused for an ERROR event."""
         match event:
             case Failure():
+                if self._failed_at == self._position:  # the second: nothing is to be had from there
+                    self._position = None
+                self._failed_at = self._position
                 raise Refused(
                     f"cannot watch nodes: {event.message or event.reason} ({event.code})",
                     code=event.code,
                 )
             case Unknown():
-                self.unknown += 1
                 return False
             case Bookmark():
                 self._advance(event.version)
@@ -203,3 +241,10 @@ class NodeWatch:
         if here is not None and there is not None and there < here:
             return
         self._position = version
+
+
+def _may_pass(error: FwdError) -> bool:
+    """Whether the same page may come the next time."""
+    if isinstance(error, Refused):
+        return error.code == 429 or error.code >= 500
+    return isinstance(error, NoAnswer)

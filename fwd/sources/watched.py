@@ -5,12 +5,14 @@ Theory of operation.  Two endless rounds, each a few lines: one keeps a table as
 the other keeps our own part of it as we want it.  Both retry by the rule of `contact`.  Whatever
 changes the table sets a flag; whoever asks for `changes()` gets the table of that moment, so a
 burst of events costs one snapshot, and one that changes nothing of interest costs none.
+
+A round that crashes is an error for whoever waits for leases.  In a task group it would cancel who
+entered the source, and all that ends before the source would take that for an orderly end.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import NoReturn, Self
 
 from fwd.model import ConfigError, Snapshot, SourceState, Trouble
@@ -35,36 +37,27 @@ class WatchedSource(ABC):
         self._fault: ConfigError | None = None
         """What no waiting cures, as far as one can tell."""
         self._news = asyncio.Event()
-        self._tasks = asyncio.TaskGroup()
         self._running: list[asyncio.Task[NoReturn]] = []
 
     async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
         for rounds in (self._follow(), self._publish()):
-            self._running.append(self._tasks.create_task(rounds))
+            task = asyncio.create_task(rounds)
+            task.add_done_callback(lambda _: self._news.set())
+            self._running.append(task)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._running:
             task.cancel()
-        try:  # a task group would wrap an error that has nothing to do with its tasks
-            if error is None or isinstance(error, asyncio.CancelledError):
-                await self._tasks.__aexit__(kind, error, trace)
-            else:
-                await self._tasks.__aexit__(None, None, None)
+        try:
+            await asyncio.wait(self._running)
         finally:
             await self._close()
 
     async def first(self) -> Snapshot:
         """The first whole list in which this node has its subnets."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._next_news()
             if self._fault is not None:
                 raise self._fault
             if snapshot := self._snapshot():
@@ -73,11 +66,18 @@ class WatchedSource(ABC):
     async def changes(self) -> AsyncIterator[Snapshot | Trouble]:
         """The table after each batch of changes that matter.  What is wrong is in state()."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._next_news()
             if snapshot := self._snapshot():
                 yield snapshot
             await asyncio.sleep(SNAPSHOT_SECONDS)
+
+    async def _next_news(self) -> None:
+        """Waits.  Raises RuntimeError if a round has ended by itself."""
+        await self._news.wait()
+        self._news.clear()
+        for task in self._running:
+            if task.done() and not task.cancelled():
+                raise RuntimeError("a round ended, which none may") from task.exception()
 
     def _state(self, kind: str, *, watching: str, is_current: bool) -> SourceState:
         """For state(): where the server is, what is waited for, else what is watched."""
@@ -101,9 +101,11 @@ class WatchedSource(ABC):
         self._waiting = text
 
     def _on_fault(self, error: ConfigError) -> bool:
+        if self._is_in_force():
+            return False
         self._fault = error
         self._news.set()
-        return not self._is_in_force()
+        return True
 
     # What each source does its own way.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.agent_support import BOTH_FAMILIES, FACTS, Cluster, key, wait_for
+from tests.netns.kube_cluster import KubeCluster, running
 from tests.netns.test_supervisor import DEVICES, Supervised, answers_late, links
 
 pytestmark = [pytest.mark.netns, pytest.mark.root, BOTH_FAMILIES]
@@ -30,6 +31,20 @@ async def tell_ready(self):
 Agent._tell_ready = tell_ready
 """
 """A sitecustomize: one of an agent's tasks fails once that file is there."""
+SOURCE_FAILS = """
+import asyncio
+from pathlib import Path
+from fwd.sources.kube import KubeSource
+
+async def publish(self):
+    while not Path({path!r}).exists():
+        await asyncio.sleep(0.02)
+    Path({path!r}).unlink()
+    raise ValueError("planted")
+
+KubeSource._publish = publish
+"""
+"""Another: a task of its source of leases does."""
 DIES = """
 import os, signal
 from pathlib import Path
@@ -107,6 +122,18 @@ def test_an_agent_that_fails_leaves_all_to_the_next(
         assert cluster.reaches(cluster.n1, "n2")
         os.kill(made.child, signal.SIGTERM)
         assert agent.ended() == 0, "an orderly end is no crash"
+
+
+def test_a_source_of_leases_that_fails_leaves_all_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, families: tuple[int, ...]
+) -> None:
+    failure = plant(tmp_path, monkeypatch, SOURCE_FAILS)
+    kube = KubeCluster(tmp_path, families=families)
+    with running(kube), supervised(kube, "--spare=false") as made:
+        fail(made, failure, spare=False)
+        assert 'reason="exit code 1"' in made.agent.says("agent-crashed")
+        assert f"devices={','.join(DEVICES)}" in made.agent.says("revived")
+        assert "ValueError: planted" in made.agent.log
 
 
 def fail(made: Supervised, failure: Path, *, spare: bool) -> None:

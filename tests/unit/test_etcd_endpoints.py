@@ -35,6 +35,26 @@ def test_what_is_no_endpoint_is_refused(text: str) -> None:
         make_access((text,))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://root:s3cret@a:1",
+        "http://:s3cret@a:1",
+        "http://root:s3cret/x@a:1",
+        "http://root:s3cret#x@a:1",
+        "http://root:s3cret@x@a:b",
+        "http://root:s3cret\u2100@a:1",
+        "root:s3cret@a:1",
+        "root:s3cret://x@a:1",
+    ],
+)
+def test_a_password_is_not_quoted(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_access((text,))
+    assert "s3cret" not in str(caught.value)
+    assert f"***@a:{text[-1]}' is no URL" in str(caught.value)
+
+
 def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Path) -> None:
     certificate, key, _ = map(str, authority.sign("n4"))
     other_key = str(authority.sign("n5")[1])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fwd.agent import Agent, Hint
-from fwd.model import ConfigError
+from fwd.model import ConfigError, Snapshot
 from fwd.node import forwarder as forwarder_module
 from fwd.node.forwarder import Forwarder
 from fwd.node.handover.legacy import NoLegacy, Succession
@@ -186,3 +186,22 @@ async def test_what_fails_is_said_and_the_next_event_is_handled(
     await agent._handle(event)
     assert caplog.messages == ['event=failed error="No buffer space available"']
     assert wanted == ["env"]
+
+
+async def test_an_own_lease_that_a_plane_could_not_take_at_once_is_told_and_saved() -> None:
+    """It takes it later, by itself; whoever sends to this node has to know of it now."""
+
+    async def take(*_: object) -> None:
+        agent._forwarding.leases = ("new",)
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    told: list[object] = []
+    agent: Any = Agent.__new__(Agent)
+    agent._config = SimpleNamespace(static_leases=None)
+    agent._forwarding = SimpleNamespace(leases=("old",), subnet_env="env", take=take)
+    agent._host = SimpleNamespace(want=lambda _: None)
+    agent._observer = SimpleNamespace(leases_kept=told.append)
+    agent._saver = SimpleNamespace(changed=lambda: told.append("saved"))
+    agent._source = SimpleNamespace(announce=told.append)
+    await agent._handle(Snapshot(own=(), leases=()))
+    assert told == ["No buffer space available", "saved", ("new",)]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kubeconfig that is read again while something is wrong: a cleaned /tmp, a plugin that hangs."""
+"""A kubeconfig that is read again while something is wrong: a cleaned /tmp, a plugin that hangs
+or fails."""
 
 import asyncio
 import base64
@@ -14,10 +15,10 @@ from types import SimpleNamespace
 import pytest
 import uvloop
 
-from fwd.lab.apiserver.access import FLANNEL, TOKEN
+from fwd.lab.apiserver.access import ANONYMOUS, FLANNEL, TOKEN
 from fwd.lab.apiserver.credentials import certify
 from fwd.sources import kubeclient, kubecredentials
-from fwd.sources.kubeapi import KubeApi
+from fwd.sources.kubeapi import KubeApi, Refused
 from fwd.sources.kubeclient import ApiAccess
 from fwd.sources.kubecredentials import NoCredentials
 from tests.unit.kube_access import kubeconfig
@@ -31,16 +32,18 @@ _VERSION = "client.authentication.k8s.io/v1"
 
 
 class Plugin:
-    """A shell script that gives a token, or waits for a program that does not end."""
+    """A shell script that gives a token, fails, or waits for a program that does not end."""
 
     def __init__(self, directory: Path) -> None:
         self._hangs = directory / "hangs"
         self._token = directory / "plugin-token"
         self._seen = directory / "seen"
         self._seen.touch()
+        self._fails = directory / "fails"
         script = directory / "plugin"
         script.write_text(
             "#!/bin/sh\n"
+            f"if [ -e {self._fails} ]; then exit 1; fi\n"
             f"if [ -e {self._hangs} ]; then sleep 1000 & echo $$ $! >> {self._seen}; wait; fi\n"
             f'token=$(cat {self._token}); echo "{{\\"apiVersion\\": \\"{_VERSION}\\",'
             ' \\"kind\\": \\"ExecCredential\\", \\"status\\": {\\"token\\": \\"$token\\"}}"\n'
@@ -51,10 +54,14 @@ class Plugin:
 
     def give(self, token: str) -> None:
         self._hangs.unlink(missing_ok=True)
+        self._fails.unlink(missing_ok=True)
         self._token.write_text(token)
 
     def hang(self) -> None:
         self._hangs.touch()
+
+    def fail(self) -> None:
+        self._fails.touch()
 
     @property
     def hung(self) -> list[list[int]]:
@@ -186,6 +193,46 @@ async def test_a_token_that_is_refused_while_the_plugin_hangs_is_an_error(
         server.access.rotate("second", user=FLANNEL)
         with pytest.raises(NoCredentials, match="plugin does not answer"):
             await asyncio.wait_for(api.node("n1"), 5)
+        await api.close()
+
+
+async def test_with_credentials_one_goes_on_while_the_plugin_fails(
+    tmp_path: Path, plugin: Plugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client takes that for a user without a token, who may do nothing."""
+    async with serving(node_object(1)) as server:
+        api = KubeApi(by_plugin(server, tmp_path, plugin))
+        await api.node("n1")
+        plugin.fail()
+        for _ in range(2):
+            await api.node("n1")
+            await until(lambda: api._credentials._reading is None)
+        await api.node("n1")
+        assert {seen.user for seen in server.requests} == {FLANNEL}
+        assert caplog.text.count("gives no credentials any more; those that were read before") == 1
+        server.access.rotate("second", user=FLANNEL)
+        with pytest.raises(NoCredentials, match="gives no credentials any more"):
+            await api.node("n1")
+        plugin.give("second")
+        await until(lambda: api._credentials._reading is None)
+        await api.node("n1")
+        await api.close()
+
+
+async def test_a_plugin_that_fails_at_the_start_is_seen_in_what_the_server_says(
+    tmp_path: Path, plugin: Plugin
+) -> None:
+    plugin.fail()
+    async with serving(node_object(1)) as server:
+        server.access.revoke("get", "nodes", user=ANONYMOUS)
+        api = KubeApi(by_plugin(server, tmp_path, plugin))
+        with pytest.raises(Refused, match=r"no token was sent, and the ClusterRole lacks"):
+            await api.node("n1")
+        plugin.give(TOKEN)
+        await api.node("n1")
+        server.access.revoke("get", "nodes")
+        with pytest.raises(Refused, match=r"\(403\): the ClusterRole lacks"):
+            await api.node("n1")
         await api.close()
 
 

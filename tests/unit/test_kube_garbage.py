@@ -63,6 +63,24 @@ async def test_it_ends_the_answer(verb: str, ask: Callable[[KubeApi], Awaitable[
         await api.close()
 
 
+async def test_it_ends_the_answer_of_who_was_busy_when_it_came() -> None:
+    """And begins to wait when the connection is closed."""
+
+    async def watch() -> None:
+        async with api.watch("100", seconds=60) as chunks:
+            server.nodes.put(node_object(2))
+            async for _ in chunks:
+                await asyncio.sleep(PATIENCE.answer)
+
+    async with serving(node_object(1)) as server:
+        api = KubeApi(ApiAccess(url=server.url), patience=PATIENCE)
+        server.fault(GARBAGE, verb="watch")
+        with pytest.raises(Unreachable, match=r"was closed|broke off"):
+            await asyncio.wait_for(watch(), LIMIT)
+        assert not server.faults_left
+        await api.close()
+
+
 @pytest.mark.parametrize("verb", ["list", "watch", "patch"])
 async def test_and_then_the_truth(verb: str) -> None:
     first, *others = nodes(BOTH)

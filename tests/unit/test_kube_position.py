@@ -138,6 +138,16 @@ async def test_after_a_silence_comes_a_list_and_after_a_break_a_question(
     assert made.api.asked == [LIST, "100", *([LIST, "200"] if lists else [ASK, "150"])]
 
 
+async def test_at_the_second_error_in_a_row_from_one_position_comes_a_list() -> None:
+    """Some server, or a proxy, cannot go on from there, and says so in words of its own."""
+    error = [error_event(500)], None
+    told = [bookmark("150"), error_event(500)], None
+    made = Watching(told, error, error, told, ([bookmark("400")], None))
+    for _ in range(5):
+        await made.round()
+    assert made.api.asked == [LIST, "100", ASK, "150", LIST, "300", ASK, "300", LIST, "500"]
+
+
 @EACH_FAMILY
 @pytest.mark.parametrize("code", [410, 500])
 async def test_what_came_before_an_error_counts(family: int, code: int) -> None:

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The subnet of our own Node, waited for at the start.
+"""The subnet of our own Node, waited for at the start, and what is said meanwhile.
 
 Excluded: which subnets can be (test_nodelease.py).
 """
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fwd.lab.apiserver.access import FLANNEL, TOKEN
 from fwd.model import ConfigError
+from fwd.sources.kubeclient import ApiAccess
 from tests.unit.in_family import EACH_FAMILY, said
+from tests.unit.kube_access import kubeconfig
 from tests.unit.kube_member import EACH, Families, of_each, source, until
 from tests.unit.kube_server import serving
 from tests.unit.kube_support import node_in, node_object
@@ -54,8 +58,37 @@ async def test_a_node_that_is_not_there_yet_is_waited_for(families: Families) ->
     async with serving(other) as server, source(server, families=families) as made:
         first = asyncio.create_task(made.first())
         await until(lambda: made.state().standing == "waiting")
+        assert made.state().detail == 'node "n1" is not in the cluster'
         server.nodes.put(node_in(families, 1))
         assert (await asyncio.wait_for(first, 5)).own[0].node == "n1"
+
+
+async def test_a_node_that_cannot_be_read_is_waited_for_by_that_name() -> None:
+    garbled = node_object(1)
+    garbled["spec"]["podCIDR"] = 7
+    async with serving(garbled) as server, source(server) as made:
+        first = asyncio.create_task(made.first())
+        await until(lambda: made.state().standing == "waiting")
+        assert made.state().detail.startswith("node n1: Expected `str`, got `int`")
+        server.nodes.put(node_object(1))
+        assert (await asyncio.wait_for(first, 5)).own[0].node == "n1"
+
+
+async def test_a_kubeconfig_that_is_half_written_does_not_end_the_wait(tmp_path: Path) -> None:
+    """It was good, so it will be."""
+    async with serving(node_object(1, cidr="")) as server:
+        path = kubeconfig(tmp_path, server.url, token=TOKEN)
+        async with source(server, access=ApiAccess(kubeconfig=path)) as made:
+            first = asyncio.create_task(made.first())
+            await until(lambda: made.state().standing == "waiting")
+            await server.stop()
+            path.write_text("{")
+            server.access.rotate("second", user=FLANNEL)
+            await server.start()
+            await until(lambda: str(path) in made.state().detail)
+            kubeconfig(tmp_path, server.url, token="second")
+            server.nodes.put(node_object(1))
+            assert (await asyncio.wait_for(first, 10)).own[0].node == "n1"
 
 
 @EACH_FAMILY

@@ -2,11 +2,12 @@
 """Where the API server is: --kube-api-url and a kubeconfig's server, as client-go reads them."""
 
 import asyncio
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
-from fwd.lab.apiserver.access import TOKEN
+from fwd.lab.apiserver.access import ANONYMOUS, TOKEN
 from fwd.lab.apiserver.credentials import certify
 from fwd.model import ConfigError
 from fwd.sources import kubeclient
@@ -61,6 +62,31 @@ async def test_an_api_server_is_found_by_host_and_port() -> None:
         access = ApiAccess(url=server.url.removeprefix("http://"))
         async with member(server, access=access) as ours:
             assert set(ours.leases) == {"n1"}
+
+
+async def test_a_user_in_the_url_comes_before_a_token_and_is_said_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Go's HTTP client and client-go have it."""
+    sent: set[str | None] = set()
+
+    def user(authorization: str | None) -> str:
+        sent.add(authorization)
+        return ANONYMOUS
+
+    path = kubeconfig(tmp_path, "http://127.0.0.1:1", token=TOKEN)
+    async with serving(node_object(1)) as server:
+        monkeypatch.setattr(server.access, "user", user)
+        place = server.url.removeprefix("http://")
+        for url in (f"http://admin:s%40cret@{place}", f"admin:s%40cret@{place}/"):
+            with caplog.at_level("INFO"):
+                async with member(server, access=ApiAccess(url=url, kubeconfig=path)) as ours:
+                    ours.announce()
+                    await ours.until("published", lambda: server.count("patch"))
+                    assert ours.source.state().kind == f"kube {server.url}"
+            assert f"server={server.url}" in caplog.text
+            assert "cret" not in caplog.text
+        assert sent == {"Basic " + b64encode(b"admin:s@cret").decode()}
 
 
 @pytest.mark.parametrize(

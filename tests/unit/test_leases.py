@@ -87,7 +87,10 @@ def test_good_leases_have_no_fault(family: int) -> None:
             {"subnet": ip_network("10.244.2.0/23")},
             "subnets 10.244.2.0/23 of node n2 and 10.244.3.0/24",
         ),
-        ({"public_ip": lease(3, 4).public_ip}, "nodes n2 and n3 have one public-ip, 192.168.0.3"),
+        (
+            {"public_ip": lease(3, 4).public_ip},
+            "nodes n2 and n3 have one public-ip, 192.168.0.3; if one is gone, delete it",
+        ),
         ({"vtep_mac": lease(3, 4).vtep_mac}, "nodes n2 and n3 have one VtepMAC, 02:00:00:00:00:03"),
         ({"node": "n3"}, "node n3 has two IPv4 leases, 10.244.2.0/24 and 10.244.3.0/24"),
     ],

@@ -73,7 +73,6 @@ def test_what_cannot_be_understood_is_told(family: int) -> None:
         ),
         Refusal("n2", "node n2: bad"),
     )
-    assert ours.nameless == 1
     assert ours.apply(changed_in(family, 2, version=9))
     assert [refusal.node for refusal in ours.refusals()] == ["n1"]
     assert ours.apply(Unusable("n2", "bad", "10"))
@@ -100,6 +99,33 @@ def test_a_list_is_right_even_if_it_goes_back_in_time() -> None:
     assert ours.replace([changed(1, version=5)], version="6")
     assert names(ours) == ["n1"]
     assert ours.apply(changed(2, version=7))
+
+
+@EACH_FAMILY
+def test_what_was_heard_since_a_list_was_asked_for_counts_if_it_is_newer(family: int) -> None:
+    old, new = ({"version": version, "public_ip": f"192.168.9.{version}"} for version in (90, 105))
+    ours = table(changed_in(family, 1, **old), version="95")
+    ours.begin_list()
+    assert ours.apply(changed_in(family, 1, **new))
+    assert ours.apply(changed_in(family, 2, version=99))
+    assert ours.apply(changed_in(family, 3, version=103)), "the list has it not yet"
+    before = ours.leases()
+    assert ours.replace([changed_in(family, 1, **old)], version="100"), "n2 is deleted meanwhile"
+    assert names(ours) == ["n1", "n3"]
+    assert set(ours.leases()) < set(before)
+    assert not ours.apply(changed_in(family, 1, **new)), "and the watch tells it again"
+    ours.begin_list()
+    assert ours.replace([changed_in(family, 1, **old)], version="100"), "a restored backup"
+    assert names(ours) == ["n1"]
+    assert set(ours.leases()).isdisjoint(before)
+
+
+def test_what_was_heard_meanwhile_is_not_compared_with_a_list_of_no_number() -> None:
+    ours = table(changed(1), version="95")
+    ours.begin_list()
+    assert ours.apply(changed(1, version=105, public_ip="192.168.9.9"))
+    assert ours.replace([changed(1)], version="x")
+    assert ours.leases() == table(changed(1)).leases()
 
 
 def test_the_same_list_again_changes_nothing() -> None:
