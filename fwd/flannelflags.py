@@ -163,7 +163,7 @@ HEALTH = (
         name="healthz-ip",
         default="0.0.0.0",  # noqa: S104 - flannel's; nothing listens until a port is given
         metavar="IP",
-        help="where /healthz and /readyz are served",
+        help="where /healthz and /readyz are served; 0.0.0.0: everywhere, also over IPv6",
     ),
     Flag(
         name="healthz-port",

@@ -9,7 +9,7 @@ AGAIN_SECONDS = 60.0
 
 
 class DropReport(Struct, frozen=True):
-    """`count` packets since this reason was last told, `total` since the agent began."""
+    """`count` packets since this reason was last told, `total` as the counters have it."""
 
     reason: str
     count: int
@@ -20,7 +20,12 @@ class DropWatch:
     """Remembers what was told."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[float, int]] = {}
+        self._told: dict[str, tuple[float | None, int]] = {}
+        """When a reason was last told, None if by another one, and its total by then."""
+
+    def inherit(self, totals: Mapping[str, int]) -> None:
+        """What the counters begin with, which is another one's to tell."""
+        self._told = {reason: (None, total) for reason, total in totals.items()}
 
     def observe(
         self, totals: Mapping[str, int], reasons: Iterable[str], *, now: float

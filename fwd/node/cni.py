@@ -6,6 +6,8 @@ for hosts that have flannel's CNI plugin.  A runtime takes the node's network fo
 the file is there, so whoever calls `place` does it when packets flow, not before.
 """
 
+import json
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
@@ -15,6 +17,7 @@ from msgspec import Struct
 from fwd.core import cniconf
 from fwd.model import ConfigError
 from fwd.node.subnetfile import SubnetEnv, write_whole
+from fwd.node.traces import digest
 
 FILE_NAME = "10-flannel.conflist"
 """flannel's; runtimes take the first file by name."""
@@ -76,16 +79,39 @@ def load(path: Path, mode: Mode) -> CniConf:
     return CniConf(text)
 
 
-def place(directory: Path, content: bytes) -> Placed:
-    """Sees to it that the file in `directory` is this, whole, mode 0644.  Raises OSError.
+def place(directory: Path, content: bytes, *, earlier: Iterable[str] = ()) -> Placed:
+    """Sees to it that the file in `directory` is this list, whole, mode 0644.  Raises OSError.
 
-    A file that is it already is left alone: runtimes watch the directory.
+    A file that says the same is left alone: runtimes watch the directory.  So are plugins that
+    others have put behind ours, as service meshes do, who would put them there again; they stay
+    also where this list takes the place of an `earlier` one (digests of such).
     """
     path = directory / FILE_NAME
     if not directory.exists():
         return Placed.NO_DIRECTORY
     with suppress(FileNotFoundError):
-        if path.read_bytes() == content:
+        there, wanted = path.read_bytes(), digest(content)
+        found, added = _taken_apart(there, {wanted, *earlier})
+        if there == content or found == wanted:
             return Placed.UNCHANGED
+        if added:
+            document = json.loads(content)
+            content = _encoded(document, [*document["plugins"], *added])
     write_whole(path, content)
     return Placed.WRITTEN
+
+
+def _taken_apart(there: bytes, lists: Container[str]) -> tuple[str, list[object]]:
+    """Which of these a file begins with, the longest one, and the plugins behind it; or nothing."""
+    with suppress(ValueError, RecursionError):
+        match json.loads(there):
+            case {"plugins": [*plugins]} as document:
+                for count in range(len(plugins), 0, -1):
+                    found = digest(_encoded(document, plugins[:count]))
+                    if found in lists:
+                        return found, plugins[count:]
+    return "", []
+
+
+def _encoded(document: dict[str, object], plugins: list[object]) -> bytes:
+    return (json.dumps(document | {"plugins": plugins}, indent=2) + "\n").encode()

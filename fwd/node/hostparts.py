@@ -165,9 +165,11 @@ class Conflist:
         return await asyncio.to_thread(self._place, env)
 
     def _place(self, env: SubnetEnv) -> Sequence[object]:
-        content = self._conf.content(env)
-        before, self._placed = self._placed, cni.place(self._directory, content)
-        path = self._directory / cni.FILE_NAME
+        content, path = self._conf.content(env), self._directory / cni.FILE_NAME
+        # Ours of before, or flannel's of the same cni-conf.json.
+        earlier = traces.noted_conflist(self._run_dir, path), traces.digest(self._conf.text)
+        before = self._placed
+        self._placed = cni.place(self._directory, content, earlier=earlier)
         if self._placed is Placed.NO_DIRECTORY:
             if before is not Placed.NO_DIRECTORY:
                 log.info(

@@ -18,7 +18,7 @@ from fwd.core.leases import can_be_nodes
 from fwd.core.text import parse_address
 from fwd.model import IPV4, Address, ConfigError
 from fwd.node import netlink
-from fwd.node.netlink import InterfaceAddress
+from fwd.node.ifaddress import InterfaceAddress
 
 _POSIX_CLASS = re.compile(r"\[:\^?\w+:\]")
 

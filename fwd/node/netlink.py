@@ -13,7 +13,7 @@ What pyroute2 cannot say is `node.devconf`'s.  Which device and which addresses 
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,27 +26,16 @@ from pyroute2.netlink.exceptions import NetlinkError
 from fwd.model import IPV4, IPV6, Address, Network
 from fwd.node import routetable
 from fwd.node.device import IFF_UP, Device, of_link
+from fwd.node.ifaddress import InterfaceAddress, of_message
+from fwd.node.leftovers import Leftovers, leftovers
 
 _AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _RTN_ANYCAST = 4
-_IFA_F_TEMPORARY, _IFA_F_DEPRECATED, _IFA_F_PERMANENT = 0x01, 0x20, 0x80
-_IFA_F_OPTIMISTIC, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x04, 0x08, 0x40
-_SCOPE_GLOBAL, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
+_SCOPE_HOST = 254
 _ADDR_GEN_NONE = 1
-
-
-class InterfaceAddress(Struct, frozen=True, kw_only=True):
-    """One address as the kernel shows it."""
-
-    index: int
-    """Of its interface."""
-    address: Address
-    is_permanent: bool
-    is_temporary: bool
-    """RFC 8981: made up for privacy and soon another one."""
-    is_probed: bool = False
-    """Not to be used yet, or never: the kernel asks whether another host has it (RFC 4862, 5.4)."""
+_CONF_IPV6 = "/proc/sys/net/ipv6/conf"
+_SOL_NETLINK, _STRICT_CHECK = 270, 12
 
 
 class Layout(Struct, frozen=True):
@@ -78,36 +67,21 @@ def find_addresses(
 ) -> list[InterfaceAddress]:
     """Addresses of one interface, or of all, in the kernel's order; deprecated ones only if asked.
 
-    Those are still the node's: whoever sends there reaches it.
+    Those are still the node's: whoever sends there reaches it.  All may be thousands, which take
+    half a second: kube-proxy's device has those of all Services in IPVS mode.
     """
-    only = {"index": index} if index else {}
     with _netlink("look at the addresses") as ipr:
-        return [
-            InterfaceAddress(
-                index=message["index"],
-                address=_text_address(message),
-                is_permanent=bool(_flags(message) & _IFA_F_PERMANENT),
-                is_temporary=family == IPV6 and bool(_flags(message) & _IFA_F_TEMPORARY),
-                is_probed=family == IPV6 and _is_probed(_flags(message)),
-            )
-            for message in ipr.get_addr(family=_AF[family], **only)
-            if deprecated or not _flags(message) & _IFA_F_DEPRECATED
-        ]
-
-
-def _text_address(message: Any) -> Address:  # noqa: ANN401 - pyroute2 has no types
-    """IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS then the other one."""
-    return ip_address(message.get("local") or message.get("address"))
-
-
-def _flags(message: Any) -> int:  # noqa: ANN401
-    """IFA_FLAGS has 32 bits, the header's field only 8."""
-    return int(message.get("flags") or 0)
-
-
-def _is_probed(flags: int) -> bool:
-    tentative = flags & (_IFA_F_TENTATIVE | _IFA_F_OPTIMISTIC) == _IFA_F_TENTATIVE
-    return tentative or bool(flags & _IFA_F_DADFAILED)
+        with suppress(OSError):  # before Linux 4.20: then all are listed, and left out here
+            ipr.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
+        # With index as an argument pyroute2 would ask for all and leave the others out itself.
+        messages = ipr.addr(
+            "dump",
+            family=_AF[family],
+            index=index,
+            dump_filter=lambda message: index in (0, message["index"]),
+        )
+        found = map(of_message, messages)
+        return [one for one in found if deprecated or not one.is_deprecated]
 
 
 def default_route(family: int) -> tuple[int, ...]:
@@ -166,6 +140,7 @@ def remove_device(name: str) -> None:
 def apply(layout: Layout) -> int:
     """Makes the device look as it must: address, MTU, up, the route.  Returns its index.
 
+    What an earlier network has left on it goes.
     OSError with ENODEV: there is no such device, it must be made first.
     """
     with _netlink(f"set up {layout.device}") as ipr:
@@ -176,22 +151,28 @@ def apply(layout: Layout) -> int:
         _no_noise(ipr, index, layout.device)
         if link.get("mtu") != layout.mtu:
             ipr.link("set", index=index, mtu=layout.mtu)
-        _apply_address(ipr, index, layout)
+        addresses, routes = _held(layout, index)
+        old = _old(layout, addresses, routes)
+        for one in old.addresses:
+            ipr.addr("del", index=index, address=str(one.address), prefixlen=one.prefixlen)
+        if not _is_among(addresses, layout.address):
+            _add_address(ipr, index, layout)
         if not link["flags"] & IFF_UP:
             ipr.link("set", index=index, state="up")
         for route in _anycasts(ipr, layout.address):
             ipr.route("del", **route)
-        if not layout.routed:
-            routetable.remove(_ways_in(index, layout))
-            return index
-        ipr.route(
-            "replace",
-            family=_AF[layout.network.version],
-            dst=str(layout.network),
-            oif=index,
-            proto=routetable.BOOT,
-            scope=_SCOPE_LINK if layout.network.version == IPV4 else _SCOPE_GLOBAL,
-        )
+        if layout.routed:
+            family = layout.network.version
+            ipr.route(
+                "replace",
+                family=_AF[family],
+                dst=str(layout.network),
+                oif=index,
+                proto=routetable.BOOT,
+                scope=routetable.DEVICE_SCOPE[family],
+            )
+        # After it: what an earlier network has in common with this one is always routed.
+        routetable.remove(old.routes)
         return index
 
 
@@ -223,18 +204,21 @@ def apply_quiet(name: str, *, address: Address | None, mac: bytes, up: bool) -> 
 
 def lacking(layout: Layout, index: int) -> tuple[str, ...]:
     """What apply() would mend, of device number `index`: some of up, mtu, address, route."""
-    host, family = layout.address, _AF[layout.network.version]
+    addresses, routes = _held(layout, index)
+    old = _old(layout, addresses, routes)
+    is_own = _is_among(addresses, layout.address)
     with _netlink(f"look at {layout.device}") as ipr:
         link = _link(ipr, layout.device) or {"flags": 0}
-        addresses = [_text_address(one) for one in ipr.get_addr(family=family, index=index)]
-        found = {
-            "up": link["flags"] & IFF_UP,
-            "mtu": link.get("mtu") == layout.mtu,
-            # There is no way to an address that was kept while the device is down.
-            "address": host in addresses and not (link["flags"] & IFF_UP and _anycasts(ipr, host)),
-            "route": bool(_ways_in(index, layout)) == layout.routed,
-        }
-    return tuple(name for name, there in found.items() if not there)
+        # There is no way to an address that is gone, or was kept while the device is down.
+        is_anycast = is_own and bool(link["flags"] & IFF_UP and _anycasts(ipr, layout.address))
+    right = {
+        "up": link["flags"] & IFF_UP,
+        "mtu": link.get("mtu") == layout.mtu,
+        "address": is_own and not is_anycast and not old.addresses,
+        "route": (not layout.routed or any(route.prefix == layout.network for route in routes))
+        and not old.routes,
+    }
+    return tuple(name for name, is_right in right.items() if not is_right)
 
 
 def _no_noise(ipr: Any, index: int, device: str) -> None:  # noqa: ANN401
@@ -246,7 +230,7 @@ def _no_noise(ipr: Any, index: int, device: str) -> None:  # noqa: ANN401
     with suppress(NetlinkError):  # a kernel without IPv6 needs it not
         ipr.link("set", index=index, IFLA_AF_SPEC=spec)
     with suppress(OSError):  # nor does one where /proc/sys is not ours to write
-        Path(f"/proc/sys/net/ipv6/conf/{device}/accept_ra").write_text("0")
+        Path(f"{_CONF_IPV6}/{device}/accept_ra").write_text("0")
 
 
 def _anycasts(ipr: Any, address: Address) -> list[dict[str, Any]]:  # noqa: ANN401
@@ -269,32 +253,40 @@ def _anycasts(ipr: Any, address: Address) -> list[dict[str, Any]]:  # noqa: ANN4
     ]
 
 
-def _ways_in(index: int, layout: Layout) -> list[routetable.Held]:
-    """Routes of the network into the device; where there are to be none, only those like ours."""
-    return [
-        route
-        for route in routetable.through(layout.network.version, index)
-        if route.prefix == layout.network and (layout.routed or route.protocol == routetable.BOOT)
-    ]
+def _is_among(addresses: Iterable[InterfaceAddress], own: Address) -> bool:
+    return any((one.address, one.prefixlen) == (own, own.max_prefixlen) for one in addresses)
 
 
-def _apply_address(ipr: Any, index: int, layout: Layout) -> None:  # noqa: ANN401
-    """The one address of the tunnel's network; other networks' addresses are none of ours."""
-    family, wanted = _AF[layout.address.version], (layout.address, layout.address.max_prefixlen)
-    found = False
-    for message in ipr.get_addr(family=family, index=index):
-        address = _text_address(message)
-        if (address, message["prefixlen"]) == wanted:
-            found = True
-        elif address in layout.network:
-            ipr.addr(
-                "del",
-                index=index,
-                family=family,
-                address=str(address),
-                prefixlen=message["prefixlen"],
-            )
-    if not found:
-        ipr.addr(
-            "add", index=index, family=family, address=str(layout.address), prefixlen=wanted[1]
-        )
+def _held(layout: Layout, index: int) -> tuple[list[InterfaceAddress], list[routetable.Held]]:
+    """Addresses of the device and routes into it."""
+    version = layout.network.version
+    addresses = find_addresses(version, index=index, deprecated=True)
+    return addresses, routetable.through(version, index)
+
+
+def _old(
+    layout: Layout, addresses: list[InterfaceAddress], routes: list[routetable.Held]
+) -> Leftovers:
+    own, network = layout.address, layout.network
+    return leftovers(routes, addresses, own=own, network=network, routed=layout.routed)
+
+
+def _add_address(ipr: Any, index: int, layout: Layout) -> None:  # noqa: ANN401
+    own = layout.address
+    try:
+        ipr.addr("add", index=index, address=str(own), prefixlen=own.max_prefixlen)
+    except NetlinkError as error:
+        if error.code == errno.EACCES and _is_disabled(layout.device):
+            raise OSError(
+                error.code,
+                f"cannot set up {layout.device}: net/ipv6/conf/{layout.device}/disable_ipv6 is 1: "
+                "set it to 0, and net.ipv6.conf.default.disable_ipv6, which new devices have",
+            ) from error
+        raise
+
+
+def _is_disabled(device: str) -> bool:
+    """Whether a node that is hardened lets it have no IPv6 address."""
+    with suppress(OSError):
+        return Path(f"{_CONF_IPV6}/{device}/disable_ipv6").read_text().strip() == "1"
+    return False

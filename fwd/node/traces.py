@@ -6,7 +6,9 @@ what an earlier start with other flags has made is still there.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -25,7 +27,7 @@ class Traces(Struct, frozen=True, rename="kebab"):
     devices: tuple[str, ...] = ()
     subnet_files: tuple[str, ...] = ()
     conflists: Mapping[str, str] = {}
-    """Path, and the SHA-256 of what we wrote there: others write to the same path."""
+    """Path, and the digest of our list there: others write to the same path."""
 
 
 def load(run_dir: Path) -> Traces:
@@ -54,8 +56,15 @@ def note_conflist(run_dir: Path, path: Path, content: bytes) -> None:
     _save(run_dir, before, replace(before, conflists={**before.conflists, **mine}))
 
 
+def noted_conflist(run_dir: Path, path: Path) -> str:
+    """The digest of our list there; empty: there is no note of one."""
+    return load(run_dir).conflists.get(str(path.absolute()), "")
+
+
 def digest(content: bytes) -> str:
-    """Of a conflist."""
+    """SHA-256 of what a conflist says: who adds to one writes all of it anew, in another form."""
+    with suppress(ValueError, RecursionError):  # what is no JSON is digested as it is
+        content = json.dumps(json.loads(content), sort_keys=True).encode()
     return hashlib.sha256(content).hexdigest()
 
 

@@ -8,6 +8,7 @@ the one that the plane reads from, everything is made anew and the plan is commi
 
 import asyncio
 import errno
+from collections import Counter
 from contextlib import suppress
 from enum import Enum
 
@@ -49,6 +50,8 @@ class Tunnel:
         self.is_paused = False
         self._index = 0
         self._totals = Totals()
+        self.inherited: Counter[str] = Counter()
+        """What another process had counted when this one took over: a part of counters()."""
 
     async def open(self) -> None:
         """Device, table, then workers: packets flow when this returns.
@@ -65,7 +68,9 @@ class Tunnel:
             if plane.descriptors.tap:
                 await asyncio.to_thread(tap.apply, self.settings.tap, self.settings.family)
             plane.commit(self.plan)
-            self._totals.inherit(self._legacy.start(plane))
+            inherited = self._legacy.start(plane)
+            self.inherited.update(inherited)
+            self._totals.inherit(inherited)
         except BaseException:
             plane.close()
             raise

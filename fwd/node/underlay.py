@@ -120,15 +120,22 @@ def _at_published(chosen: Underlay, selection: Selection) -> Underlay:
     """Peers send there: where it is this node's, that is where we must receive."""
     if not selection.published:
         return chosen
-    here = {
-        one.address
-        for one in netlink.find_addresses(selection.family, deprecated=True)
-        if not one.is_probed and (one.index == chosen.index or not one.address.is_link_local)
-    }
+    here = _heard(chosen, selection.family, index=chosen.index)
+    if selection.published[0] not in here:
+        here = _heard(chosen, selection.family)
     address = next((one for one in selection.published if one in here), chosen.address)
     if address == chosen.address:
         return chosen
     return replace(chosen, address=address, chosen=chosen.address)
+
+
+def _heard(chosen: Underlay, family: int, *, index: int = 0) -> set[Address]:
+    """Addresses, of one interface or of all, at which packets from peers arrive."""
+    return {
+        one.address
+        for one in netlink.find_addresses(family, index=index, deprecated=True)
+        if not one.is_probed and (one.index == chosen.index or not one.address.is_link_local)
+    }
 
 
 def follow(before: Underlay, selection: Selection) -> Underlay:
@@ -145,10 +152,7 @@ def follow(before: Underlay, selection: Selection) -> Underlay:
 
 def _follow_chosen(before: Underlay, selection: Selection) -> Underlay:
     """The interface, by the address that it was chosen with."""
-    addresses = netlink.find_addresses(selection.family)
-    holders = [one.index for one in addresses if one.address == before.address]
-    moved = (index for index in holders if index != _LOOPBACK)
-    index = before.index if before.index in holders else next(moved, 0)
+    index = _holder(before, selection.family)
     if index:
         return interfaces.at(index, before.address, is_fixed=before.is_fixed)
     if before.is_fixed:
@@ -158,3 +162,14 @@ def _follow_chosen(before: Underlay, selection: Selection) -> Underlay:
     if now.address.is_link_local and not before.address.is_link_local:
         raise Miss(f"{before.address} is gone from {before.name}, which has {now.address} only")
     return now
+
+
+def _holder(before: Underlay, family: int) -> int:
+    """The interface that has the address now, the same one if it may be; 0: none has it."""
+    address = before.address
+    if any(one.address == address for one in netlink.find_addresses(family, index=before.index)):
+        return before.index
+    everywhere = netlink.find_addresses(family)
+    return next(
+        (one.index for one in everywhere if one.address == address and one.index != _LOOPBACK), 0
+    )

@@ -2,9 +2,11 @@
 """Captured packets as a pcapng file, and as lines for people.
 
 Every tunnel has two interfaces in the file: its TUN device, with inner packets as the node's stack
-and its Pods see them, and the underlay's interface, with whole VXLAN datagrams.
+and its Pods see them, and the underlay's interface, with whole VXLAN datagrams.  How many packets
+of a tunnel were lost is known for both together, and stands at the first.
 """
 
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 from fwd.core import pcapng
@@ -51,11 +53,11 @@ def packet(header: CaptureHeader, index: int, record: PacketRecord) -> bytes:
     )
 
 
-def end(header: CaptureHeader, *, time_ns: int, lost: int) -> bytes:
-    """The blocks after the last packet."""
-    numbers = range(2 * len(header.tunnels))
+def end(*, time_ns: int, lost: Iterable[int]) -> bytes:
+    """The blocks after the last packet; lost are packets by tunnel."""
     return b"".join(
-        pcapng.statistics(interface=number, time_ns=time_ns, lost=lost) for number in numbers
+        pcapng.statistics(interface=2 * index, time_ns=time_ns, lost=packets)
+        for index, packets in enumerate(lost)
     )
 
 

@@ -2,9 +2,9 @@
 """A capture, on the agent's side: from the rings of the data plane to whoever asked.
 
 First a line of JSON (CaptureHeader), then frames: a FRAME and so many bytes of records
-(`core.packetrecord`) of one tunnel.  The last frame is empty.  The control thread parses nothing of
-it: a busy node makes some 100,000 records a second.  What the asker is too slow for is lost, and
-counted; at most one capture runs at a time.
+(`core.packetrecord`) of one tunnel, the last one of each tunnel empty.  The control thread parses
+nothing of it: a busy node makes some 100,000 records a second.  What the asker is too slow for is
+lost, and counted; at most one capture runs at a time.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from fwd.core.capturefilter import PeerNets, Step, parse_filter
 from fwd.model import FwdError
 from fwd.ops import log
 from fwd.ops.control import Asker, CaptureRequest
-from fwd.plane import Plane, counter_info
+from fwd.plane import CounterKind, Plane, counter_info
 
 FRAME = struct.Struct("=BxxxIQ")
-"""Index of the tunnel, bytes that follow, records lost so far."""
+"""Index of the tunnel, bytes that follow, its records lost so far."""
 MOST_SECONDS = 3600.0
 MOST_SNAPLEN = 65535 + 22
 RING_BYTES = 4 << 20
@@ -51,7 +51,7 @@ class CaptureHeader(Struct, frozen=True, rename="kebab"):
     snaplen: int
     tunnels: tuple[CapturedTunnel, ...]
     reasons: tuple[str, ...]
-    """Counters by index: the verdicts."""
+    """Of drops, by verdict; empty for a counter that is none."""
     nodes: dict[str, str]
     """By underlay address."""
 
@@ -79,6 +79,8 @@ class Capturing:
         peers: Mapping[str, PeerNets],
     ) -> None:
         """Until the asker has gone, or a limit is reached.  Raises FwdError if it cannot begin."""
+        if request.seconds > MOST_SECONDS:
+            raise FwdError(f"a capture lasts for {MOST_SECONDS:.0f} seconds at most")
         if self._runs:
             raise FwdError("a capture runs already, and there can be one at a time")
         steps = parse_filter(request.filter, peers=peers, reasons=header.reasons)
@@ -101,6 +103,8 @@ class _Session:
         self._snaplen = snaplen
         self._planes: list[Plane | None] = [None] * len(taps)
         self._lost = [0] * len(taps)
+        self._lost_before = [0] * len(taps)
+        """By planes that are closed."""
         self.sent = 0
 
     @property
@@ -110,7 +114,7 @@ class _Session:
 
     async def run(self, asker: Asker, *, seconds: float, most_bytes: int) -> None:
         loop = asyncio.get_running_loop()
-        end = loop.time() + min(max(seconds, 0.0), MOST_SECONDS)
+        end = loop.time() + max(seconds, 0.0)
         left = most_bytes if most_bytes > 0 else _NO_LIMIT
         wait = 0.0
         while loop.time() < end and self.sent < left and await asker.stays(wait):
@@ -121,13 +125,15 @@ class _Session:
             wait = 0.0 if took else min(_POLL_SECONDS, max(0.0, end - loop.time()))
         for index in range(len(self._taps)):
             await self._forward(index, asker)
-        await asker.send(FRAME.pack(0, 0, self.lost))
+        for index, lost in enumerate(self._lost):
+            await asker.send(FRAME.pack(index, 0, lost))
 
     async def _forward(self, index: int, asker: Asker) -> int:
         plane = self._plane(index)
         if plane is None:
             return 0
-        data, self._lost[index] = plane.captured()
+        data, lost = plane.captured()
+        self._lost[index] = self._lost_before[index] + lost
         if data:
             await asker.send(FRAME.pack(index, len(data), self._lost[index]) + data)
             self.sent += len(data)
@@ -144,6 +150,7 @@ class _Session:
                     return None  # the one before has only just ended: soon
                 raise FwdError(f"{error.strerror or error}") from error
             self._planes[index] = plane
+            self._lost_before[index] = self._lost[index]
         return plane
 
     def end(self) -> None:
@@ -168,6 +175,8 @@ def header_of(
         version=version,
         snaplen=min(asked, MOST_SNAPLEN) if asked > 0 else MOST_SNAPLEN,
         tunnels=tuple(tap.described for tap in taps),
-        reasons=tuple(info.name for info in counter_info()),
+        reasons=tuple(
+            "" if info.kind is CounterKind.TRAFFIC else info.name for info in counter_info()
+        ),
         nodes=nodes,
     )

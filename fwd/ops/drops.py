@@ -4,7 +4,7 @@
 The data plane tells of a few a second for each reason (cext/trace.h); the counters count them all.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -27,7 +27,8 @@ class View(Struct, frozen=True):
     device: str
     family: int
     plane: Plane
-    node_of: Callable[[Address], str | None]
+    nodes: Mapping[Address, str]
+    """By underlay address."""
 
 
 class DropLine(Struct, frozen=True, omit_defaults=True):
@@ -98,7 +99,7 @@ def _line(view: View, record: PacketRecord) -> DropLine:
         length=record.length - (len(record.data) - len(packet)),
         head=packet.hex(),
         packets=record.packets,
-        node=(view.node_of(record.outer) if record.outer else None) or "",
+        node=view.nodes.get(record.outer, "") if record.outer else "",
         outer=str(record.outer or ""),
         src=str(inner.src) if inner else "",
         dst=str(inner.dst) if inner else "",

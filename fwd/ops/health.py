@@ -3,7 +3,8 @@
 
 A server of its own, because it needs three answers of HTTP, and aiohttp costs 9 MB in modes that
 have no other use for it.  It reads one request head of bounded length in bounded time, answers and
-closes; a body is not read.  Whoever opens many connections gets no more than a few at a time.
+closes; a body is not read.  Whoever opens many connections has no more than a few at a time, and
+keeps nobody else from an answer: the newest is served, in the place of the oldest silent one.
 """
 
 import asyncio
@@ -20,8 +21,11 @@ HEAD_LIMIT = 8192
 REQUEST_SECONDS = 5.0
 """From connection to answer sent.  kubelet waits for one second unless told otherwise."""
 MOST_CONNECTIONS = 32
+"""Served at a time."""
 HIGHEST_PORT = 65535
 _PLAIN_TEXT = "text/plain; charset=utf-8"
+_EVERY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104 - who says so means it
+"""To Go, and so to flannel: of either family, whichever is named."""
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (/[!-~]*) HTTP/1\.[01]")
 
 
@@ -38,7 +42,8 @@ class Health:
         self.forwarding = asyncio.Event()
         """Packets flow, and no other agent is left."""
         self._is_ready = False
-        self._connections = 0
+        self._asking: dict[asyncio.Task[None], bool] = {}
+        """A task for each connection, the oldest first: whether its request is there."""
 
     def set_ready(self) -> None:
         """Packets flow, the rules are in and subnet.env is written."""
@@ -56,7 +61,10 @@ class Health:
             )
         try:
             server = await asyncio.start_server(
-                self._on_connection, host or None, port, limit=HEAD_LIMIT
+                self._on_connection,
+                None if host in _EVERY_ADDRESS else host,
+                port,
+                limit=HEAD_LIMIT,
             )
         except OSError as error:
             raise ConfigError(
@@ -71,25 +79,34 @@ class Health:
     async def _on_connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._make_room()
+        self._asking[task] = False
         try:
-            if self._connections <= MOST_CONNECTIONS:
-                async with asyncio.timeout(REQUEST_SECONDS):
-                    for piece in await self._answer(reader):
-                        writer.write(piece)
-                        await writer.drain()
-                        await give_way()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            writer.transport.abort()  # gone, or asleep
+            async with asyncio.timeout(REQUEST_SECONDS):
+                head = await _head(reader)
+                self._asking[task] = True
+                for piece in await self._answer(head):
+                    writer.write(piece)
+                    await writer.drain()
+                    await give_way()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            writer.transport.abort()  # gone, asleep, or in the way of another one
         finally:
-            self._connections -= 1
+            self._asking.pop(task, None)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> list[bytes]:
+    def _make_room(self) -> None:
+        """For one more.  First who has asked for nothing goes: a probe asks as it connects."""
+        if len(self._asking) >= MOST_CONNECTIONS:
+            oldest = min(self._asking, key=self._asking.__getitem__)
+            del self._asking[oldest]
+            oldest.cancel()
+
+    async def _answer(self, head: bytes | None) -> list[bytes]:
         """In pieces."""
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
+        if head is None:
             return _response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         request = _REQUEST_LINE.fullmatch(head.partition(b"\r\n")[0])
         if request is None:
@@ -111,6 +128,14 @@ class Health:
             return HTTPStatus.OK, "flanneld is ready"
         why = self.why_not_ready()
         return HTTPStatus.SERVICE_UNAVAILABLE, f"flanneld is not ready yet: {why}"
+
+
+async def _head(reader: asyncio.StreamReader) -> bytes | None:
+    """Of a request; None: it is too long.  Raises IncompleteReadError."""
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except asyncio.LimitOverrunError:
+        return None
 
 
 def _response(

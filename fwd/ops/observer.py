@@ -6,7 +6,7 @@ The agent tells it what happens; whoever asks is answered from here, in the same
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from fwd.config import version
 from fwd.core.capturefilter import PeerNets
 from fwd.core.processortime import ProcessorTime
-from fwd.model import Address, Refusal
+from fwd.model import Address, Lease, Refusal
 from fwd.node.forwarder import Forwarder
 from fwd.node.forwarding import Forwarding
 from fwd.node.hostsetup import NOT_YET, HostSetup
@@ -55,12 +55,16 @@ class Observer:
         self._trouble: str | None = None
         self._begun = False
         self._ages = LeaseAges()
+        self._named: tuple[tuple[Lease, ...], dict[Address, str]] = (), {}
+        """Leases in force, and their nodes by underlay address."""
         self._drops = DropLog(self._views)
         self._capturing = Capturing()
 
     def forwarding(self, *, leases_of: str) -> None:
         """Packets flow, by leases of the source or of a saved state."""
+        inherited: Counter[str] = Counter()
         for forwarder in self._forwarding.forwarders:
+            inherited.update(forwarder.tunnel.inherited)
             layout = forwarder.station.layout
             tell_station(
                 "forwarding",
@@ -71,6 +75,7 @@ class Observer:
                 leases_of=leases_of,
                 text="; Running backend.",
             )
+        self._reporter.inherit(inherited)
 
     def leases_in_force(
         self, refused: Iterable[Refusal] = (), *, own_trouble: str | None = None
@@ -157,31 +162,34 @@ class Observer:
                 await self._drops.serve(asker, follow=request.follow)
             case CaptureRequest():
                 taps = tuple(map(_tap, self._forwarding.forwarders))
-                leases = self._forwarding.book.leases
                 header = header_of(
                     request,
                     node=self._forwarding.stations[0].lease.node,
                     version=version(),
                     taps=taps,
-                    nodes={str(lease.public_ip): lease.node for lease in leases},
+                    nodes={str(address): node for address, node in self._nodes().items()},
                 )
                 await self._capturing.serve(
                     asker, request, taps=taps, header=header, peers=self._peers()
                 )
 
     def _views(self) -> Iterator[View]:
+        nodes = self._nodes()
         for forwarder in self._forwarding.forwarders:
             if forwarder.tunnel.plane is not None:
                 yield View(
                     device=forwarder.station.layout.device,
                     family=forwarder.family,
                     plane=forwarder.tunnel.plane,
-                    node_of=self._node_of,
+                    nodes=nodes,
                 )
 
-    def _node_of(self, outer: Address) -> str | None:
+    def _nodes(self) -> Mapping[Address, str]:
+        """By underlay address; made anew when leases have changed, as drops ask all the time."""
         leases = self._forwarding.book.leases
-        return next((lease.node for lease in leases if lease.public_ip == outer), None)
+        if leases != self._named[0]:
+            self._named = leases, {lease.public_ip: lease.node for lease in leases}
+        return self._named[1]
 
     def _peers(self) -> dict[str, PeerNets]:
         found: dict[str, PeerNets] = {}

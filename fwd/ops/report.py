@@ -4,7 +4,7 @@
 Each once, or seldom: a node under attack must not fill its disk with lines about it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fwd.core.dropwatch import DropWatch
 from fwd.core.processortime import ProcessorTime, ProcessorWatch
@@ -36,6 +36,11 @@ class Reporter:
         for flag in fallen & ~self._fallen:
             log.warning("offload-fallen-back", offload=flag.names[0], text=_SLOWER[flag])
         self._fallen |= fallen
+
+    def inherit(self, totals: Mapping[str, int]) -> None:
+        """What the agent before this one has counted, and told; before the first of our own."""
+        self._drops.inherit(totals)
+        self._refusals.inherit(totals)
 
     def drops(self, totals: dict[str, int], *, now: float) -> None:
         """Tells the reasons that are due; `now` is monotonic, in seconds."""

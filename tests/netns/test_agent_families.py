@@ -96,6 +96,22 @@ def test_a_node_without_a_subnet_of_a_family_that_is_on_ends(make: Make) -> None
     assert "node n1 has no IPv6 subnet, and net-conf.json enables IPv6" in agent.log
 
 
+def test_a_node_that_lets_no_device_have_ipv6_is_told_what_to_set(make: Make) -> None:
+    """As hardened ones do, with exceptions for the interfaces that they have."""
+    cluster = make(6)
+    assert cluster.n1.run("sysctl", "-w", "net.ipv6.conf.default.disable_ipv6=1").returncode == 0
+    agent = cluster.start("n1")
+    assert agent.ended() == 1
+    assert agent.log.splitlines()[-1] == (
+        "fwd run: cannot set up flannel-v6.1: net/ipv6/conf/flannel-v6.1/disable_ipv6 is 1: "
+        "set it to 0, and net.ipv6.conf.default.disable_ipv6, which new devices have"
+    )
+    for name in ("default", FACTS[6].device):
+        done = cluster.n1.run("sysctl", "-w", f"net/ipv6/conf/{name}/disable_ipv6=0")
+        assert done.returncode == 0
+    cluster.started("n1")
+
+
 def test_an_underlay_with_link_local_addresses_only(make: Make) -> None:
     """They mean nothing without their link, which bind and send have to name."""
     cluster = make(6)
@@ -113,8 +129,9 @@ def test_an_underlay_with_link_local_addresses_only(make: Make) -> None:
 def test_a_bridge_of_the_subnet_takes_no_connection_from_the_node(make: Make) -> None:
     """Its kernel makes the tunnel's address an anycast one, to which nobody can connect."""
     cluster = make(6)
-    first, _ = cluster.start("n1"), cluster.start("n2")
-    first.says("host-ready")
+    first, second = cluster.start("n1"), cluster.start("n2")
+    for agent in (first, second):
+        agent.says("host-ready")
     there, subnet = FACTS[6].tunnel_ip("n2"), FACTS[6].subnet("n2")
     cluster.n2.run("sysctl", "-w", "net.ipv6.conf.all.forwarding=1")
     cluster.n2.ip("link", "del", FACTS[6].device)  # the bridge comes first

@@ -11,7 +11,7 @@ import pytest
 
 from fwd.core import handovertalk as talk
 from fwd.ops.control import GONE
-from tests.netns.agent_support import BOTH_FAMILIES, Agent, Cluster
+from tests.netns.agent_support import BOTH_FAMILIES, Agent, Cluster, wait_for
 from tests.netns.handover_support import Greeting, nothing_is_lost
 
 pytestmark = [pytest.mark.netns, pytest.mark.root, BOTH_FAMILIES]
@@ -68,6 +68,23 @@ def test_who_looks_on_is_told_that_it_is_over(cluster: Cluster, tmp_path: Path) 
             said = process.communicate(timeout=20)[1]
             assert f"fwd {name}: {GONE}\n" in said
             assert process.returncode == 1
+
+
+def test_drops_that_were_told_are_not_told_by_the_next_one(cluster: Cluster) -> None:
+    first = cluster.started("n1")
+    assert not cluster.n1.pings(cluster.facts.subnet("n77").partition("/")[0])
+    wait_for("the drop", lambda: "out_no_route" in first.log)
+    second = cluster.start("n1")
+    second.says("taken-over")
+    second.says("host-ready")  # which comes after its first look at drops
+    assert "out_no_route" not in second.log
+    assert total(second, "out_no_route") >= 1
+    remembered = cluster.n1.run(
+        sys.executable, "-m", "fwd", "drops", "--run-dir", str(second.run_dir), "--reason",
+        "out_no_route",
+    )  # fmt: skip
+    assert (remembered.returncode, remembered.stdout) == (0, "")
+    assert "no such drop is remembered: fwd status counts them all" in remembered.stderr
 
 
 def test_other_settings_of_the_sockets_mean_a_cold_start(cluster: Cluster) -> None:

@@ -6,13 +6,17 @@ Which interface is chosen is tests/netns/test_underlay.py's; following by agents
 tests/netns/test_agent_underlay.py's.
 """
 
+import errno
+import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from fwd.model import IPV4, IPV6, ConfigError
-from fwd.node import underlay
+from fwd.node import netlink, underlay
 from fwd.node.underlay import Selection, Underlay
 from tests.netns.agent_support import EACH_FAMILY, Namespace, wait_for
 from tests.netns.names import own
@@ -139,6 +143,74 @@ def test_an_address_elsewhere_is_followed_apart_from_its_interface(
     change("add", form.format(2), "e1")
     change("del", form.format(2), "e0")
     assert follow(there, moved, family, public_ip=public).name == "e1"
+
+
+SERVICES = 200
+
+
+@pytest.fixture
+def beside_services(there: Namespace, family: int) -> Namespace:
+    """As kube-proxy leaves a node in IPVS mode."""
+    there.ip("link", "add", "kube-ipvs0", "type", "bridge")
+    lines = "".join(
+        f"address add {HERE[family].format(number)}/{HOST[family]} dev kube-ipvs0\n"
+        for number in range(10, SERVICES + 10)
+    )
+    batch = ("ip", "netns", "exec", there.name, "ip", "-batch", "-")
+    subprocess.run(batch, input=lines, text=True, timeout=30, check=True)
+    for number in (1, 2):
+        there.ip("address", "add", f"{HERE[family].format(number)}/{HOST[family]}", "dev", "e0")
+    return there
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """As long as the number of addresses that were."""
+    found: list[None] = []
+    decode = ifaddrmsg.decode
+
+    def counted(message: ifaddrmsg) -> None:
+        found.append(None)
+        decode(message)
+
+    monkeypatch.setattr(ifaddrmsg, "decode", counted)
+    return found
+
+
+@EACH_FAMILY
+def test_to_stay_where_it_is_costs_as_much_as_its_interface_has(
+    beside_services: Namespace, family: int, decoded: list[None]
+) -> None:
+    """Each change of a link, which a Pod's start is, makes us look."""
+    published = HERE[family].format(2)
+    first = choose(beside_services, family, public_ip=published)
+    decoded.clear()
+    assert follow(beside_services, first, family, public_ip=published) == first
+    assert 0 < len(decoded) <= 2 * (2 + (family == IPV6)), "each twice, and a link-local one"
+
+
+@EACH_FAMILY
+def test_a_kernel_that_lists_more_than_was_asked_for(
+    beside_services: Namespace, family: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Linux 4.20, which has no such option."""
+
+    def setsockopt(*_: object) -> None:
+        raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+
+    def addresses(index: int) -> set[str]:
+        found = beside_services.within(lambda: netlink.find_addresses(family, index=index))
+        return {str(one.address) for one in found if not one.address.is_link_local}
+
+    (link,) = beside_services.show("link", "show", "e0")
+    monkeypatch.setattr(AsyncIPRoute, "setsockopt", setsockopt)
+    assert addresses(link["ifindex"]) == {HERE[family].format(number) for number in (1, 2)}
+    assert len(addresses(0)) >= SERVICES
+
+
+@EACH_FAMILY
+def test_an_interface_that_is_gone_has_no_address(there: Namespace, family: int) -> None:
+    assert there.within(lambda: netlink.find_addresses(family, index=77)) == []
 
 
 @EACH_FAMILY

@@ -193,6 +193,9 @@ def test_a_line_for_people() -> None:
 
 
 def test_what_was_lost_stands_at_the_end() -> None:
-    found = list(blocks(capturefile.end(HEADER, time_ns=5, lost=77)))
+    """Of each tunnel once, whatever the number of its interfaces: readers add them up."""
+    found = list(blocks(capturefile.end(time_ns=5, lost=(77, 8))))
     assert [kind for kind, _ in found] == [5, 5]
-    assert options(found[0][1][12:])[5] == struct.pack("=Q", 77)
+    assert [struct.unpack_from("=I", body)[0] for _, body in found] == [0, 2]
+    dropped = [options(body[12:])[5] for _, body in found]
+    assert dropped == [struct.pack("=Q", 77), struct.pack("=Q", 8)]

@@ -2,23 +2,28 @@
 """/healthz and /readyz over real sockets, and what is told to systemd."""
 
 import asyncio
+import errno
 import socket
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fwd.model import ConfigError
 from fwd.ops import health
 from fwd.ops.health import Health
+from fwd.ops.metrics import Metrics
 from fwd.ops.systemd import notify_ready
 from tests.ports import free_port
 
+PROBE = b"GET /healthz HTTP/1.1\r\n\r\n"
 
-async def say(port: int, request: bytes) -> bytes:
+
+async def say(port: int, request: bytes, *, host: str = "127.0.0.1") -> bytes:
     """One connection: what is answered until it closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(request)
         return await asyncio.wait_for(reader.read(), 10)
@@ -91,18 +96,60 @@ async def test_who_says_nothing_is_left_in_time(monkeypatch: pytest.MonkeyPatch)
         assert await say(port, b"GET /healthz") == b""
 
 
-async def test_many_connections_are_no_burden() -> None:
+async def test_a_probe_is_answered_while_many_say_nothing() -> None:
     port = free_port()
     async with Health().served("127.0.0.1", port):
         idle = [
-            await asyncio.open_connection("127.0.0.1", port) for _ in range(health.MOST_CONNECTIONS)
+            await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(3 * health.MOST_CONNECTIONS)
         ]
-        assert await say(port, b"GET /healthz HTTP/1.1\r\n\r\n") == b""
+        assert (await say(port, PROBE)).endswith(b"flanneld is running")
+        ends = [asyncio.ensure_future(reader.read()) for reader, _ in idle]
+        ended, kept = await asyncio.wait(ends, timeout=0.5)
+        assert len(kept) == health.MOST_CONNECTIONS - 1, "no more than so many are a burden"
+        assert set(ends[-len(kept) :]) == kept, "the oldest had to go"
+        assert all(one.exception() or one.result() == b"" for one in ended)
+        for one in kept:
+            one.cancel()
         for _, writer in idle:
             writer.close()
-        async with asyncio.timeout(10):
-            while not await say(port, b"GET /healthz HTTP/1.1\r\n\r\n"):  # noqa: ASYNC110 - it is the other side that is waited for
-                await asyncio.sleep(0.02)
+
+
+class Slow(Metrics):
+    """Takes until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__(per_peer=False)
+        self.end = asyncio.Event()
+        self.asked = 0
+
+    async def exposition(self) -> list[bytes]:
+        self.asked += 1
+        await self.end.wait()
+        return [b"metrics"]
+
+
+async def test_who_has_asked_goes_after_who_says_nothing() -> None:
+    port, metrics = free_port(), Slow()
+    async with Health(metrics).served("127.0.0.1", port):
+        scrapes = list[asyncio.Task[bytes]]()
+        for number in range(1, health.MOST_CONNECTIONS):
+            scrapes.append(asyncio.create_task(say(port, b"GET /metrics HTTP/1.1\r\n\r\n")))
+            while metrics.asked < number:  # noqa: ASYNC110 - it is the other side that is waited for
+                await asyncio.sleep(0.001)
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        assert (await say(port, PROBE)).endswith(b"flanneld is running")
+        assert not any(scrape.done() for scrape in scrapes)
+        scrapes.append(asyncio.create_task(say(port, b"GET /metrics HTTP/1.1\r\n\r\n")))
+        while metrics.asked < health.MOST_CONNECTIONS:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.001)
+        assert (await say(port, PROBE)).endswith(b"flanneld is running"), "the newest, always"
+        assert await scrapes[0] == b"", "in its place"
+        metrics.end.set()
+        for answer in await asyncio.gather(*scrapes[1:]):
+            assert answer.endswith(b"metrics")
+        for _, writer in idle:
+            writer.close()
 
 
 async def test_a_port_that_is_taken_is_one_line() -> None:
@@ -114,6 +161,27 @@ async def test_a_port_that_is_taken_is_one_line() -> None:
     with pytest.raises(ConfigError, match="on port 65536: 65535 is the highest"):
         async with Health().served("127.0.0.1", 65536):
             pass
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+async def test_no_address_in_particular_is_each_of_both_families(host: str) -> None:
+    port = free_port()
+    async with Health().served(host, port):
+        for address in ("127.0.0.1", "::1"):
+            assert (await say(port, PROBE, host=address)).endswith(b"flanneld is running")
+
+
+async def test_a_kernel_without_ipv6_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnlyIPv4(socket.socket):
+        def __init__(self, family: int = -1, *more: Any, **named: Any) -> None:  # noqa: ANN401
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *more, **named)
+
+    monkeypatch.setattr(socket, "socket", OnlyIPv4)
+    port = free_port()
+    async with Health().served("0.0.0.0", port):
+        assert (await say(port, PROBE)).endswith(b"flanneld is running")
 
 
 @pytest.mark.parametrize("port", [0, -1])

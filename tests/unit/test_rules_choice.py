@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fwd.core.rules import Wanted
+from fwd.core.rules import Repair, Wanted
 from fwd.model import IPV4, IPV6, ConfigError
 from fwd.node.rules import asnode, backend, keeper, nftables, programs
 from fwd.node.rules.bridge import check_bridge_filter
+from fwd.node.rules.iptables import Iptables
 from fwd.node.rules.keeper import RuleKeeper, choose_engine
-from fwd.node.rules.programs import RuleError
+from fwd.node.rules.programs import NotInKernelError, RuleError
 from tests.unit.rules_model import BOTH, CASES, NETWORKS, SUBNETS
 
 SH = "/bin/sh"
@@ -226,6 +227,30 @@ async def test_what_is_not_installed_has_left_nothing_to_clean(install: Install)
     install("iptables-nft")
     engine = await choose_engine(nft=False, families=(IPV4,))
     assert await keeper.clean_others(engine) == []
+
+
+async def test_an_engine_that_cannot_be_asked_keeps_no_other_from_being_cleaned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    class Engine(Iptables):
+        async def plan_removal(self) -> Repair:
+            asked.append(self.back_end)
+            if self.back_end == "legacy":
+                return Repair(findings=(), transactions=())
+            refusal = NotInKernelError if self.back_end == "unknown" else RuleError
+            raise refusal(f"{self.back_end} does not answer")
+
+    engines = [Engine(end, {}, version=()) for end in ("own", "unknown", "nft", "late", "legacy")]
+
+    async def installed() -> list[Engine]:
+        return engines
+
+    monkeypatch.setattr(keeper, "installed_engines", installed)
+    with pytest.raises(RuleError, match=r"^nft does not answer"):
+        await keeper.clean_others(engines[0])
+    assert asked == ["unknown", "nft", "late", "legacy"]
 
 
 def test_the_bridge_module_is_asked_for_only_where_rules_need_it(tmp_path: Path) -> None:

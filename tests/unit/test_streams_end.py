@@ -21,9 +21,12 @@ from fwd.ops.control import (
 )
 
 GONE = "the agent broke off: it ended, another took over, or this was too slow to read"
-TUNNEL = CapturedTunnel(device="flannel.1", family=4, underlay="eth0", address="::1", port=8472)
+TUNNELS = tuple(
+    CapturedTunnel(device=device, family=family, underlay="eth0", address="::1", port=8472)
+    for device, family in (("flannel.1", 4), ("flannel-v6.1", 6))
+)
 HEADER = CaptureHeader(
-    node="n1", version="1", snaplen=100, tunnels=(TUNNEL,), reasons=("none",), nodes={}
+    node="n1", version="1", snaplen=100, tunnels=TUNNELS, reasons=("none",), nodes={}
 )
 
 
@@ -31,13 +34,16 @@ class Served:
     """Streams that the agent cuts short, or ends as it should."""
 
     ends_well = False
+    lost = (50_000, 7)
+    """Of each tunnel."""
 
     async def serve(self, request: Request, asker: Asker) -> None:
         match request:
             case CaptureRequest():
                 await asker.send_line(HEADER)
                 if self.ends_well:
-                    await asker.send(FRAME.pack(0, 0, 7))
+                    for index, lost in enumerate(self.lost):
+                        await asker.send(FRAME.pack(index, 0, lost))
             case DropsRequest() | StatusRequest():
                 pass
 
@@ -74,7 +80,7 @@ async def test_a_capture_that_is_cut_short(
     cut = path.read_bytes()
     served.ends_well = True
     assert await main(tmp_path, "capture", "-w", str(path)) == 0
-    assert capsys.readouterr().err == "0 packets, 7 lost\n"
+    assert capsys.readouterr().err == "0 packets, 50007 lost\n"
     assert len(path.read_bytes()) == len(cut), "a file that was cut short is whole, too"
 
 

@@ -61,6 +61,19 @@ def tunnel(legacy: Legacy) -> Tunnel:
     return Tunnel(place, place, Succession(legacy=legacy, keeping=StoreKeeping(Store())))
 
 
+async def test_what_was_counted_before_is_known_apart(
+    kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legacy = Legacy()
+    legacy.plane.counters = lambda: {"in_ecn": 2}
+    monkeypatch.setattr(legacy, "start", lambda _: {"in_ecn": 5})
+    made = tunnel(legacy)
+    assert not made.inherited
+    await made.open()
+    assert (made.inherited, made.counters()) == ({"in_ecn": 5}, {"in_ecn": 7})
+    assert kept
+
+
 async def test_the_table_is_kept_first(kept: list[str]) -> None:
     """Who dies in between leaves nothing that keeps the device from the next start."""
     made = tunnel(Legacy())

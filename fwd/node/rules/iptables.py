@@ -10,6 +10,7 @@ lines, of which kube-proxy may have 100,000, only those are kept that concern us
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -36,8 +37,8 @@ _RESOURCE_PROBLEM = 4
 """Exit codes (include/xtables.h); the latter is the lock's, among others."""
 _MOVES = 5
 _MOVE_SECONDS = 300.0
-"""So often a jump is put back behind others' rules, and then once in so many seconds: who wants it
-elsewhere shall have it rather than be fought with."""
+"""So often each jump is put back behind others' rules, and then once in so many seconds: who wants
+it elsewhere shall have it meanwhile rather than be fought with."""
 _MODERN = (1, 6, 2)
 """Since then restore waits for the lock, and MASQUERADE knows --random-fully (flannel spec 7.2)."""
 
@@ -57,6 +58,28 @@ class Programs(Struct, frozen=True):
         return cls(*found) if len(found) == len(paths) else None
 
 
+class _Place:
+    """Where one jump belongs: behind others' rules that it was behind when all was right."""
+
+    def __init__(self) -> None:
+        self._behind: frozenset[str] = frozenset()
+        self._moves = Allowance(burst=_MOVES, seconds=_MOVE_SECONDS)
+
+    def insists_on(self, part: text.Part, chains: text.Chains) -> frozenset[str]:
+        """What it has to be behind now: nothing while somebody has moved it too often."""
+        if text.was_moved(part, chains, behind=self._behind):
+            now = time.monotonic()
+            if self._moves.wait(now):
+                return frozenset()
+            self._moves.take(now)
+        return self._behind
+
+    def learn(self, part: text.Part, chains: text.Chains) -> None:
+        """All is right, but for a move that is put up with for now."""
+        if not text.was_moved(part, chains, behind=self._behind):
+            self._behind = text.ahead_of_jump(part, chains)
+
+
 class Iptables:
     """One back end.  All that is a family's is by family; ip6tables may be missing."""
 
@@ -66,9 +89,7 @@ class Iptables:
         self.back_end = back_end
         self.programs = programs
         self.modern = version >= _MODERN
-        self._behind: dict[tuple[int, text.Part], frozenset[str]] = {}
-        """Others' rules that each jump was behind when all was right."""
-        self._moves = Allowance(burst=_MOVES, seconds=_MOVE_SECONDS)
+        self._places: defaultdict[tuple[int, text.Part], _Place] = defaultdict(_Place)
 
     @property
     def _wait(self) -> list[str]:
@@ -113,31 +134,21 @@ class Iptables:
         for part in text.PARTS:
             if not rules[part] and part.table not in tables:
                 continue
-            chains = tables.get(part.table, {})
+            chains, place = tables.get(part.table, {}), self._places[family, part]
             wrong, repair = text.plan(
                 part,
                 rules[part],
                 chains,
                 direct=direct[part.table],
                 where=f"{COMMANDS[family]}-{self.back_end} {part.table}",
-                behind=self._to_be_behind(family, part, chains),
+                behind=place.insists_on(part, chains),
             )
             if not wrong:
-                self._behind[family, part] = text.ahead_of_jump(part, chains)
+                place.learn(part, chains)
             findings += wrong
             if repair:
                 lines[part.table] = repair
         return findings, lines
-
-    def _to_be_behind(self, family: int, part: text.Part, chains: text.Chains) -> frozenset[str]:
-        """What a jump has to be behind: nothing, once somebody has moved it too often."""
-        behind = self._behind.get((family, part), frozenset())
-        if text.was_moved(part, chains, behind=behind):
-            now = time.monotonic()
-            if self._moves.wait(now):
-                return frozenset()
-            self._moves.take(now)
-        return behind
 
     async def plan_removal(self) -> Repair:
         """All that is ours, in both families."""

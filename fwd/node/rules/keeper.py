@@ -136,11 +136,13 @@ async def clean_others(engine: Engine, *, dry_run: bool = False) -> list[Finding
     """Removes what is ours in all engines but this one: it was switched, or the back end was.
 
     More than flannel, which leaves the jumps, and looks for FLANNEL-FWD in the wrong table.
+    RuleError, of the first one that cannot be asked, after all others are clean.
     """
-    found: list[Finding] = []
-    for other in await installed_engines():
-        if other.name != engine.name:
-            found += await _remove(other, dry_run=dry_run)
+    errors: list[RuleError] = []
+    others = [one for one in await installed_engines() if one.name != engine.name]
+    found = await _remove_each(others, dry_run=dry_run, refused=errors.append)
+    if errors:
+        raise errors[0]
     return found
 
 
@@ -151,8 +153,14 @@ async def clean_all(
 
     `refused` is told of an engine that cannot be asked, which the others need not suffer from.
     """
+    return await _remove_each(await installed_engines(), dry_run=dry_run, refused=refused)
+
+
+async def _remove_each(
+    engines: Sequence[Engine], *, dry_run: bool, refused: Callable[[RuleError], None] | None
+) -> list[Finding]:
     found: list[Finding] = []
-    for engine in await installed_engines():
+    for engine in engines:
         try:
             found += await _remove(engine, dry_run=dry_run)
         except NotInKernelError:

@@ -4,7 +4,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -15,7 +15,7 @@ from fwd.core.packetrecord import PacketRecord, parse_records
 from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError
 from fwd.ops import capturefile
-from fwd.ops.capturing import FRAME, CaptureHeader
+from fwd.ops.capturing import FRAME, MOST_SECONDS, CaptureHeader
 from fwd.ops.commands.arguments import Parser, at_least
 from fwd.ops.control import GONE, CaptureRequest, Connection, Lines, refuse
 
@@ -42,8 +42,8 @@ class Sink(Protocol):
     def packet(self, index: int, record: PacketRecord) -> None:
         """One packet of tunnel `index`."""
 
-    def end(self, lost: int) -> None:
-        """No more packets come; so many are not here."""
+    def end(self, lost: Iterable[int]) -> None:
+        """No more packets come; so many of each tunnel are not here."""
 
 
 class _File:
@@ -58,8 +58,8 @@ class _File:
     def packet(self, index: int, record: PacketRecord) -> None:
         self._out.write(capturefile.packet(self._header, index, record))
 
-    def end(self, lost: int) -> None:
-        self._out.write(capturefile.end(self._header, time_ns=time.time_ns(), lost=lost))
+    def end(self, lost: Iterable[int]) -> None:
+        self._out.write(capturefile.end(time_ns=time.time_ns(), lost=lost))
         self._out.flush()
 
 
@@ -72,7 +72,7 @@ class _Lines:
     def packet(self, index: int, record: PacketRecord) -> None:
         print(capturefile.line(self._header, index, record), flush=True)
 
-    def end(self, lost: int) -> None:
+    def end(self, lost: Iterable[int]) -> None:
         """Said on stderr, as with a file."""
 
 
@@ -82,25 +82,27 @@ class _Stream:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self.header = _header(lines)
-        self.lost = 0
+        self.lost = [0] * len(self.header.tunnels)
+        """Packets by tunnel, so far."""
         self.is_cut = False
         """Nobody has said that this is all."""
 
     def records(self) -> Iterator[tuple[int, PacketRecord]]:
         """Index of the tunnel, and the packet."""
-        while len(frame := self._lines.read_exactly(FRAME.size)) == FRAME.size:
+        flowing = len(self.header.tunnels)
+        while flowing and len(frame := self._lines.read_exactly(FRAME.size)) == FRAME.size:
             if frame.startswith(b"{"):  # no index of a tunnel: why it does not go on
                 refuse(frame + self._lines.read_exactly(_MOST_REFUSAL))
-            index, size, self.lost = FRAME.unpack(frame)
-            if not size:
-                return
+            index, size, lost = FRAME.unpack(frame)
+            self.lost[index] = lost
+            flowing -= not size
             data = self._lines.read_exactly(size)
             family = self.header.tunnels[index].family
             if len(data) == size:
                 records = parse_records(data, family=family)
                 for record in sorted(records, key=lambda one: one.time_ns):
                     yield index, record
-        self.is_cut = True
+        self.is_cut = flowing > 0
 
 
 def _header(lines: Lines) -> CaptureHeader:
@@ -131,7 +133,7 @@ def main(argv: list[str]) -> int:
         else:
             with given.write.open("wb") as out:
                 taken = _pass(stream, _File(stream.header, out), most=given.count)
-    print(f"{taken} packets, {stream.lost} lost", file=sys.stderr)
+    print(f"{taken} packets, {sum(stream.lost)} lost", file=sys.stderr)
     if stream.is_cut:
         raise FwdError(GONE)
     return 0
@@ -160,7 +162,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("-w", "--write", type=Path, metavar="FILE", help="as pcapng; - is stdout")
     add("-c", "--count", type=at_least(1), metavar="N", help="so many packets at most")
     add("-s", "--snaplen", type=at_least(0), default=0, metavar="N", help="bytes of each; 0: all")
-    add("--seconds", type=at_least(0), default=60.0, metavar="S", help="at most; default: 60")
+    most = f"at most; default: 60, and never more than {MOST_SECONDS:.0f}"
+    add("--seconds", type=at_least(0), default=60.0, metavar="S", help=most)
     add("--megabytes", type=at_least(1), default=64, metavar="N", help="at most; default: 64")
     add("filter", nargs="*", metavar="FILTER", help="see below; default: everything")
     return parser.parse_args(argv)

@@ -15,6 +15,7 @@ from fwd.ops.drops import DropLine
 from fwd.ops.report import drop_reasons
 
 _HEAD_BYTES = 32
+_NONE = "no such drop is remembered: fwd status counts them all"
 
 
 def main(argv: list[str]) -> int:
@@ -43,14 +44,8 @@ def main(argv: list[str]) -> int:
             if given.follow:
                 raise FwdError(GONE)
             if not shown and not given.json:
-                print(_none(given.reason), file=sys.stderr)
+                print(_NONE, file=sys.stderr)
     return 0
-
-
-def _none(reasons: list[str] | None) -> str:
-    if reasons is None:
-        return "no packet was dropped since the agent began"
-    return "none of the dropped packets that are remembered: fwd status counts them all"
 
 
 def _show(lines: Iterable[bytes], *, reasons: list[str] | None, json: bool) -> int:
