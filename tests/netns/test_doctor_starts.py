@@ -194,6 +194,22 @@ def test_leases_that_a_start_would_end_of(nodes: Cluster) -> None:
     assert fault in agent.log
 
 
+@pytest.mark.parametrize("family", [6])
+def test_new_devices_may_have_no_ipv6_address(nodes: Cluster) -> None:
+    """As on nodes that are hardened.  The device stays, and with it what it began with."""
+    switch, sysctl = "/proc/sys/net/ipv6/conf/{}/disable_ipv6", "net.ipv6.conf.{}.disable_ipv6=0"
+    assert nodes.n1.run("sh", "-c", f"echo 1 >{switch.format('default')}").returncode == 0
+    fault, default = "disable_ipv6: 1 for flannel-v6.1: ", sysctl.format("default")
+    before(nodes).names(fault, f"sysctl -w {default}, ")
+    agent = nodes.start("n1")
+    assert agent.ended() == 1
+    assert "flannel-v6.1" in agent.log
+    before(nodes).names(fault, f"sysctl -w {default} {sysctl.format('flannel-v6/1')}, ")
+    for name in ("default", "flannel-v6.1"):
+        assert nodes.n1.run("sh", "-c", f"echo 0 >{switch.format(name)}").returncode == 0
+    assert before(nodes).graded("wrong") == []
+
+
 @contextmanager
 def _listening(namespace: str, port: int) -> Iterator[None]:
     def listen() -> socket.socket:

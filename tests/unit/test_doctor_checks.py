@@ -4,7 +4,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from email.utils import formatdate
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -15,7 +15,7 @@ from msgspec import structs
 from fwd.config import run_config
 from fwd.model import IPV4, Lease
 from fwd.node.hostparts import OtherRules
-from fwd.ops.doctor.checks import agent, cni, forwarding, kube, netconf, ownlease
+from fwd.ops.doctor.checks import agent, cni, kube, netconf, ownlease
 from fwd.ops.doctor.finding import Finding, Grade
 from fwd.ops.doctor.frame import examine
 from fwd.ops.doctor.order import checks
@@ -189,98 +189,55 @@ def test_plugins_of_a_conflist(patient: Patient, tmp_path: Path) -> None:
     assert _grades(cni.look(patient)) == [Grade.WELL, Grade.WELL]
 
 
-Sysctls = Callable[[dict[str, int]], None]
+def _configured(patient: Patient, name: str, content: object) -> list[Finding]:
+    """What is said of the directory with one more file."""
+    directory = patient.config.cni_conf_dir
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(json.dumps(content))
+    return [one for one in cni.look(patient) if one.looked_at == "CNI conflist"]
 
 
-@pytest.fixture
-def sysctls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sysctls:
-    """Sets some, by their paths below net; all others are not there."""
-    net = tmp_path / "net"
-    monkeypatch.setattr(forwarding, "_NET", net)
-
-    def put(values: dict[str, int]) -> None:
-        for name, value in values.items():
-            path = net / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{value}\n")
-
-    return put
+OURS = {"name": "cbr0", "plugins": [{"type": "bridge", "bridge": "cbr0"}]}
 
 
 @pytest.mark.parametrize(
-    ("values", "remedy"),
+    "content",
     [
-        ({"all": 0, "default": 0, "flannel.1": 0}, ""),
-        ({"all": 1, "default": 0, "flannel.1": 0}, "net.ipv4.conf.flannel/1.rp_filter=2"),
-        ({"all": 0, "default": 1, "flannel.1": 0}, ""),
-        ({"all": 0, "default": 0, "flannel.1": 1}, "net.ipv4.conf.flannel/1.rp_filter=2"),
-        ({"all": 1, "default": 0, "flannel.1": 2}, ""),
-        ({"all": 2, "default": 0, "flannel.1": 1}, ""),
-        ({"all": 0, "default": 1}, "net.ipv4.conf.default.rp_filter=2"),
-        ({"all": 1, "default": 0}, "net.ipv4.conf.default.rp_filter=2"),
+        {"name": "multus-cni-network", "type": "multus", "delegates": [OURS]},
+        {"type": "multus-shim", "clusterNetwork": "/host/etc/cni/net.d/10-flannel.conflist"},
+        {"name": "m", "plugins": [{"type": "multus-shim"}]},
+        {"type": "another", "default": "10-flannel.conflist"},
     ],
 )
-def test_the_greater_rp_filter_is_in_force(
-    patient: Patient, sysctls: Sysctls, values: dict[str, int], remedy: str
-) -> None:
-    for name, value in values.items():
-        where = f"ipv4/conf/{name}"
-        sysctls({f"{where}/rp_filter": value, f"{where}/forwarding": 1})
-    forward, found = forwarding.look(patient)
-    assert forward.grade is Grade.WELL
-    assert (found.grade is Grade.WRONG) is bool(remedy)
-    assert remedy in found.remedy
-
-
-IPV4_SWITCH = "sysctl -w net.ipv4.ip_forward=1"
-DEVICES_SWITCH = "sysctl -w net.ipv4.conf.flannel/1.forwarding=1"
+def test_what_delegates_comes_first_on_purpose(patient: Patient, content: object) -> None:
+    (own,) = _configured(patient, "10-flannel.conflist", OURS)
+    assert own.grade is Grade.WELL
+    first, *rest = _configured(patient, "00-multus.conf", content)
+    assert (first.grade, rest) == (Grade.NOTE, [own])
+    assert "00-multus.conf comes before 10-flannel.conflist and delegates" in first.found
+    _, rival = _configured(patient, "05-cilium.conflist", {"plugins": [{"type": "cilium-cni"}]})
+    assert rival.grade is Grade.WRONG
+    assert rival.remedy.startswith("move 05-cilium.conflist out of")
 
 
 @pytest.mark.parametrize(
-    ("every", "device", "remedy", "said"),
-    [
-        (1, 1, "", "on"),
-        (1, None, "", "on"),
-        (1, 0, DEVICES_SWITCH, "off for flannel.1: "),
-        (0, 0, IPV4_SWITCH, "off: "),
-        (0, None, IPV4_SWITCH, "off: "),
-        (0, 1, IPV4_SWITCH, "off, but for flannel.1: the kernel does not carry what Pods send"),
-    ],
+    "content", [{"type": "bridge", "bridge": "cbr0"}, {"type": []}, [], "", OURS]
 )
-def test_ipv4_is_forwarded_by_the_switch_of_each_device(
-    patient: Patient, sysctls: Sysctls, every: int, device: int | None, remedy: str, said: str
-) -> None:
-    """Those of devices made later, such as Pods' bridges, begin as the one for all."""
-    sysctls({"ipv4/conf/all/forwarding": every})
-    if device is not None:
-        sysctls({"ipv4/conf/flannel.1/forwarding": device})
-    found = next(iter(forwarding.look(patient)))
-    assert (found.grade is Grade.WRONG) is bool(remedy)
-    assert found.found.startswith(said)
-    assert found.remedy.startswith(remedy)
+def test_a_network_of_that_name_is_a_rival(patient: Patient, content: object) -> None:
+    """kubenet's bridge is called as flannel's network is."""
+    _configured(patient, "10-flannel.conflist", OURS)
+    (found,) = _configured(patient, "05-other.conf", content)
+    assert found.grade is Grade.WRONG
 
 
-@pytest.mark.parametrize(
-    ("values", "remedy"),
-    [
-        ({"ipv6/conf/all/forwarding": 1, "ipv6/conf/flannel-v6.1/forwarding": 0}, ""),
-        (
-            {"ipv6/conf/all/forwarding": 0, "ipv6/conf/flannel-v6.1/forwarding": 1},
-            "sysctl -w net.ipv6.conf.all.forwarding=1",
-        ),
-    ],
-)
-def test_ipv6_is_forwarded_by_the_switch_for_all(
-    patient: Patient, tmp_path: Path, sysctls: Sysctls, values: dict[str, int], remedy: str
-) -> None:
-    conf = tmp_path / "net-conf.json"
-    networks = {"EnableIPv4": False, "EnableIPv6": True, "IPv6Network": "fd00:244::/48"}
-    conf.write_text(json.dumps(networks | {"Backend": {"Type": "vxlan"}}))
-    assert _grades(netconf.look(patient)) == [Grade.WELL]
-    sysctls(values)
-    (found,) = forwarding.look(patient)
-    assert (found.grade is Grade.WRONG) is bool(remedy)
-    assert remedy in found.remedy
+def test_a_plugin_that_was_chained_behind_ours(patient: Patient) -> None:
+    programs = patient.options.cni_bin_dirs[0]
+    programs.mkdir()
+    for name in ("bridge", "loopback", "istio-cni"):
+        (programs / name).touch()
+    chained = {"name": "cbr0", "plugins": [*OURS["plugins"], {"type": "istio-cni"}]}
+    _configured(patient, "10-flannel.conflist", chained)
+    assert _grades(cni.look(patient)) == [Grade.WELL, Grade.WELL]
 
 
 def test_a_lease_is_of_its_family(patient: Patient) -> None:

@@ -186,6 +186,27 @@ async def test_more_of_iptables_than_is_kept(
 
 
 @pytest.mark.parametrize(
+    ("chain", "expected"),
+    [
+        ("PREROUTING", [Grade.WELL]),
+        ("FORWARD", [Grade.WELL]),
+        ("POSTROUTING", [Grade.WRONG]),
+    ],
+)
+async def test_a_mark_of_an_earlier_hook(
+    patient: Patient, path: Path, tables: Tables, chain: str, expected: list[Grade]
+) -> None:
+    """Of another table, wherever that is printed."""
+    iptables(
+        path,
+        "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m mark ! --mark 0x1 -j DROP\nCOMMIT\n"
+        f"*mangle\n:{chain} ACCEPT [0:0]\n-A {chain} -j MARK --set-xmark 0x1/0x1\nCOMMIT",
+    )
+    tables()
+    assert [one.grade for one in await look(patient)] == expected
+
+
+@pytest.mark.parametrize(
     ("words", "code"),
     [("echo said", 0), ("echo said; exit 3", 3), ("echo said; kill -6 $$", 6)],
 )

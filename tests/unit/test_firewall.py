@@ -98,6 +98,32 @@ def test_rules_of_iptables(rule: str, packet: Packet, expected: Fate) -> None:
         assert found.text == f"-A INPUT {rule}"
 
 
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("-j MARK --set-xmark 0x1/0xffffffff", Fate.UNCERTAIN),
+        ("-j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff", Fate.UNCERTAIN),
+        ("-j SET --map-set marks src --map-mark", Fate.UNCERTAIN),
+        ("-j SET --add-set seen src", Fate.DROPPED),
+        ("-m limit --limit 5/min -j MARK --set-xmark 0x1/0xffffffff", Fate.UNCERTAIN),
+        ("-p tcp -j MARK --set-xmark 0x1/0xffffffff", Fate.DROPPED),
+        ("-j MARKS", Fate.UNCERTAIN),
+        ("-m limit --limit 5/min -j MARKS", Fate.UNCERTAIN),
+        ("-p tcp -j MARKS", Fate.DROPPED),
+    ],
+)
+@pytest.mark.parametrize("module", ["mark", "connmark"])
+def test_a_mark_that_a_rule_has_set(before: str, module: str, expected: Fate) -> None:
+    """As kube-router's chains do, of what a policy allows."""
+    save = (
+        "*filter\n:INPUT ACCEPT [0:0]\n:MARKS - [0:0]\n"
+        "-A MARKS -i eth0 -j MARK --set-xmark 0x1/0xffffffff\n"
+        f"-A INPUT {before}\n-A INPUT -m {module} ! --mark 0x1 -j DROP\nCOMMIT\n"
+    )
+    found = fate(save, "INPUT", OUTER)
+    assert (found.fate, found.marks) == (expected, expected is Fate.UNCERTAIN)
+
+
 def test_goto_does_not_come_back() -> None:
     save = (
         "*filter\n:INPUT DROP [0:0]\n:A - [0:0]\n:B - [0:0]\n"
@@ -188,6 +214,41 @@ DROP: dict[str, Any] = {"drop": None}
 def test_rules_of_nft(expression: list[dict[str, Any]], expected: Fate) -> None:
     tables = ruleset(expression, bad=["192.168.50.2", "192.0.2.1"])
     assert decide(tables["inet", "t"], "in", OUTER).fate is expected
+
+
+META, CT = ({kind: {"key": "mark"}} for kind in ("meta", "ct"))
+NO_MARK = match(META, 1, "!=")
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([[NO_MARK, DROP]], Fate.DROPPED),
+        ([[match(CT, 1, "!="), DROP]], Fate.DROPPED),
+        ([[{"mangle": {"key": META, "value": 1}}], [NO_MARK, DROP]], Fate.UNCERTAIN),
+        ([[{"mangle": {"key": META, "value": CT}}], [NO_MARK, DROP]], Fate.UNCERTAIN),
+        ([[{"mangle": {"key": CT, "value": 1}}], [match(CT, 1, "!="), DROP]], Fate.UNCERTAIN),
+        ([[{"mangle": {"key": META, "value": 1}}, NO_MARK, DROP]], Fate.UNCERTAIN),
+        ([[{"mangle": {"key": META, "value": 1}}, DROP]], Fate.DROPPED),
+        (
+            [[match(DPORT, 1), {"mangle": {"key": META, "value": 1}}], [NO_MARK, DROP]],
+            Fate.DROPPED,
+        ),
+        (
+            [[{"mangle": {"key": {"meta": {"key": "priority"}}, "value": 1}}], [NO_MARK, DROP]],
+            Fate.DROPPED,
+        ),
+        (
+            [
+                [{"mangle": {"key": META, "value": 1}}],
+                [{"vmap": {"key": META, "data": {"set": [[0, DROP]]}}}],
+            ],
+            Fate.UNCERTAIN,
+        ),
+    ],
+)
+def test_a_mark_that_nft_has_set(rules: list[list[dict[str, Any]]], expected: Fate) -> None:
+    assert decide(ruleset(*rules)["inet", "t"], "in", OUTER).fate is expected
 
 
 def test_a_policy_of_nft_and_the_rule_that_is_named() -> None:

@@ -26,10 +26,13 @@ _ACTIONS = {
     "": Action.NOTHING,
 }
 _GOES_ON = frozenset(
-    {"AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "CT", "DSCP", "ECN", "HL", "LED"}
-    | {"LOG", "MARK", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP"}
+    {"AUDIT", "CHECKSUM", "CLASSIFY", "CONNSECMARK", "CT", "DSCP", "ECN", "HL", "LED"}
+    | {"LOG", "NFLOG", "NOTRACK", "RATEEST", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP"}
     | {"TEE", "TOS", "TRACE", "TTL"}
 )
+_MARKS = frozenset({"CONNMARK", "MARK"})
+_MARKS_BY_SET = "--map-mark"
+"""Of SET."""
 _NO_CONDITION = frozenset({"-m", "--match", "--comment", "--reject-with"})
 """Options that say nothing of which packets are meant."""
 _TARGET_OPTIONS = frozenset({"-j", "--jump", "-g", "--goto"})
@@ -70,6 +73,8 @@ def _rule(line: str, chains: Iterable[str]) -> Rule:
     if target in chains:
         action = Action.GOTO if is_goto else Action.JUMP
         return Rule(conditions, action, line, target)
+    if target in _MARKS or _MARKS_BY_SET in words:
+        return Rule(conditions, Action.MARK, line)
     if target in _GOES_ON:
         return Rule(conditions, Action.NOTHING, line)
     return Rule(conditions, _ACTIONS.get(target, Action.UNKNOWN), line)
@@ -156,7 +161,7 @@ def _state(value: str) -> Condition:
 def _mark(value: str) -> Condition:
     number, _, mask = value.partition("/")
     wanted, bits = int(number, 0), int(mask or "0xffffffff", 0)
-    return lambda packet: packet.mark & bits == wanted
+    return lambda packet: None if packet.mark is None else packet.mark & bits == wanted
 
 
 _CONDITIONS: dict[str, Callable[[str], Condition]] = {

@@ -6,7 +6,7 @@ Expressions that are usual before a drop are judged; the others are `unknown`.
 
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -20,10 +20,13 @@ _VERDICTS = {
     "return": Action.RETURN,
     "continue": Action.NOTHING,
 }
+_OTHER_VERDICTS = frozenset({"jump", "goto", "xt"})
+"""xt: a match or a target of iptables-nft, perhaps with a verdict."""
 _FAMILIES = {"ip": (IPV4,), "ip6": (IPV6,), "inet": (IPV4, IPV6)}
 _OF_IPTABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 """Tables that iptables-nft keeps in families ip and ip6, and prints better than nft does."""
-_GOES_ON = frozenset({"counter", "log", "limit", "mangle", "notrack", "ct helper", "flow"})
+_GOES_ON = frozenset({"counter", "log", "mangle", "notrack", "ct helper", "flow"})
+_MARKS = ({"meta": {"key": "mark"}}, {"ct": {"key": "mark"}})
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
@@ -75,29 +78,33 @@ def _is_iptables(family: str, table: str) -> bool:
     return family != "inet" and table in _OF_IPTABLES
 
 
-def _rules(rule: Mapping[str, Any], reader: "_Reader") -> list[Rule]:
-    """A rule is one, unless a verdict map makes several of it."""
+def _rules(rule: Mapping[str, Any], reader: "_Reader") -> Iterator[Rule]:
+    """A rule is one, unless a verdict map makes several of it, or a mark that it sets two."""
     text = f"rule with handle {rule.get('handle')}"
     if comment := rule.get("comment"):
         text += f' ("{comment}")'
-    conditions: list[Condition] = []
+    conditions: tuple[Condition, ...] = ()
     for expression in rule.get("expr", ()):
         kind, value = next(iter(expression.items()))
         if kind == "match":
-            conditions.append(reader.condition(value))
+            conditions += (reader.condition(value),)
+        elif kind == "mangle" and value.get("key") in _MARKS:
+            yield Rule(conditions, Action.MARK, text)
         elif kind == "vmap":
-            return reader.verdicts(value, tuple(conditions), text)
-        elif kind in {"jump", "goto"}:
-            return [Rule(tuple(conditions), Action[kind.upper()], text, value["target"])]
-        elif kind in _VERDICTS:
-            return [Rule(tuple(conditions), _VERDICTS[kind], text)]
+            yield from reader.verdicts(value, conditions, text)
+            return
+        elif kind in _VERDICTS or kind in _OTHER_VERDICTS:
+            yield _verdict(kind, value, conditions, text)
+            return
         elif kind not in _GOES_ON:
-            conditions.append(unknown)
-            if kind == "xt":  # of iptables-nft: perhaps with a verdict
-                return [Rule(tuple(conditions), Action.UNKNOWN, text)]
-        elif kind == "limit":
-            conditions.append(unknown)
-    return [Rule(tuple(conditions), Action.NOTHING, text)]
+            conditions += (unknown,)
+    yield Rule(conditions, Action.NOTHING, text)
+
+
+def _verdict(kind: str, value: Any, conditions: tuple[Condition, ...], text: str) -> Rule:  # noqa: ANN401
+    if kind in {"jump", "goto"}:
+        return Rule(conditions, Action[kind.upper()], text, value["target"])
+    return Rule(conditions, _VERDICTS.get(kind, Action.UNKNOWN), text)
 
 
 class _Reader:
@@ -132,11 +139,8 @@ class _Reader:
         found = []
         for key, verdict in data["set"]:
             kind, value = next(iter(verdict.items()))
-            condition = (*conditions, _having(get, self._among(key)))
-            if kind in {"jump", "goto"}:
-                found.append(Rule(condition, Action[kind.upper()], text, value["target"]))
-            else:
-                found.append(Rule(condition, _VERDICTS.get(kind, Action.UNKNOWN), text))
+            condition = _having(get, self._among(key))
+            found.append(_verdict(kind, value, (*conditions, condition), text))
         return found
 
     def _among(self, right: Any) -> Test:  # noqa: ANN401 - JSON
@@ -161,11 +165,14 @@ class _Reader:
 def _having(get: Callable[[Packet], Any], test: Test) -> Condition:
     """A packet without such a value does not match, whatever it is compared by.
 
-    nft looks at the protocol or the family first, and does not print that it does.
+    nft looks at the protocol or the family first, and does not print that it does.  None as a value
+    is one that is not known.
     """
 
     def condition(packet: Packet) -> bool | None:
         value = get(packet)
+        if value is None:
+            return None
         return False if value is _ABSENT else test(value)
 
     return condition

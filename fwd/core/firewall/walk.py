@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from fwd.model import Address
 
@@ -23,7 +23,8 @@ class Packet(Struct, frozen=True, kw_only=True):
     destination_port: int = 0
     in_device: str = ""
     out_device: str = ""
-    mark: int = 0
+    mark: int | None = 0
+    """Its own and its connection's, which rules copy to each other; None: not known."""
     state: str = "new"
     """Of conntrack."""
 
@@ -42,6 +43,8 @@ class Action(Enum):
     GOTO = "goto"
     NOTHING = "nothing"
     """The packet goes on to the next rule."""
+    MARK = "mark"
+    """So it does, with another mark, of its own or of its connection."""
     UNKNOWN = "unknown"
 
 
@@ -80,6 +83,8 @@ class Decision(Struct, frozen=True):
     fate: Fate
     text: str = ""
     """Of DROPPED: the rule, or the policy."""
+    marks: bool = False
+    """Whether the packet may have got a mark on its way."""
 
 
 _END = Action.RETURN
@@ -88,53 +93,65 @@ _END = Action.RETURN
 
 def decide(chains: Mapping[str, Chain], name: str, packet: Packet) -> Decision:
     """What becomes of packet in the chain of this name, which a hook calls."""
-    possible = _walk(chains, name, packet, depth=0)
+    walk = _Walk(chains, packet)
+    possible = walk.through(name)
     policy = chains[name].policy
     if _END in possible:
         del possible[_END]
         possible.setdefault(policy, f"policy {policy.value}")
     if Action.DROP not in possible:
-        return Decision(Fate.PASSES)
-    if len(possible) == 1:
-        return Decision(Fate.DROPPED, possible[Action.DROP])
-    return Decision(Fate.UNCERTAIN, possible[Action.DROP])
+        return Decision(Fate.PASSES, marks=walk.marks)
+    fate = Fate.DROPPED if len(possible) == 1 else Fate.UNCERTAIN
+    return Decision(fate, possible[Action.DROP], walk.marks)
 
 
-def _walk(
-    chains: Mapping[str, Chain], name: str, packet: Packet, *, depth: int
-) -> dict[Action, str]:
-    """All that may become of the packet, ACCEPT, DROP or RETURN, each with the rule's text."""
-    possible: dict[Action, str] = {}
-    chain = chains.get(name)
-    if chain is None or depth > _DEEPEST:
-        return {Action.ACCEPT: "", _END: ""}
-    for rule in chain.rules:
-        meant = _meant(rule, packet)
-        if meant is False or rule.action is Action.NOTHING:
-            continue
-        outcomes = _outcomes(chains, rule, packet, depth=depth)
-        goes_on = meant is None
-        if rule.action is Action.JUMP and _END in outcomes:
-            del outcomes[_END]
-            goes_on = True
+class _Walk:
+    """One packet's way through a hook's chain and those that it calls."""
+
+    def __init__(self, chains: Mapping[str, Chain], packet: Packet) -> None:
+        self._chains = chains
+        self._packet = packet
+        self.marks = False
+        """Whether rules that were met may have set a mark."""
+
+    def through(self, name: str, *, depth: int = 0) -> dict[Action, str]:
+        """All that may become of the packet, ACCEPT, DROP or RETURN, each with the rule's text."""
+        possible: dict[Action, str] = {}
+        chain = self._chains.get(name)
+        if chain is None or depth > _DEEPEST:
+            return {Action.ACCEPT: "", _END: ""}
+        for rule in chain.rules:
+            meant = _meant(rule, self._packet)
+            if meant is False or rule.action is Action.NOTHING:
+                continue
+            if rule.action is Action.MARK:
+                self._mark()
+                continue
+            outcomes = self._outcomes(rule, depth=depth)
+            goes_on = meant is None
+            if rule.action is Action.JUMP and _END in outcomes:
+                del outcomes[_END]
+                goes_on = True
+            if rule.action is Action.UNKNOWN:
+                goes_on = True
+            for action, text in outcomes.items():
+                possible.setdefault(action, text)
+            if not goes_on:
+                return possible
+        possible.setdefault(_END, "")
+        return possible
+
+    def _mark(self) -> None:
+        """From here on, also where another way leads around the rule that is met."""
+        self.marks = True
+        self._packet = with_any_mark(self._packet)
+
+    def _outcomes(self, rule: Rule, *, depth: int) -> dict[Action, str]:
+        if rule.action in {Action.JUMP, Action.GOTO}:
+            return self.through(rule.target, depth=depth + 1)
         if rule.action is Action.UNKNOWN:
-            goes_on = True
-        for action, text in outcomes.items():
-            possible.setdefault(action, text)
-        if not goes_on:
-            return possible
-    possible.setdefault(_END, "")
-    return possible
-
-
-def _outcomes(
-    chains: Mapping[str, Chain], rule: Rule, packet: Packet, *, depth: int
-) -> dict[Action, str]:
-    if rule.action in {Action.JUMP, Action.GOTO}:
-        return _walk(chains, rule.target, packet, depth=depth + 1)
-    if rule.action is Action.UNKNOWN:
-        return {Action.ACCEPT: rule.text}
-    return {rule.action: rule.text}
+            return {Action.ACCEPT: rule.text}
+        return {rule.action: rule.text}
 
 
 def _meant(rule: Rule, packet: Packet) -> bool | None:
@@ -143,6 +160,11 @@ def _meant(rule: Rule, packet: Packet) -> bool | None:
     if False in answers:
         return False
     return None if None in answers else True
+
+
+def with_any_mark(packet: Packet) -> Packet:
+    """The same, of which no test of a mark can be judged."""
+    return structs.replace(packet, mark=None)
 
 
 def unknown(_: Packet) -> None:

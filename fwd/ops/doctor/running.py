@@ -8,17 +8,19 @@ running one; its command line and environment are the kernel's to tell.
 import os
 import socket
 import struct
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
+from fwd.core.unreadable import UNREADABLE
 from fwd.model import FwdError, Network
 from fwd.ops import status
-from fwd.ops.control import SOCKET_NAME
+from fwd.ops.control import SOCKET_NAME, Connection, DropsRequest
+from fwd.ops.drops import DropLine, stamp
 from fwd.ops.status import Status
 
 _PEERCRED = struct.Struct("=iII")
@@ -35,8 +37,6 @@ class TunnelView(Struct, frozen=True):
     forwarding: bool
     offloads: tuple[str, ...]
     fallen_back: tuple[str, ...]
-    drops: Counter[str]
-    """Packets so far by reason."""
 
 
 class RunningAgent(Struct, frozen=True):
@@ -69,6 +69,17 @@ def find(run_dir: Path) -> RunningAgent | None:
     return None
 
 
+def drops_since(run_dir: Path, time_ns: int) -> list[DropLine]:
+    """Those that the agent remembers from then on, in nanoseconds since 1970.  Raises FwdError."""
+    since = stamp(time_ns)
+    with Connection(run_dir, DropsRequest()) as connection:
+        try:
+            drops = [msgspec.json.decode(line, type=DropLine) for line in connection.lines()]
+        except UNREADABLE as error:
+            raise FwdError(f"the agent's answer is not of this version: {error}") from error
+    return [drop for drop in drops if drop.time >= since]
+
+
 def _tunnels(document: Status) -> dict[int, TunnelView]:
     return {
         tunnel.family: TunnelView(
@@ -78,7 +89,6 @@ def _tunnels(document: Status) -> dict[int, TunnelView]:
             forwarding=tunnel.forwarding,
             offloads=tunnel.offloads.in_force,
             fallen_back=tunnel.offloads.fallen_back,
-            drops=Counter({drop.reason: drop.count for drop in tunnel.drops}),
         )
         for tunnel in document.tunnels
     }

@@ -2,11 +2,11 @@
 """Why a peer does not answer through the tunnel, as far as one side can find out.
 
 Theory of operation.  The request may have been lost on the way there, the answer on the way back,
-or here.  What is dropped here, the agent counts by reason: a counter that grows by as many as were
-asked, and does not when nobody asks, names the reason.  What is dropped there cannot be seen; but a
-frame for the broadcast MAC is taken by every VTEP, flannel's and ours (flannel spec 5.6).  So a
-peer that answers to that frame only has another MAC than its lease says.  That frame is sent by a
-socket that hears of ICMP errors, which the agent's sockets do not.
+or here.  What is dropped here, the agent tells packet by packet: a reason that it gives for those
+between this node and the peer is this peer's, whatever else is dropped meanwhile.  What is dropped
+there cannot be seen; but a frame for the broadcast MAC is taken by every VTEP, flannel's and ours
+(flannel spec 5.6).  So a peer that answers to that frame only has another MAC than its lease says.
+That frame is sent by a socket that hears of ICMP errors, which the agent's sockets do not.
 """
 
 import asyncio
@@ -14,17 +14,20 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 
 from msgspec import Struct
 
 from fwd.core.text import format_mac, parse_mac
-from fwd.model import IPV4, FwdError, Lease
+from fwd.model import IPV4, Lease, Network
 from fwd.ops.doctor import running
 from fwd.ops.doctor.checks.path import ways_to
 from fwd.ops.doctor.finding import Finding, wrong
 from fwd.ops.doctor.patient import Patient
+from fwd.ops.drops import DropLine
 from fwd.ops.probe.echo import Carrier, Echo, Outcome, Prober
 from fwd.ops.probe.endpoint import endpoint
 
@@ -32,6 +35,8 @@ _ASKED = 4
 _ENOUGH = 3
 """Of as many drops as were asked for: one may be lost elsewhere."""
 _SECONDS = 0.4
+_TICK = 0.01
+"""By which the data plane's clock may be behind (CLOCK_MONOTONIC_COARSE)."""
 _MIN_OUTER = 576
 
 _BROADCAST = b"\xff" * 6
@@ -40,7 +45,7 @@ _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
 
 class _Reason(Struct, frozen=True):
-    """What a growing counter of this node's means; {node}, {ip} and {mac} are filled in."""
+    """What drops of one reason mean; {node}, {ip} and {mac} are filled in."""
 
     found: str
     remedy: str
@@ -78,14 +83,14 @@ async def explain(patient: Patient, prober: Prober, lease: Lease, said: str) -> 
     subject = f"peer {lease.node}"
     address = lease.subnet.network_address
     before = await _accepted(patient, lease)
-    grown, echoes = await _grown(patient, prober, lease)
+    dropped, echoes = await _ask(patient, prober, lease)
     for name, reason in _REASONS.items():
-        if name in grown:
+        if name in dropped:
             mac = _own_mac(patient, lease.family)
             fill = {"node": lease.node, "ip": lease.public_ip, "mac": mac}
             return wrong(subject, reason.found.format(**fill), reason.remedy.format(**fill))
-    if grown:
-        reasons = ", ".join(sorted(grown))
+    if dropped:
+        reasons = ", ".join(sorted(dropped))
         return wrong(subject, f"its packets are dropped here: {reasons}", "see fwd drops")
     answers = sum(one.outcome is Outcome.REPLY for one in echoes)
     if answers:
@@ -124,28 +129,36 @@ async def _accepted(patient: Patient, lease: Lease) -> int:
     )
 
 
-async def _grown(patient: Patient, prober: Prober, lease: Lease) -> tuple[set[str], Sequence[Echo]]:
-    """Counters of drops that grow when this peer is asked, and not otherwise; and what came."""
-    start = await _drops(patient, lease.family)
-    await asyncio.sleep(_SECONDS)
-    middle = await _drops(patient, lease.family)
+async def _ask(patient: Patient, prober: Prober, lease: Lease) -> tuple[set[str], Sequence[Echo]]:
+    """Reasons why requests to the peer, or its answers, are dropped here; and what came."""
+    await _next_second()
+    begun = time.time_ns()
     echoes = await asyncio.gather(
         *(prober.echo(lease.subnet.network_address, timeout=_SECONDS) for _ in range(_ASKED))
     )
-    end = await _drops(patient, lease.family)
-    grown = {
-        name
-        for name, count in end.items()
-        if (count - middle[name]) - (middle[name] - start[name]) >= _ENOUGH
-    }
-    return grown, echoes
+    drops = await asyncio.to_thread(running.drops_since, patient.config.run_dir, begun)
+    own = patient.subnets[lease.family]
+    counts = Counter(drop.reason for drop in drops if _is_of(drop, lease, own))
+    return {reason for reason, count in counts.items() if count >= _ENOUGH}, echoes
 
 
-async def _drops(patient: Patient, family: int) -> Counter[str]:
-    agent = await asyncio.to_thread(running.find, patient.config.run_dir)
-    if agent is None or family not in agent.tunnels:
-        raise FwdError("the agent has gone away")
-    return agent.tunnels[family].drops
+async def _next_second() -> None:
+    """Waits for it: in each, the data plane tells ten drops of a reason (cext/trace.h).
+
+    Later on, those of others may have been the ten.
+    """
+    await asyncio.sleep(1 - time.monotonic() % 1 + _TICK)
+
+
+def _is_of(drop: DropLine, lease: Lease, own: Network) -> bool:
+    """Whether it was between the address that asks and the peer, which either header may name.
+
+    Another overlay of the peer's node, of another VNI, say, has its public address too.
+    """
+    here, there = (drop.dst, drop.src) if drop.direction == "in" else (drop.src, drop.dst)
+    if here != str(own.network_address):
+        return False
+    return drop.outer == str(lease.public_ip) or ip_address(there) in lease.subnet
 
 
 async def _ask_by_broadcast(patient: Patient, prober: Prober, lease: Lease) -> _Reason | None:

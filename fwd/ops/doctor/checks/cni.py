@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ _ENDINGS = {".conf", ".conflist", ".json"}
 _USUAL_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 _ALWAYS = ("loopback",)
 """Run by the runtime itself."""
+_DELEGATING = {"multus", "multus-shim"}
+"""Come before the network's own file on purpose, and run what that says."""
 _PLUGINS = "CNI plugins"
 _CONFLIST = "CNI conflist"
 
@@ -41,19 +44,27 @@ def look(patient: Patient) -> Iterator[Finding]:
 
 
 def _rivals(patient: Patient, directory: Path) -> Iterator[Finding]:
-    """A runtime takes the first file by name."""
+    """A runtime takes the first file by name; what delegates is no rival, but others are to it."""
     names = sorted(
         entry.name for entry in directory.iterdir() if entry.suffix in _ENDINGS and entry.is_file()
     )
     first = [name for name in names if name < cni.FILE_NAME]
-    if first:
+    rivals = [name for name in first if not _delegates(directory / name)]
+    if len(rivals) < len(first):
+        delegating = next(name for name in first if name not in rivals)
+        yield note(
+            _CONFLIST,
+            f"{directory / delegating} comes before {cni.FILE_NAME} and delegates",
+            f"see that it delegates to {cni.FILE_NAME}",
+        )
+    if rivals:
         yield wrong(
             _CONFLIST,
-            f"{directory / first[0]} comes before {cni.FILE_NAME}: runtimes take that one",
-            f"move {', '.join(first)} out of {directory}",
+            f"{directory / rivals[0]} comes before {cni.FILE_NAME}: runtimes take that one",
+            f"move {', '.join(rivals)} out of {directory}",
         )
     elif cni.FILE_NAME in names:
-        later = len(names) - 1
+        later = len(names) - len(first) - 1
         more = f", {later} other{'s' * (later > 1)} behind it" if later else ""
         yield well(_CONFLIST, f"{directory / cni.FILE_NAME}{more}")
     elif patient.config.cni_conf is None:
@@ -61,6 +72,13 @@ def _rivals(patient: Patient, directory: Path) -> Iterator[Finding]:
         yield note(_CONFLIST, said, "give --cni-conf, or have an init container write it")
     else:
         yield well(_CONFLIST, f"{directory} is ready for {cni.FILE_NAME}")
+
+
+def _delegates(path: Path) -> bool:
+    """Whether a file is Multus's, or one that names ours; a network's name others may have, too."""
+    with suppress(OSError):
+        return bool(_named(path) & _DELEGATING) or cni.FILE_NAME.encode() in path.read_bytes()
+    return False
 
 
 def _plugins(patient: Patient, conflist: Path) -> Iterator[Finding]:
@@ -82,12 +100,12 @@ def _plugins(patient: Patient, conflist: Path) -> Iterator[Finding]:
         yield well(_PLUGINS, f"{', '.join(wanted)} in {where}")
 
 
-def _named(conflist: Path) -> set[str]:
-    """Types that a conflist names, those of its IPAM too; none where it cannot be read."""
+def _named(path: Path) -> set[str]:
+    """Types that a file names, those of its IPAM too; none where it cannot be read."""
     try:
-        document: Any = json.loads(conflist.read_bytes())
-        plugins = document["plugins"]
+        document: Any = json.loads(path.read_bytes())
+        plugins = document.get("plugins", [document])
         types = {plugin["type"] for plugin in plugins}
         return types | {plugin["ipam"]["type"] for plugin in plugins if "ipam" in plugin}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()

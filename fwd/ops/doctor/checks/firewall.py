@@ -6,32 +6,25 @@ a rule cannot be judged by is left aside: only what is certainly dropped is call
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from ipaddress import ip_address
-from operator import itemgetter
+from operator import attrgetter
 
 from msgspec import Struct
 
 from fwd.core.firewall import iptables as iptables_text
-from fwd.core.firewall.walk import Chain, Decision, Fate, Packet, decide
-from fwd.core.rules import TAPS
-from fwd.model import IPV4, IPV6, Address, Network
+from fwd.core.firewall.walk import Chain, Decision, Fate, decide, with_any_mark
 from fwd.node.rules import backend
 from fwd.node.rules.iptables import COMMANDS, Iptables
 from fwd.node.rules.programs import find, read_lines
 from fwd.ops.doctor.checks import nfttables
+from fwd.ops.doctor.checks.firstpackets import Kind, kinds
 from fwd.ops.doctor.checks.nfttables import Table
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
-from fwd.plane import Offload, tap_of
 
 _SUBJECT = "firewall"
 _TABLES = ("raw", "mangle", "filter")
 _MOST_LINES = 50_000
 """Of a table that iptables-save prints; as rules they take 60 MiB."""
-_DOCUMENTATION = {IPV4: ip_address("192.0.2.1"), IPV6: ip_address("2001:db8::1")}
-"""Of a peer, where none is known (RFC 5737, RFC 3849)."""
-_SOURCE_PORT = 50000
-BRIDGE = "cni0"
 _TOOLS = {
     "DOCKER": "Docker",
     "ufw-": "ufw",
@@ -39,17 +32,6 @@ _TOOLS = {
     "firewalld": "firewalld",
 }
 """Who is known by the beginning of a table's or a chain's name."""
-
-
-class _Kind(Struct, frozen=True):
-    """A packet of the overlay, and the hooks on its way."""
-
-    name: str
-    packet: Packet
-    hooks: tuple[str, ...]
-    remedy: str
-    cause: str = ""
-    """What its loss explains (Finding.cause)."""
 
 
 class _Drop(Struct, frozen=True):
@@ -61,11 +43,26 @@ class _Drop(Struct, frozen=True):
     """Whose chains are in that table, where that is known."""
 
 
+class _Passage(Struct, frozen=True):
+    """What a chain of a hook does with a first packet."""
+
+    number: int
+    """Of its kind: kinds are told in their order, whichever table is first."""
+    kind: Kind
+    stage: int
+    """Of its way, as far as this hook."""
+    drop: _Drop | None
+    by_mark: bool
+    """What comes with a mark may pass."""
+    marks: bool
+    """It may have got one here."""
+
+
 async def look(patient: Patient) -> AsyncIterator[Finding]:
     """One finding for each rule or policy that drops something."""
     if patient.conf is None:
         return
-    found: list[tuple[int, _Drop, _Kind]] = []
+    found: list[_Passage] = []
     looked_at = too_large = 0
     async for table in _tables():
         if table.chains is None:
@@ -73,49 +70,63 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
             yield note(_SUBJECT, f"{table.where} is too large to look at, and may drop the overlay")
         else:
             looked_at += 1
-            found += _dropped(table.where, table.chains, table.families, patient)
+            found += _passages(table.where, table.chains, table.families, patient)
         del table  # before the next is read
     if not looked_at and not too_large:
         yield note(_SUBJECT, "no rules can be read: no iptables, no nft, or no right to ask them")
-    drops: dict[_Drop, list[_Kind]] = {}
-    for _, drop, kind in sorted(found, key=itemgetter(0)):
-        drops.setdefault(drop, []).append(kind)
-    for drop, kinds in drops.items():
-        names = " and ".join(dict.fromkeys(kind.name for kind in kinds))
+    drops: dict[_Drop, list[Kind]] = {}
+    for one in sorted(found, key=attrgetter("number")):
+        if one.drop is not None and not (one.by_mark and _may_be_marked(one, found)):
+            drops.setdefault(one.drop, []).append(one.kind)
+    for drop, dropped in drops.items():
+        names = " and ".join(dict.fromkeys(kind.name for kind in dropped))
         yield wrong(
             _SUBJECT,
             f"{drop.where} drops {names}: {drop.text}"
             + (f" ({drop.tool} is at work there)" if drop.tool else ""),
-            "; and ".join(dict.fromkeys(kind.remedy for kind in kinds)),
-            cause=next((kind.cause for kind in kinds if kind.cause), ""),
+            "; and ".join(dict.fromkeys(kind.remedy for kind in dropped)),
+            cause=next((kind.cause for kind in dropped if kind.cause), ""),
         )
     if looked_at and not drops:
         yield well(_SUBJECT, f"no rule drops the overlay (tables looked at: {looked_at})")
 
 
-def _dropped(
+def _passages(
     where: str, chains: Mapping[str, Chain], families: Iterable[int], patient: Patient
-) -> Iterator[tuple[int, _Drop, _Kind]]:
-    """With a number for each kind: kinds are told in their order, whichever table is first."""
-    kinds = [(family, kind) for family in patient.families for kind in _kinds(patient, family)]
-    for number, (family, kind) in enumerate(kinds):
-        if family in families:
-            for drop in _drops(kind, where, chains, patient):
-                yield number, drop, kind
+) -> Iterator[_Passage]:
+    """Those of which something comes: a drop, or a mark."""
+    wanted = [(family, kind) for family in patient.families for kind in kinds(patient, family)]
+    for number, (family, kind) in enumerate(wanted):
+        for name, chain in chains.items():
+            if family not in families or chain.hook not in kind.hooks:
+                continue
+            decision = decide(chains, name, kind.packet)
+            is_dropped = decision.fate is Fate.DROPPED
+            if is_dropped and _ours_will_accept(decision, chain, where, patient):
+                is_dropped = False
+            if not is_dropped and not decision.marks:
+                continue
+            drop = _Drop(f"{where} {name}", decision.text, _tool(where, chains))
+            marked = decide(chains, name, with_any_mark(kind.packet))
+            yield _Passage(
+                number=number,
+                kind=kind,
+                stage=kind.hooks.index(chain.hook),
+                drop=drop if is_dropped else None,
+                by_mark=marked.fate is not Fate.DROPPED,
+                marks=decision.marks,
+            )
 
 
-def _drops(
-    kind: _Kind, where: str, chains: Mapping[str, Chain], patient: Patient
-) -> Iterator[_Drop]:
-    for name, chain in chains.items():
-        if chain.hook not in kind.hooks:
-            continue
-        decision = decide(chains, name, kind.packet)
-        if decision.fate is not Fate.DROPPED:
-            continue
-        if _ours_will_accept(decision, chain, where, patient):
-            continue
-        yield _Drop(f"{where} {name}", decision.text, _tool(where, chains))
+def _may_be_marked(passage: _Passage, found: Iterable[_Passage]) -> bool:
+    """By another chain, in the same hook at the latest: which comes first there is not known."""
+    return any(
+        one.marks
+        and one is not passage
+        and one.number == passage.number
+        and one.stage <= passage.stage
+        for one in found
+    )
 
 
 def _tool(where: str, chains: Iterable[str]) -> str:
@@ -186,97 +197,3 @@ class _Save:
         kept.append(line)
         if len(kept) > _MOST_LINES:
             self.tables[self._table] = None
-
-
-def _kinds(patient: Patient, family: int) -> Iterator[_Kind]:
-    """First packets, of the tunnel and of Pods, in and out."""
-    program = "iptables" if family == IPV4 else "ip6tables"
-    yield from _of_tunnel(patient, family, program)
-    yield from _of_pods(patient, family, program)
-
-
-def _of_tunnel(patient: Patient, family: int, program: str) -> Iterator[_Kind]:
-    assert patient.conf is not None
-    port = patient.conf.backend.port
-    underlay = patient.underlays.get(family)
-    here = underlay.address if underlay else _DOCUMENTATION[family] + 1
-    uplink = underlay.name if underlay else ""
-    leases = patient.leases_of(family)
-    there = leases[0].public_ip if leases else _DOCUMENTATION[family]
-    opened = (
-        f"let UDP {port} in from the nodes ({program} -I INPUT -p udp --dport {port} -j ACCEPT, or "
-        "in the tool that made the rule)"
-    )
-    yield _Kind(
-        f"UDP {port} from peers",
-        _udp(there, here, port, in_device=uplink),
-        ("prerouting", "input"),
-        opened,
-        cause="way",
-    )
-    yield _Kind(
-        f"UDP {port} to peers",
-        _udp(here, there, port, out_device=uplink),
-        ("output", "postrouting"),
-        opened.replace("in from", "out to").replace("INPUT", "OUTPUT"),
-        cause="way",
-    )
-    if Offload.TUNNEL_GSO in patient.offloads and not here.is_link_local:
-        tap = tap_of(patient.device(family))
-        yield _Kind(
-            f"the bulk that comes out of {tap} (--tunnel-gso)",
-            _udp(here, there, port, in_device=tap, out_device=uplink),
-            ("prerouting", "forward", "postrouting"),
-            f"accept it before that ({program} -I FORWARD -i {TAPS[family]}+ -j ACCEPT, or in the "
-            "tool that made it), or do without --tunnel-gso",
-        )
-
-
-def _of_pods(patient: Patient, family: int, program: str) -> Iterator[_Kind]:
-    assert patient.conf is not None
-    device, network = patient.device(family), patient.conf.networks[family]
-    own, other = patient.some_subnets(family)
-    accept = (
-        f"accept what is to and from {network} before it ({program} -I FORWARD -s {network} -j "
-        f"ACCEPT, and -d), in the tool that made it"
-    )
-    if patient.conf.enable_nftables:
-        accept += "; or EnableNFTables false, so that fwd's rules are in the same table"
-    yield _Kind(
-        "Pods' packets from the tunnel",
-        _inner(other, own, in_device=device, out_device=BRIDGE),
-        ("prerouting", "forward", "postrouting"),
-        accept,
-    )
-    yield _Kind(
-        "Pods' packets into the tunnel",
-        _inner(own, other, in_device=BRIDGE, out_device=device),
-        ("prerouting", "forward", "postrouting"),
-        accept,
-    )
-
-
-def _udp(
-    source: Address, destination: Address, port: int, *, in_device: str = "", out_device: str = ""
-) -> Packet:
-    return Packet(
-        source=source,
-        destination=destination,
-        protocol="udp",
-        source_port=_SOURCE_PORT,
-        destination_port=port,
-        in_device=in_device,
-        out_device=out_device,
-    )
-
-
-def _inner(source: Network, destination: Network, *, in_device: str, out_device: str) -> Packet:
-    return Packet(
-        source=source.network_address + 2,
-        destination=destination.network_address + 2,
-        protocol="tcp",
-        source_port=_SOURCE_PORT,
-        destination_port=80,
-        in_device=in_device,
-        out_device=out_device,
-    )

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the kernel forwards between Pods and the tunnel, and believes where packets come from."""
+"""Whether the kernel forwards between Pods and the tunnel, and believes where packets come from.
+
+And whether it lets the tunnel have an IPv6 address at all.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +17,16 @@ from fwd.ops.doctor.patient import Patient
 _NET = Path("/proc/sys/net")
 _SYSCTL = {IPV4: "net.ipv4.ip_forward", IPV6: "net.ipv6.conf.all.forwarding"}
 _STRICT = 1
+_SAMPLE = 256
+"""Nodes the routes to which are looked at, of many: each takes two milliseconds."""
 
 
 def look(patient: Patient) -> Iterator[Finding]:
-    """ip_forward by family; rp_filter is IPv4's only."""
+    """ip_forward by family; rp_filter is IPv4's only, disable_ipv6 the other's."""
     for family in patient.families:
         yield _forwards(patient, family)
+    if IPV6 in patient.families:
+        yield from _addresses(patient.device(IPV6))
     if IPV4 in patient.families:
         yield from _reverse_path(patient)
 
@@ -49,10 +56,28 @@ def _forwards(patient: Patient, family: int) -> Finding:
     )
 
 
+def _addresses(device: str) -> Iterator[Finding]:
+    """Whether it may have IPv6's: what is still to be made begins as `default` says."""
+    begins, own = (_read(f"ipv6/conf/{name}/disable_ipv6") for name in ("default", device))
+    if begins is None:  # a kernel without IPv6
+        return
+    if not (begins if own is None else own):
+        yield well("disable_ipv6", f"0 for {device}")
+        return
+    off = ["default"] * bool(begins) + [device.replace(".", "/")] * bool(own)
+    names = " ".join(f"net.ipv6.conf.{name}.disable_ipv6=0" for name in off)
+    yield wrong(
+        "disable_ipv6",
+        f"1 for {device}: the kernel lets it have no IPv6 address",
+        f"sysctl -w {names}, and a file in /etc/sysctl.d with it",
+        cause="tun",
+    )
+
+
 def _reverse_path(patient: Patient) -> Iterator[Finding]:
     """Strict (RFC 3704) drops what comes in where the answer would not go out."""
     device = patient.device(IPV4)
-    wrongs = []
+    wrongs, of_many = [], ""
     if strict := _strictness(device):
         wrongs.append(
             wrong(
@@ -64,14 +89,11 @@ def _reverse_path(patient: Patient) -> Iterator[Finding]:
         )
     underlay = patient.underlays.get(IPV4)
     if underlay is not None and (strict := _strictness(underlay.name)):
-        astray = next(
-            (
-                lease
-                for lease in patient.leases_of(IPV4)
-                if _way_to(lease.public_ip) not in {0, underlay.index}
-            ),
-            None,
-        )
+        leases = patient.leases_of(IPV4)
+        if len(leases) > _SAMPLE:
+            of_many = f" (routes to {_SAMPLE} of {len(leases)} nodes looked at)"
+        ways = ((lease, _way_to(lease.public_ip)) for lease in leases[:_SAMPLE])
+        astray = next((lease for lease, way in ways if way not in {0, underlay.index}), None)
         if astray is not None:
             wrongs.append(
                 wrong(
@@ -82,7 +104,8 @@ def _reverse_path(patient: Patient) -> Iterator[Finding]:
                     cause="way",
                 )
             )
-    yield from wrongs or [well("rp_filter", f"does not drop what comes by {device} or underlay")]
+    said = f"does not drop what comes by {device} or underlay{of_many}"
+    yield from wrongs or [well("rp_filter", said)]
 
 
 class _Strict(Struct, frozen=True):
