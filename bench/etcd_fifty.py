@@ -8,7 +8,6 @@ the subnet of one that is deleted.
 """
 
 import argparse
-import contextlib
 import os
 import re
 import subprocess
@@ -20,12 +19,25 @@ from pathlib import Path
 from typing import Final
 
 from bench.scaled import cpu_seconds
-from fwd.lab import agentproc, building, etcdplane, netns, nodes, service, topology, underlay
-from fwd.lab.etcdclient import PREFIX, SUBNETS
+from fwd.lab import (
+    building,
+    etcdplane,
+    netns,
+    nodes,
+    service,
+    signals,
+    state,
+    topology,
+    underlay,
+)
+from fwd.lab.etcdclient import PREFIX as KEYS
+from fwd.lab.etcdclient import SUBNETS
+from fwd.lab.program import exit_code
 from fwd.lab.state import StateDir
 from fwd.lab.topology import Node, Source, Spec, Topology
 
 LIMIT_SECONDS: Final = 300.0
+PREFIX: Final = "fwdfifty"
 _OWN: Final = re.compile(r"event=forwarding .*subnet=(\S+)")
 
 
@@ -70,14 +82,13 @@ class Started:
 def play(directory: Path, *, count: int) -> list[str]:
     """Everything; returns what there is to say."""
     spec = Spec(
-        prefix="fwdfifty",
+        prefix=PREFIX,
         nodes=topology.node_specs(fwd=count + 1, kernel=0),
         source=Source.ETCD,
     )
     plan = topology.plan(spec)
     namespaces = [plan.switch, *(node.namespace for node in plan.nodes)]
     agents: list[Started] = []
-    store = None
     building.dismantle(netns.existing(spec.prefix))
     try:
         netns.create(namespaces)
@@ -92,7 +103,7 @@ def play(directory: Path, *, count: int) -> list[str]:
         etcdplane.do(
             plan,
             "put",
-            f"{PREFIX}/config",
+            f"{KEYS}/config",
             f'{{"Network":"10.9.0.0/16","SubnetMax":"10.9.{count}.0","EnableNFTables":true,'
             '"Backend":{"Type":"vxlan"}}',
         )
@@ -123,13 +134,11 @@ def play(directory: Path, *, count: int) -> list[str]:
         assert late.subnet == freed
         return told
     finally:
-        for agent in agents:
-            agent.process.kill()
-            agent.process.wait()
-        if store is not None:
-            agentproc.stop([store.process])
-        with contextlib.suppress(OSError):
-            building.dismantle(namespaces)
+        with signals.shielded():
+            for agent in agents:
+                agent.process.kill()
+                agent.process.wait()
+            building.dismantle(namespaces)  # with etcd, and any agent of which `agents` knows not
 
 
 def _until(done: Callable[[], object], agents: list[Started]) -> None:
@@ -141,15 +150,23 @@ def _until(done: Callable[[], object], agents: list[Started]) -> None:
         time.sleep(0.1)
 
 
+def show(count: int) -> int:
+    """Plays it and prints what was seen, one at a time on a machine."""
+    with (
+        state.default(PREFIX).locked(),
+        tempfile.TemporaryDirectory(prefix="fwdfifty-", dir="/dev/shm") as directory,
+    ):
+        for line in play(Path(directory), count=count):
+            print(line)
+    return 0
+
+
 def main() -> int:
     """Prints what was seen."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nodes", type=int, default=50)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="fwdfifty-", dir="/dev/shm") as directory:
-        for line in play(Path(directory), count=asked.nodes):
-            print(line)
-    return 0
+    return exit_code("bench.etcd_fifty", lambda: show(asked.nodes))
 
 
 if __name__ == "__main__":

@@ -79,9 +79,7 @@ async def measure(directory: Path, asked: argparse.Namespace) -> Table:
             await agent.until(lambda n=before: agent.lines("leases") > n, "the commit")  # type: ignore[misc]
             delays.append(time.monotonic() - begun)
             await asyncio.sleep(0.3)
-        worst, median = max(delays) * 1000, sorted(delays)[5] * 1000
-        text = f"median {median:.0f} ms, worst {worst:.0f} ms"
-        table.add_row("a change of a MAC to its commit", text, "100 ms")
+        table.add_row("a change of a MAC to its commit", scaled.told(delays), "100 ms")
         store.kill()
         store.wait()
         store = _started(directory)

@@ -126,7 +126,7 @@ async def measure(directory: Path, asked: argparse.Namespace) -> Table:
             await beats
             table.add_row(
                 "a MAC change among heartbeats, to its commit",
-                f"median {sorted(delays)[5] * 1000:.0f} ms, worst {max(delays) * 1000:.0f} ms",
+                scaled.told(delays),
                 "100 ms",
             )
             server.nodes.compact()

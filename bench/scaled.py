@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,23 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from fwd.lab import building, netns, signals, state, steps
+from fwd.lab.errors import Interrupted
+from fwd.lab.program import exit_code
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS: Final = 60.0
+_UNDERLAY: Final = (
+    "link set lo up",
+    "link add wire0 type veth peer name wire1",
+    "link set wire0 arp off",
+    "address add 192.168.0.1/24 dev wire0",
+    "link set wire0 up",
+    "link set wire1 up",
+    "route add default dev wire0",
+)
+_PATIENCE: Final = 20.0
+"""Seconds for the inner program to end what it has begun."""
 
 
 def cpu_seconds(pid: int) -> float:
@@ -92,29 +108,30 @@ class Peak:
             await asyncio.sleep(0.005)
 
 
+def told(delays: Sequence[float]) -> str:
+    """Seconds in one cell."""
+    median, worst = statistics.median(delays) * 1000, max(delays) * 1000
+    return f"median {median:.0f} ms, worst {worst:.0f} ms"
+
+
 @contextlib.contextmanager
 def prepared(namespace: str) -> Iterator[None]:
-    """A namespace with an underlay that leads nowhere, removed in the end."""
+    """A namespace with an underlay that leads nowhere, removed in the end with all that runs there.
 
-    def ip(*words: str, check: bool = True) -> None:
-        subprocess.run(["ip", *words], check=check, capture_output=not check, timeout=10)
+    So is what an earlier run left of it; another that runs still is not disturbed.
 
-    ip("netns", "del", namespace, check=False)
-    ip("netns", "add", namespace)
-    try:
-        for words in (
-            "link set lo up",
-            "link add wire0 type veth peer name wire1",
-            "link set wire0 arp off",
-            "address add 192.168.0.1/24 dev wire0",
-            "link set wire0 up",
-            "link set wire1 up",
-            "route add default dev wire0",
-        ):
-            ip("-n", namespace, *words.split())
-        yield
-    finally:
-        ip("netns", "del", namespace, check=False)
+    Raises:
+        LabError: there is another one, or it cannot be made.
+    """
+    with state.default(namespace).locked():
+        building.dismantle([namespace])
+        try:
+            netns.create([namespace])
+            netns.apply(namespace, map(steps.ip, _UNDERLAY))
+            yield
+        finally:
+            with signals.shielded():
+                building.dismantle([namespace])
 
 
 def main(
@@ -126,11 +143,29 @@ def main(
     """Prints what a module measures, which runs itself again within a prepared namespace."""
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if not asked.inside:
+
+    def show() -> int:
+        with tempfile.TemporaryDirectory(prefix="fwdbench-", dir="/dev/shm") as directory:
+            Console().print(asyncio.run(measure(Path(directory), asked)))
+        return 0
+
+    def again() -> int:
+        words = [sys.executable, "-m", module, *sys.argv[1:], "--inside"]
         with prepared(namespace):
-            again = [sys.executable, "-m", module, *sys.argv[1:], "--inside"]
-            entered = ["ip", "netns", "exec", namespace, *again]
-            return subprocess.run(entered, check=False, cwd=ROOT).returncode
-    with tempfile.TemporaryDirectory(prefix="fwdbench-", dir="/dev/shm") as directory:
-        Console().print(asyncio.run(measure(Path(directory), asked)))
-    return 0
+            return ended(netns.inside(namespace, *words))
+
+    return exit_code(module, show if asked.inside else again)
+
+
+def ended(words: Sequence[str]) -> int:
+    """The exit code of a program that is told of the signal which ends this one, and waited for."""
+    # In a session of its own: Ctrl-C comes to it from here, and once.
+    inner = subprocess.Popen(words, cwd=ROOT, start_new_session=True)
+    try:
+        return inner.wait()
+    except Interrupted as interrupted:
+        with signals.shielded():
+            inner.send_signal(interrupted.signum)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                inner.wait(_PATIENCE)
+        raise

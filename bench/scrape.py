@@ -29,6 +29,8 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
+from bench.cluster import built
+from fwd.lab.program import exit_code
 from fwd.runflags import workers_for
 from tests.netns.agent_support import FACTS, Agent, Cluster
 from tests.unit.in_family import said
@@ -199,20 +201,12 @@ def cpu_seconds(agent: Agent) -> float:
     return int(path.read_text().split()[0]) / 1e9
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--peers", type=int, default=5000)
-    parser.add_argument("--family", type=int, choices=list(FACTS), default=4)
-    parser.add_argument("--pairs", type=int, default=6, help="seconds without and with, each")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each")
-    parser.add_argument("--pause", type=float, default=1.0, help="seconds between two scrapes")
-    asked = parser.parse_args()
+def show(asked: argparse.Namespace) -> int:
+    """Measures, and prints the table."""
     with tempfile.TemporaryDirectory(prefix="fwd-scrape-", dir="/dev/shm") as directory:
         cluster = Cluster(Path(directory), families=(asked.family,))
-        try:
-            cluster.python = ()
-            cluster.build()
+        cluster.python = ()
+        with built(cluster):
             fill(cluster, asked.peers)
             ip = cluster.facts.loopback
             workers = f"--workers={workers_for(os.cpu_count() or 1)}"
@@ -223,10 +217,21 @@ def main() -> None:
                 raise SystemExit("the nodes do not reach each other")
             time.sleep(1)
             table = measure(cluster, agent, asked)
-        finally:
-            cluster.remove()
     Console(width=100 if not sys.stdout.isatty() else None).print(table)
+    return 0
+
+
+def main() -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--peers", type=int, default=5000)
+    parser.add_argument("--family", type=int, choices=list(FACTS), default=4)
+    parser.add_argument("--pairs", type=int, default=6, help="seconds without and with, each")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds between two scrapes")
+    asked = parser.parse_args()
+    return exit_code("bench.scrape", lambda: show(asked))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -25,11 +25,13 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
+from bench.cluster import built
 from bench.survive import child_of
 from fwd.bench import traffic
 from fwd.lab.apiserver.access import TOKEN
 from fwd.lab.apiserver.faults import Answer
 from fwd.lab.probes import Route
+from fwd.lab.program import exit_code
 from tests.netns import topo
 from tests.netns.agent_support import FACTS, wait_for
 from tests.netns.flows import Stream
@@ -193,21 +195,13 @@ def _weight(pid: int) -> tuple[int, int]:
 def nodes() -> Iterator[KubeCluster]:
     """Built, and removed with all that runs there."""
     with tempfile.TemporaryDirectory(prefix="fwd-soak-") as directory:
-        cluster = KubeCluster(Path(directory), families=tuple(FACTS))
-        cluster.python = ("-W", "error")  # -X dev says what takes long on a busy machine
-        cluster.set_token(TOKEN)
-        try:
-            cluster.build()
-            for node in (cluster.n1, cluster.n2):  # addresses outlive a link that goes down
+        made = KubeCluster(Path(directory), families=tuple(FACTS))
+        made.python = ("-W", "error")  # -X dev says what takes long on a busy machine
+        made.set_token(TOKEN)
+        with built(made):
+            for node in (made.n1, made.n2):  # addresses outlive a link that goes down
                 node.run("sysctl", "-w", "net.ipv6.conf.all.keep_addr_on_down=1")
-            yield cluster
-        finally:
-            for node in (cluster.n1, cluster.n2):
-                for pid in node.run("ip", "netns", "pids", node.name).stdout.split():
-                    if int(pid) != os.getpid():
-                        with suppress(ProcessLookupError):
-                            os.kill(int(pid), signal.SIGKILL)
-            cluster.remove()
+            yield made
 
 
 def load(path: Route, end: float, rate: int, made: Soak, *, over: Event) -> Counter[str]:
@@ -235,13 +229,13 @@ def load(path: Route, end: float, rate: int, made: Soak, *, over: Event) -> Coun
 def soak(minutes: float, seed: int, rate: int) -> list[str]:
     """What is not as it must be."""
     with ExitStack() as stack:
-        cluster = stack.enter_context(nodes())
-        made = Soak(cluster, seed)
+        two = stack.enter_context(nodes())
+        made = Soak(two, seed)
         made.settle()
         routes = [
             Route(
-                source=getattr(cluster, source).name,
-                target=getattr(cluster, target).name,
+                source=getattr(two, source).name,
+                target=getattr(two, target).name,
                 address=facts.tunnel_ip(target),
                 family=facts.family,
                 mtu=facts.mtu,
@@ -274,19 +268,24 @@ def soak(minutes: float, seed: int, rate: int) -> list[str]:
         return faults + made.check(minutes)
 
 
-def main() -> None:
+def show(options: argparse.Namespace) -> int:
+    """Does it, and says what is not as it must be."""
+    sys.stdout.write(f"seed {options.seed}\n")
+    faults = soak(options.minutes, options.seed, options.rate)
+    sys.stdout.writelines(f"FAULT {fault}\n" for fault in faults)
+    sys.stdout.write("all counters balance\n" if not faults else "")
+    return int(bool(faults))
+
+
+def main() -> int:
     """Exit code 1 if something is not as it must be."""
     parser = argparse.ArgumentParser(description="Everything at once, for minutes.")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--rate", type=int, default=2000, help="datagrams a second, each way")
     options = parser.parse_args()
-    sys.stdout.write(f"seed {options.seed}\n")
-    faults = soak(options.minutes, options.seed, options.rate)
-    sys.stdout.writelines(f"FAULT {fault}\n" for fault in faults)
-    sys.stdout.write("all counters balance\n" if not faults else "")
-    raise SystemExit(bool(faults))
+    return exit_code("bench.soak", lambda: show(options))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -11,6 +11,7 @@ import itertools
 import os
 import signal
 import socket
+import statistics
 import struct
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,8 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import losses
+from bench.cluster import built
 from fwd.bench import traffic
 from fwd.lab.probes import Route
+from fwd.lab.program import exit_code
 from tests.netns.agent_support import Agent, Cluster
 from tests.netns.flows import Stream
 
@@ -135,18 +138,10 @@ class Alone:
 def nodes() -> Iterator[Cluster]:
     """The two, and all that runs on them."""
     with tempfile.TemporaryDirectory(prefix="fwd-survive-") as directory:
-        cluster = Cluster(Path(directory))
-        cluster.python = ()  # as in production
-        try:
-            cluster.build()
-            yield cluster
-        finally:
-            for node in ("n1", "n2"):
-                pids = cluster.n1.run("ip", "netns", "pids", getattr(cluster, node).name).stdout
-                for pid in pids.split():
-                    with suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
-            cluster.remove()
+        made = Cluster(Path(directory))
+        made.python = ()  # as in production
+        with built(made):
+            yield made
 
 
 class Blow(Protocol):
@@ -158,39 +153,47 @@ class Blow(Protocol):
         """Once."""
 
 
+KINDS: Final[dict[str, Callable[[Cluster], Blow]]] = {
+    "upgrade": Upgrades,
+    "crash": Crashes,
+    "alone": Alone,
+}
+
+
 def measure(
     what: Callable[[Cluster], Blow], *, times: int, rate: int, every: float
 ) -> tuple[str, ...]:
     """One row: what, times, sent, lost, reordered, sent again, outages."""
     with ExitStack() as stack:
-        cluster = stack.enter_context(nodes())
+        made = stack.enter_context(nodes())
         path = Route(
-            source=cluster.n1.name, target=cluster.n2.name, address="10.244.2.0", family=4, mtu=1450
+            source=made.n1.name, target=made.n2.name, address="10.244.2.0", family=4, mtu=1450
         )
-        peer = cluster.started("n2")
-        doing = what(cluster)
-        if not cluster.n1.pings("10.244.2.0"):
+        peer = made.started("n2")
+        doing = what(made)
+        if not made.n1.pings("10.244.2.0"):
             raise SystemExit("the nodes do not reach each other")
         stream = Stream(path)
         stack.callback(stream.close)
         probe = Probe(path)
         stack.callback(probe.close)
-        pool = stack.enter_context(ThreadPoolExecutor(1))
         seconds = (times + 1) * every
-        load = pool.submit(traffic.datagrams, path, size=64, seconds=seconds, rate=rate, flows=4)
-        time.sleep(every / 2)
-        both = {"n1": cluster.n1, "n2": cluster.n2}
-        before = losses.counted(both) | losses.of_agent("n2", peer)
         outages = []
-        for _ in range(times):
-            begin = time.monotonic()
-            doing.do()
-            time.sleep(max(0.0, begin + every - time.monotonic()))
-            outages.append(1000 * probe.outage(begin, begin + every))
-            after = losses.counted(both) | losses.of_agent("n2", peer)
-            print(f"{doing.name}: {outages[-1]:.1f} ms; lost at: {losses.told(before, after)}")
-            before = after
-        got = load.result()
+        # Ends with what goes on beside it, however that ends: an interruption waits for no load.
+        with traffic.flowing(path, size=64, seconds=seconds, rate=rate, flows=4) as load:
+            time.sleep(every / 2)
+            both = {"n1": made.n1, "n2": made.n2}
+            before = losses.counted(both) | losses.of_agent("n2", peer)
+            for _ in range(times):
+                begin = time.monotonic()
+                doing.do()
+                time.sleep(max(0.0, begin + every - time.monotonic()))
+                outages.append(1000 * probe.outage(begin, begin + every))
+                after = losses.counted(both) | losses.of_agent("n2", peer)
+                print(f"{doing.name}: {outages[-1]:.1f} ms; lost at: {losses.told(before, after)}")
+                before = after
+            load.wait()
+        got = load.so_far()
         again = stream.end()
     outages.sort()
     p95 = outages[min(len(outages) - 1, int(0.95 * len(outages)))]
@@ -203,25 +206,14 @@ def measure(
         str(got.reordered),
         str(got.duplicate),
         str(again),
-        f"{outages[len(outages) // 2]:.0f}",
+        f"{statistics.median(outages):.0f}",
         f"{p95:.0f}",
         f"{outages[-1]:.0f}",
     )
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description="What upgrades and crashes cost under load.")
-    parser.add_argument("--times", type=int, default=20, help="of each (default: 20)")
-    parser.add_argument("--rate", type=int, default=50_000, help="datagrams a second")
-    parser.add_argument("--every", type=float, default=6.0, help="seconds from one to the next")
-    parser.add_argument("--only", choices=["upgrade", "crash", "alone"], action="append")
-    options = parser.parse_args()
-    kinds: dict[str, Callable[[Cluster], Blow]] = {
-        "upgrade": Upgrades,
-        "crash": Crashes,
-        "alone": Alone,
-    }
+def show(options: argparse.Namespace) -> int:
+    """Measures, and prints the table."""
     table = Table(title="from one node to the other; outages in milliseconds")
     for column in (
         *("what", "times", "datagrams/s", "sent", "lost", "reordered", "twice", "TCP again"),
@@ -229,13 +221,25 @@ def main() -> None:
     ):
         table.add_column(column, justify="left" if column == "what" else "right")
     try:
-        for name in options.only or kinds:
+        for name in options.only or KINDS:
             table.add_row(
-                *measure(kinds[name], times=options.times, rate=options.rate, every=options.every)
+                *measure(KINDS[name], times=options.times, rate=options.rate, every=options.every)
             )
     finally:  # what has been measured is told, whatever ends the rest
         Console(width=120 if not sys.stdout.isatty() else None).print(table)
+    return 0
+
+
+def main() -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description="What upgrades and crashes cost under load.")
+    parser.add_argument("--times", type=int, default=20, help="of each (default: 20)")
+    parser.add_argument("--rate", type=int, default=50_000, help="datagrams a second")
+    parser.add_argument("--every", type=float, default=6.0, help="seconds from one to the next")
+    parser.add_argument("--only", choices=list(KINDS), action="append")
+    options = parser.parse_args()
+    return exit_code("bench.survive", lambda: show(options))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

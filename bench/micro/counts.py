@@ -11,8 +11,10 @@ kernel's part is not in them; wire_stub.c's copies are, equally in each.
 
 import argparse
 import json
+import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -68,13 +70,19 @@ def counted(program: str) -> Counts:
 
 
 def made_by() -> dict[str, str]:
-    """Whose code it is, and which of the sums it takes: figures of others do not compare."""
+    """Whose code it is, and which of the sums it takes: figures of others do not compare.
+
+    The compiler is the Makefile's $(CC), of which there may be several words.
+    """
+    words = shlex.split(os.environ.get("CC") or "cc")
     done = subprocess.run(
-        ["cc", "--version"], capture_output=True, text=True, timeout=10, check=True
+        [*words, "--version"], capture_output=True, text=True, timeout=10, check=True
     )
+    # gcc begins with the name by which it was called, and is the same by any.
+    names = "|".join(re.escape(Path(word).name) for word in words)
     wide = "avx2" in Path("/proc/cpuinfo").read_text().split()
     return {
-        "compiler": done.stdout.splitlines()[0],
+        "compiler": re.sub(rf"^({names}) (?=\()", "cc ", done.stdout.splitlines()[0]),
         "processor": platform.machine() + (" with AVX2" if wide else ""),
     }
 

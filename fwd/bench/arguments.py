@@ -189,7 +189,7 @@ def _parser() -> ArgumentParser:
         "time-limit",
         metavar="S",
         type=_from(float, 1),
-        help="nothing is begun after it, and the result says so (default 420, quick 75)",
+        help="no scenario is begun after it, and the result says so (default 420, quick 75)",
     )
     _option(
         parser,

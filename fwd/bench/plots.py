@@ -46,7 +46,8 @@ def svg(summaries: Sequence[Summary], metrics: Sequence[Metric], *, baseline: st
             figsize=(_WIDTH * _COLUMNS, (most * _BAR + _FRAME) * rows), layout="constrained"
         )
         places = figure.subplots(rows, _COLUMNS, squeeze=False).flat
-        for place, (metric, own) in zip(places, found, strict=False):
+        # In this order: a place that is taken when nothing is found any more would be lost.
+        for (metric, own), place in zip(found, places, strict=False):
             _bars(place, metric, own, baseline=baseline)
         for place in places:  # those left over
             place.set_axis_off()

@@ -30,7 +30,8 @@ class Schedule(Struct, frozen=True):
     Attributes:
         underlays: states of its links (``links.STATES``).
         repeats: of a disturbed measurement, and waits for other load to end.
-        time_limit: seconds; nothing is begun after it.
+        time_limit: seconds, after which no scenario is begun; one that is begun is measured with
+            every contender, as figures beside each other are what they are for.
     """
 
     rounds: int

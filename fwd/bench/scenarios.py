@@ -59,19 +59,20 @@ def _tcp(name: str, text: str, *, streams: int, direction: Direction) -> Scenari
         stream = probes.tcp(
             running.path(), seconds=timing.tcp, direction=direction, streams=streams
         )
-        return _stream(stream, gbit, cpu, spent=cpu_times() - before, seconds=timing.tcp)
+        return _stream(stream, gbit, cpu, spent=cpu_times() - before)
 
     return Scenario(name, (gbit, cpu), measure, plain_too=True)
 
 
-def _stream(stream: Stream, gbit: Metric, cpu: Metric, *, spent: CpuTimes, seconds: int) -> Outcome:
+def _stream(stream: Stream, gbit: Metric, cpu: Metric, *, spent: CpuTimes) -> Outcome:
     if stream.error:
         return Outcome(error=stream.error)
-    if stream.gbit <= 0:
+    if stream.gbit <= 0 or not stream.received_bytes:
         return Outcome(error="nothing arrived")
-    gigabytes = stream.gbit * seconds / 8
+    # Not the rate by the seconds that were asked for: the receiver's are others.
+    share = spent.busy / (stream.received_bytes / 1e9)
     return Outcome(
-        values={gbit.name: stream.gbit, cpu.name: spent.busy / gigabytes},
+        values={gbit.name: stream.gbit, cpu.name: share},
         retransmits=stream.retransmits or 0,
     )
 

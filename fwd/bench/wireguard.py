@@ -31,7 +31,7 @@ def between(running: Topology) -> Iterator[None]:
     private = {node.index: _run("wg", "genkey") for node in running.nodes}
     public = {index: _run("wg", "pubkey", stdin=key) for index, key in private.items()}
     for node in running.nodes:
-        device = _device(node)
+        device = _device(running, node)
         _run(*netns.inside(node.namespace, "wireguard-go", device))
         own = ["listen-port", str(_PORT), "private-key", "/dev/stdin"]
         _run(*netns.inside(node.namespace, "wg", "set", device, *own), stdin=private[node.index])
@@ -42,7 +42,7 @@ def between(running: Topology) -> Iterator[None]:
 
 
 def _add_peer(running: Topology, node: Node, peer: Node, *, key: str) -> None:
-    plan, device = running.plans[0], _device(node)
+    plan, device = running.plans[0], _device(running, node)
     subnet, mtu = plan.subnet(peer.index), running.spec.mtu - _OVERHEAD[plan.family]
     words = ["peer", key, "endpoint", f"{plan.node(peer.index).ip}:{_PORT}"]
     words += ["allowed-ips", str(subnet)]
@@ -51,9 +51,14 @@ def _add_peer(running: Topology, node: Node, peer: Node, *, key: str) -> None:
     netns.apply(node.namespace, [steps.ip(line) for line in lines])
 
 
-def _device(node: Node) -> str:
-    """Of another name on each node, as the control sockets in /run/wireguard are named after it."""
-    return f"fwdbench{node.index}"
+def _device(running: Topology, node: Node) -> str:
+    """Of another name on each node of each bench: control sockets are named after it.
+
+    These are in /run/wireguard, which is the machine's.  Prefixes have no dash, so names that are
+    alike are of one prefix; with the longest one (``arguments.MAX_PREFIX``) and a contender's
+    letter before it there is room for any index in the 15 letters that a link's name has.
+    """
+    return f"{running.spec.prefix}-{node.index}"
 
 
 def _run(*argv: str, stdin: str = "") -> str:

@@ -4,9 +4,12 @@
 import argparse
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
+from fwd.lab import state
 from fwd.lab.topology import FAMILIES, Source, Wiring
+
+_DEMOS: Final = "fwddemo"  # cli.DEMO_PREFIX, which is above this module
 
 
 def parse(argv: Sequence[str]) -> Namespace:
@@ -58,7 +61,14 @@ def _command(commands: Any, name: str, text: str) -> ArgumentParser:  # noqa: AN
         name, help=text, description=text, allow_abbrev=False
     )
     _option(parser, "prefix", metavar="NAME", help="lab of this name; labs do not meet")
-    _option(parser, "state-dir", metavar="DIR", help="the lab's files (default /run/fwd-lab)")
+    usual = state.default(_DEMOS if name == "demo" else state.DEFAULT_PREFIX).root
+    named = state.default("NAME").root
+    _option(
+        parser,
+        "state-dir",
+        metavar="DIR",
+        help=f"the lab's files (default {usual}; with --prefix NAME, {named})",
+    )
     return parser
 
 

@@ -60,9 +60,14 @@ class Ping(Struct, frozen=True):
 
 
 class Stream(Struct, frozen=True):
-    """A stream as its receiver saw it; ``lost_percent`` of a UDP, ``retransmits`` of a TCP one."""
+    """A stream as its receiver saw it; ``lost_percent`` of a UDP, ``retransmits`` of a TCP one.
+
+    Attributes:
+        received_bytes: all of them; a receiver's stream is not as long as it was asked to be.
+    """
 
     gbit: float = 0.0
+    received_bytes: int = 0
     lost_percent: float | None = None
     retransmits: int | None = None
     error: str | None = None
@@ -151,15 +156,16 @@ def read_iperf(text: str) -> Stream:
         end = document["end"]
         # Before 3.10 a UDP client has "sum" only, and there it is the receiver's account.
         seen = end.get("sum_received") or end["sum"]
-        gbit = float(seen["bits_per_second"]) / 1e9
+        gbit, size = float(seen["bits_per_second"]) / 1e9, int(seen["bytes"])
         if "lost_packets" not in seen:
-            return Stream(gbit=gbit, retransmits=end["sum_sent"].get("retransmits"))
+            again = end["sum_sent"].get("retransmits")
+            return Stream(gbit=gbit, received_bytes=size, retransmits=again)
         # Loss is what the receiver saw gaps for.  Packets sent less packets received is not:
         # the receiver stops counting when it hears that the sender is done, and the last few
         # datagrams may then still wait in its socket.
         lost, packets = seen["lost_packets"], seen["packets"]
         share = 100.0 * lost / packets if packets else 100.0
-        return Stream(gbit=gbit, lost_percent=share)
+        return Stream(gbit=gbit, received_bytes=size, lost_percent=share)
     except (msgspec.DecodeError, AttributeError, KeyError, TypeError, ValueError):
         return Stream(error=f"cannot read iperf3's output: {text.strip()[:60]!r}")
 

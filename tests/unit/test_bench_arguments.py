@@ -4,10 +4,10 @@
 import pytest
 
 from fwd import runflags
-from fwd.bench import arguments, machine, scenarios
+from fwd.bench import arguments, machine, scenarios, wireguard
 from fwd.bench.arguments import parse
 from fwd.bench.contenders import BASELINE, KNOWN
-from fwd.lab.topology import Spec, Wiring, node_specs, owns, plan
+from fwd.lab.topology import MAX_INDEX, NodeKind, NodeSpec, Spec, Wiring, node_specs, owns, plan
 
 
 def test_both_presets_have_the_baseline_and_fwd() -> None:
@@ -73,6 +73,17 @@ def test_the_longest_prefix_makes_labs_that_do_not_meet() -> None:
         lab = plan(Spec(prefix=prefix + letter, nodes=node_specs(fwd=1, kernel=1)))
         others = {prefix + other for other in letters} - {prefix + letter}
         assert not any(owns(other, name) for other in others for name in lab.namespaces)
+
+
+def test_wireguards_devices_do_not_meet_and_their_names_fit() -> None:
+    letter = KNOWN["wireguard-go"].letter
+    names = set()
+    for prefix in ("x" * arguments.MAX_PREFIX, "fwdbench", "a", "a1"):
+        nodes = (NodeSpec(1, NodeKind.BARE), NodeSpec(MAX_INDEX, NodeKind.BARE))
+        lab = plan(Spec(prefix=prefix + letter, nodes=nodes))
+        names |= {wireguard._device(lab, node) for node in lab.nodes}
+    assert len(names) == 8
+    assert max(map(len, names)) <= 15
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,15 @@ def test_the_same_result_makes_the_same_page() -> None:
     assert page.render(result(*TWO)) == page.render(result(*TWO))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_there_is_no_frame_without_a_plot(count: int) -> None:
+    metrics = tuple(Metric(f"m{number}", f"metric {number}", "us") for number in range(count))
+    values = {metric.name: 1.0 for metric in metrics}
+    both = (sample("fwd", 1, **values), sample("kernel", 1, **values))
+    text = page.render(result(*both, metrics=metrics))
+    assert text.count('<g id="matplotlib.axis_') == 2 * count
+
+
 def test_what_has_no_figure_has_no_plot() -> None:
     failed = result(sample("fwd", 1, time=3), sample("kernel", 1, time=2))
     assert "a rate" not in read(page.render(failed)).text["svg"]

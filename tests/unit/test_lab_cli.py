@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fwd.lab import child, cli, signals, which
+from fwd.lab import child, cli, signals, state, which
 from fwd.lab.arguments import parse
 from fwd.lab.errors import Interrupted, LabError
 
@@ -88,6 +88,19 @@ def test_a_wrong_number_is_told_what_is_wanted(
 def test_help_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["up", "--help"]) == 0
     assert "--kernel-nodes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "prefix"),
+    [("up", state.DEFAULT_PREFIX), ("test", state.DEFAULT_PREFIX), ("demo", cli.DEMO_PREFIX)],
+)
+def test_help_says_where_files_are(
+    command: str, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    usual, named = state.default(prefix).root, state.default("NAME").root
+    assert f"(default {usual}; with --prefix NAME, {named})" in said
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:

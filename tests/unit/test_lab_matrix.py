@@ -87,18 +87,20 @@ def iperf(**end: object) -> str:
 def test_a_tcp_stream_is_what_its_receiver_saw() -> None:
     text = iperf(
         sum_sent={"bits_per_second": 2.1e9, "retransmits": 7},
-        sum_received={"bits_per_second": 2.0e9},
+        sum_received={"bits_per_second": 2.0e9, "bytes": 260_000_000},
     )
-    assert probes.read_iperf(text) == Stream(gbit=2.0, retransmits=7)
+    seen = Stream(gbit=2.0, received_bytes=260_000_000, retransmits=7)
+    assert probes.read_iperf(text) == seen
 
 
-UDP = {"bits_per_second": 4e7, "lost_packets": 0, "packets": 400}
+UDP = {"bits_per_second": 4e7, "bytes": 568_800, "lost_packets": 0, "packets": 400}
 
 
 def test_datagrams_that_wait_when_the_test_ends_are_not_lost() -> None:
     # iperf3 3.12 over loopback: 400 sent, 398 counted, no gap.
     text = iperf(sum=UDP, sum_sent=UDP, sum_received=UDP | {"packets": 398})
-    assert probes.read_iperf(text) == Stream(gbit=0.04, lost_percent=0.0)
+    seen = Stream(gbit=0.04, received_bytes=568_800, lost_percent=0.0)
+    assert probes.read_iperf(text) == seen
 
 
 def test_datagrams_with_a_gap_are_lost() -> None:
@@ -111,7 +113,7 @@ def test_an_old_iperf_has_one_sum_for_udp() -> None:
 
 
 def test_no_datagram_at_all_is_all_lost() -> None:
-    seen = {"bits_per_second": 0, "lost_packets": 0, "packets": 0}
+    seen = UDP | {"bits_per_second": 0, "bytes": 0, "packets": 0}
     assert probes.read_iperf(iperf(sum_received=seen, sum=UDP)).lost_percent == 100.0
 
 
