@@ -21,11 +21,11 @@
  * Beside bulk of another queue a flood of small packets would have all the
  * time that there is: the worker never runs dry, bulk never gathers, and on a
  * busy node the flood's way takes the processors that bulk's ends need.  So
- * there a batch is a short one, and when it was not all the worker pauses as it
- * does for bulk: beside one stream 18,000 to 36,000 a second pass of a flood on
- * two busy processors, of which the kernel's path carries 47,000.  (Bulk that is
- * received alone does not slow it down: then small packets may be what that is
- * acknowledged with.)
+ * there a batch is a short one, and when it was not all the worker pauses as
+ * it does for bulk: beside one stream 18,000 to 36,000 a second pass of a
+ * flood on two busy processors, of which the kernel's path carries 47,000.
+ * (Bulk that is received alone does not slow it down: then small packets may
+ * be what that is acknowledged with.)
  *
  * A super-packet of many small segments is such a flood in one piece (a stream
  * of a tiny MSS, UDP_SEGMENT of a few bytes): 64 KiB of 76-byte segments cost
