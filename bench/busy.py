@@ -30,7 +30,7 @@ from rich.table import Table
 from bench.cpugroups import Group, groups, sure
 from fwd.bench import traffic
 from fwd.bench.contenders import BASELINE, KNOWN, Running, Shape, built
-from fwd.lab import agentproc, netns, probes
+from fwd.lab import agentproc, netns, probes, signals
 from fwd.lab.probes import Direction
 from fwd.lab.program import exit_code
 from fwd.lab.topology import Wiring
@@ -99,7 +99,8 @@ def loops(group: Group, limit: int) -> Iterator[list["subprocess.Popen[bytes]"]]
     running: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(_cpus()):
-            running.append(subprocess.Popen([sys.executable, "-c", _LOOP, str(limit)]))
+            with signals.shielded():  # or one that nobody ends would go on computing
+                running.append(subprocess.Popen([sys.executable, "-c", _LOOP, str(limit)]))
             group.take(running[-1].pid)
         yield running
     finally:

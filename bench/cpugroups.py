@@ -40,7 +40,10 @@ class Group:
         self.request(millis)
 
     def request(self, millis: int) -> None:
-        """As kubelet: cpu.shares, and cpu.weight as it converts that (KEP-2254)."""
+        """As kubelet: cpu.shares; cpu.weight as runc made it of these until 1.3.2 (KEP-2254).
+
+        Later ones make it by a curve, which gives small requests more.
+        """
         shares = max(2, millis * 1024 // 1000)
         if (self._path / "cpu.shares").exists():
             (self._path / "cpu.shares").write_text(str(shares))
@@ -73,7 +76,7 @@ def groups(*names: str, millis: int) -> Iterator[list[Group]]:
     def go_home(pid: int) -> None:
         (home / "cgroup.procs").write_text(str(pid))
 
-    remove(top, lambda pid: os.kill(pid, signal.SIGKILL))
+    remove(top, _kill)
     try:
         top.mkdir()
         if root == _V2:
@@ -82,6 +85,11 @@ def groups(*names: str, millis: int) -> Iterator[list[Group]]:
     finally:
         with signals.shielded():
             remove(top, go_home)
+
+
+def _kill(pid: int) -> None:
+    if pid:  # 0: of another PID namespace, and to kill() all of the caller's own group
+        os.kill(pid, signal.SIGKILL)
 
 
 def remove(top: Path, leave: Callable[[int], None]) -> None:

@@ -107,6 +107,7 @@ static void deliver_shown(void *worker, struct pkt *p,
 {
 	struct worker *w = worker;
 	struct iovec iov[1 + RUN_MAX] = { { p->ip, p->payload } };
+	uint64_t time = trace_now();
 
 	if (!write_run(w, p, payload, n_payload, n))
 		return;		/* shown as dropped */
@@ -114,7 +115,8 @@ static void deliver_shown(void *worker, struct pkt *p,
 	trace_passed(&w->trace,
 		     &(struct sighting){ .point = VX_TO_TUN, .iov = iov,
 					 .n_iov = 1 + n_payload,
-					 .len = p->len, .packets = n });
+					 .len = p->len, .packets = n,
+					 .time = time });
 }
 
 /* The port stands before the address: sockaddr_in, sockaddr_in6. */

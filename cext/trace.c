@@ -17,7 +17,7 @@ void tracer_free(struct tracer *t)
 	ring_free(&t->drops);
 }
 
-static uint64_t wall_ns(void)
+uint64_t trace_now(void)
 {
 	struct timespec now;
 
@@ -32,7 +32,7 @@ static void write_record(struct ring *to, uint8_t family, uint32_t most,
 	struct vx_record r = {
 		.length = s->len,
 		.kept = s->len < most ? s->len : most,
-		.time = wall_ns(),
+		.time = s->time ? s->time : trace_now(),
 		.packets = s->packets,
 		.verdict = verdict,
 		.port = ntohs(s->port),

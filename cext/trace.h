@@ -59,7 +59,14 @@ struct sighting {
 	uint32_t n_iov;
 	uint32_t len;			/* of all pieces */
 	uint32_t packets;		/* that it stands for */
+	uint64_t time;			/* trace_now(); 0: it is now */
 };
+
+/*
+ * Nanoseconds since 1970.  What is shown after it was passed on has the time
+ * before that: another worker may show the answer meanwhile.
+ */
+uint64_t trace_now(void);
 
 int tracer_init(struct tracer *t, uint8_t family);
 void tracer_free(struct tracer *t);

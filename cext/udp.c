@@ -189,8 +189,9 @@ static SELDOM void lose(struct sender *s, struct packer *k, unsigned source,
 	}
 }
 
-/* Shows the capture that runs what was sent. */
-static SELDOM void show_sent(struct sender *s, const struct packer *k)
+/* Shows the capture that runs what was sent since then. */
+static SELDOM void show_sent(struct sender *s, const struct packer *k,
+			     uint64_t time)
 {
 	for (uint64_t used = k->used; used; used &= used - 1) {
 		unsigned source = __builtin_ctzll(used);
@@ -200,6 +201,7 @@ static SELDOM void show_sent(struct sender *s, const struct packer *k)
 		     at = k->slots[at].next) {
 			struct sighting seen = datagram(&k->slots[at], port);
 
+			seen.time = time;
 			if (seen.n_iov)
 				trace_passed(s->trace, &seen);
 		}
@@ -254,6 +256,7 @@ static uint16_t send_messages(struct sender *s, struct packer *k,
 
 void udp_send_all(struct sender *s, struct packer *k)
 {
+	uint64_t began = s->trace->capture ? trace_now() : 0;
 	bool waited = false;
 
 	for (uint64_t used = k->used; used; used &= used - 1) {
@@ -266,6 +269,6 @@ void udp_send_all(struct sender *s, struct packer *k)
 		}
 	}
 	if (s->trace->capture)
-		show_sent(s, k);
+		show_sent(s, k, began);
 	pack_reset(k);
 }

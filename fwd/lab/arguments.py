@@ -9,8 +9,6 @@ from typing import Any, Final
 from fwd.lab import state
 from fwd.lab.topology import FAMILIES, Source, Wiring
 
-_DEMOS: Final = "fwddemo"  # cli.DEMO_PREFIX, which is above this module
-
 
 def parse(argv: Sequence[str]) -> Namespace:
     """Read the words after ``fwd lab``; argparse says what is wrong and raises ``SystemExit``."""
@@ -61,7 +59,7 @@ def _command(commands: Any, name: str, text: str) -> ArgumentParser:  # noqa: AN
         name, help=text, description=text, allow_abbrev=False
     )
     _option(parser, "prefix", metavar="NAME", help="lab of this name; labs do not meet")
-    usual = state.default(_DEMOS if name == "demo" else state.DEFAULT_PREFIX).root
+    usual = state.default(state.DEMO_PREFIX if name == "demo" else state.DEFAULT_PREFIX).root
     named = state.default("NAME").root
     _option(
         parser,

@@ -39,7 +39,6 @@ from fwd.lab.program import exit_code
 from fwd.lab.state import StateDir
 from fwd.lab.topology import Source, Topology
 
-DEMO_PREFIX: Final = "fwddemo"  # of its own, so that a demo leaves a lab that is up alone
 _NO_KERNEL_NODES: Final = "give --kernel-nodes 0"
 _WIDTH: Final = 110  # of tables that go into a file or a pipe
 
@@ -104,13 +103,13 @@ def _test(arguments: Namespace) -> int:
 
 def _demo(arguments: Namespace) -> int:
     child.require("ip", "bridge", "iperf3", "nft", "openssl", "ping")
-    wanted = which.plan(arguments, default=DEMO_PREFIX)
+    wanted = which.plan(arguments, default=state.DEMO_PREFIX)
     prefix = wanted.spec.prefix
     directory = which.directory(arguments, prefix)
     with directory.locked(), _advising(_NO_KERNEL_NODES):
         lab.refuse_others(prefix, directory)
         # The demo's own prefix is nobody else's: whatever is there was left by a demo.
-        if prefix != DEMO_PREFIX and (directory.load() is not None or netns.existing(prefix)):
+        if prefix != state.DEMO_PREFIX and (directory.load() is not None or netns.existing(prefix)):
             raise LabError("a lab is up here: run `fwd lab test`, or `fwd lab down` first")
         try:
             lab.remove(prefix, directory)
@@ -202,7 +201,7 @@ def _build_demo(wanted: Topology, arguments: Namespace, directory: StateDir) -> 
             raise
         print(f"fwd lab: {error}: no kernel node takes part", file=sys.stderr)
         arguments = Namespace(**vars(arguments) | {"kernel_nodes": 0})
-        wanted = which.plan(arguments, default=DEMO_PREFIX)
+        wanted = which.plan(arguments, default=state.DEMO_PREFIX)
         _build(wanted, directory)
     return wanted
 

@@ -28,6 +28,7 @@ from fwd.lab.errors import LabError
 from fwd.lab.topology import Spec
 
 DEFAULT_PREFIX: Final = "fwdlab"
+DEMO_PREFIX: Final = "fwddemo"  # of its own, so that a demo leaves a lab that is up alone
 _DEFAULT: Final = Path("/run/fwd-lab")
 _MARKS: Final = frozenset({"lab.json", "lab.json.new"})
 _FILES: Final = ("lab.json", "leases.json", "net-conf.json", "cni-conf.json", "api")

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an earlier subnet or network has left on the tunnel device, which outlives the agent.
 
-Nothing marks it.  A route is told by being just as `node.netlink` writes it and by what it covers:
-some of the network that is in force, or another host's address on the device, which is then the one
-that the agent had with it.  Whatever is not so (an administrator's) stays.
+Our route is told by its protocol, an own address by such a route that covers it.  Whatever else is
+there (an administrator's) stays.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from msgspec import Struct
 
 from fwd.model import Address, Network
 from fwd.node.ifaddress import InterfaceAddress
-from fwd.node.routetable import Held
+from fwd.node.routetable import BOOT, INTO_TUNNEL, Held
 
 
 class Leftovers(Struct, frozen=True):
@@ -35,13 +34,19 @@ def leftovers(
     """Of what is on the device, for its own address; routed: the network leads into it."""
     bits = own.max_prefixlen
     others = [one for one in addresses if (one.address, one.prefixlen) != (own, bits)]
-    alone = [one for one in others if one.prefixlen == bits and not one.address.is_link_local]
+    # A route of the network that is not to be may be of a version that marked none.
+    unwanted = set() if routed else {(network, INTO_TUNNEL), (network, BOOT)}
     old = [
         route
         for route in routes
-        if route.is_like_ours
-        and not (routed and route.prefix == network)
-        and (route.prefix.overlaps(network) or any(one.address in route.prefix for one in alone))
+        if (route.prefix, route.protocol) in unwanted
+        or (route.protocol == INTO_TUNNEL and route.prefix != network)
     ]
-    came_with = [one for one in alone if any(one.address in route.prefix for route in old)]
+    came_with = [
+        one
+        for one in others
+        if one.prefixlen == bits
+        and not one.address.is_link_local
+        and any(one.address in route.prefix for route in old)
+    ]
     return Leftovers(old, [one for one in others if one.address in network or one in came_with])

@@ -32,7 +32,7 @@ from fwd.node.leftovers import Leftovers, leftovers
 _AF = {IPV4: socket.AF_INET, IPV6: socket.AF_INET6}
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _RTN_ANYCAST = 4
-_SCOPE_HOST = 254
+_SCOPE_GLOBAL, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _ADDR_GEN_NONE = 1
 _CONF_IPV6 = "/proc/sys/net/ipv6/conf"
 _SOL_NETLINK, _STRICT_CHECK = 270, 12
@@ -153,10 +153,11 @@ def apply(layout: Layout) -> int:
             ipr.link("set", index=index, mtu=layout.mtu)
         addresses, routes = _held(layout, index)
         old = _old(layout, addresses, routes)
-        for one in old.addresses:
-            ipr.addr("del", index=index, address=str(one.address), prefixlen=one.prefixlen)
         if not _is_among(addresses, layout.address):
             _add_address(ipr, index, layout)
+        # After it: with its last address a device loses all of its IPv4 routes.
+        for one in old.addresses:
+            ipr.addr("del", index=index, address=str(one.address), prefixlen=one.prefixlen)
         if not link["flags"] & IFF_UP:
             ipr.link("set", index=index, state="up")
         for route in _anycasts(ipr, layout.address):
@@ -168,8 +169,8 @@ def apply(layout: Layout) -> int:
                 family=_AF[family],
                 dst=str(layout.network),
                 oif=index,
-                proto=routetable.BOOT,
-                scope=routetable.DEVICE_SCOPE[family],
+                proto=routetable.INTO_TUNNEL,
+                scope=_SCOPE_LINK if family == IPV4 else _SCOPE_GLOBAL,
             )
         # After it: what an earlier network has in common with this one is always routed.
         routetable.remove(old.routes)
@@ -205,7 +206,6 @@ def apply_quiet(name: str, *, address: Address | None, mac: bytes, up: bool) -> 
 def lacking(layout: Layout, index: int) -> tuple[str, ...]:
     """What apply() would mend, of device number `index`: some of up, mtu, address, route."""
     addresses, routes = _held(layout, index)
-    old = _old(layout, addresses, routes)
     is_own = _is_among(addresses, layout.address)
     with _netlink(f"look at {layout.device}") as ipr:
         link = _link(ipr, layout.device) or {"flags": 0}
@@ -214,9 +214,9 @@ def lacking(layout: Layout, index: int) -> tuple[str, ...]:
     right = {
         "up": link["flags"] & IFF_UP,
         "mtu": link.get("mtu") == layout.mtu,
-        "address": is_own and not is_anycast and not old.addresses,
+        "address": is_own and not is_anycast,
         "route": (not layout.routed or any(route.prefix == layout.network for route in routes))
-        and not old.routes,
+        and not _old(layout, addresses, routes).routes,
     }
     return tuple(name for name, is_right in right.items() if not is_right)
 

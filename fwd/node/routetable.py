@@ -26,10 +26,10 @@ from fwd.model import IPV4, IPV6, Address, Network
 
 PROTOCOL = 86
 """Of none of those in iproute2's rt_protos."""
+INTO_TUNNEL = 87
+"""Of the route to the network: only it leads into a device of ours."""
 BOOT = 3
 """RTPROT_BOOT: what flannel's routes have, and an administrator's who says nothing else."""
-DEVICE_SCOPE = {IPV4: 253, IPV6: 0}
-"""Of the route into the tunnel: what is there needs no gateway; IPv6 has no scopes."""
 BLACKHOLE_METRIC = 4096
 """Behind the connected routes of a bridge, which have 0 (IPv4) and 256 (IPv6)."""
 
@@ -47,8 +47,6 @@ _NEW, _DEL, _GET = 24, 25, 26
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _EXCL, _CREATE = 0x200, 0x400
 _DST, _DEVICE, _GATEWAY, _PRIORITY, _MULTIPATH, _VIA = 1, 4, 5, 6, 9, 18
-_PLAIN = {_DST, _DEVICE, _PRIORITY, 12, 15, 20}
-"""What the kernel tells of a route to just a device: its cache's figures, table and preference."""
 _MAIN_TABLE = 254
 _UNICAST, _BLACKHOLE = 1, 6
 _SCOPE_NOWHERE = 255
@@ -72,12 +70,12 @@ class Held(Struct, frozen=True):
     protocol: int = PROTOCOL
     device: int = 0
     """Its number, where that was asked for."""
-    is_like_ours: bool = False
-    """Whether the tunnel's route looks like this, but for prefix and metric."""
 
     def __str__(self) -> str:
         if self.blackhole:
             return f"blackhole {self.prefix}"
+        if self.via is None:
+            return f"{self.prefix} into device {self.device}"
         return f"{self.prefix} via {self.via}"
 
 
@@ -132,14 +130,7 @@ def _held(body: memoryview, *, device: int = 0) -> Held:
         metric=0 if metric is None else _NUMBER.unpack(metric)[0],
         protocol=body[5],
         device=device,
-        is_like_ours=_is_like_ours(body) and attributes.keys() <= _PLAIN,
     )
-
-
-def _is_like_ours(body: memoryview) -> bool:
-    family, _, source_bits, tos, _, protocol, scope, kind = body[:8]
-    wanted = (0, 0, BOOT, DEVICE_SCOPE[_VERSION[family]], _UNICAST)
-    return (source_bits, tos, protocol, scope, kind) == wanted
 
 
 def put(routes: Mapping[Network, Address]) -> dict[Network, str]:

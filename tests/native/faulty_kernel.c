@@ -30,7 +30,7 @@ void kernel_reset(void)
 
 static uint32_t ip_header(void)
 {
-	return kernel.family == 4 ? 20 : 40;
+	return kernel.family == 4 ? 20 : 40 + 8u * kernel.n_options;
 }
 
 /* From a packet's start to a datagram's payload. */
@@ -84,6 +84,7 @@ ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
 	s = numbered(&kernel.books[OUT], kernel.family, flow, pieces, size);
 	if (flow % 3)
 		s.dst[1] = (uint8_t)(flow % 3);
+	s.n_options = kernel.n_options;
 	len = spec_build(&s, iov[n - 1].iov_base);
 	if (kernel.vnet && rnd_chance(kernel.percent[READV] / 4)) {
 		kernel.halved++;	/* not even the vnet header */
@@ -129,6 +130,7 @@ ssize_t __wrap_writev(int fd, const struct iovec *iov, int n)
 	uint32_t size;
 
 	(void)fd;
+	kernel.wrote = trace_now();
 	if (kernel_fails(WRITEV))
 		return -1;
 	if (kernel.vnet)
@@ -196,6 +198,7 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 	unsigned most = n, i;
 
 	(void)fd;
+	kernel.sent = trace_now();
 	CHECK(n && flags & MSG_DONTWAIT);
 	if (is_refused(&msg->msg_hdr)) {
 		errno = EIO;
@@ -222,65 +225,5 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 		kernel.segmented += message_segment(&msg[i].msg_hdr) > 0;
 		take_message(&msg[i]);
 	}
-	return (int)i;
-}
-
-static void receive_one(struct mmsghdr *msg)
-{
-	static const uint8_t mac_b[6] = { 2, 9, 9, 9, 9, 9 };
-	unsigned flow = (unsigned)rnd_below(NUMBERED_FLOWS);
-	struct spec s = numbered(&kernel.books[IN], kernel.family, flow, 1,
-				 (uint32_t)rnd_range(NUMBER, 900));
-	const char *who = rnd_chance(90) ? "\xc0\0\0\1" : "\1\2\3\4";
-	struct sockaddr_in from4 = { .sin_family = AF_INET };
-	struct sockaddr_in6 from6 = { .sin6_family = AF_INET6 };
-	struct iovec *iov = msg->msg_hdr.msg_iov;
-	uint8_t *at = iov->iov_base;
-	struct overlay o = { .vxlan = { .flags = VXLAN_I,
-					.vni = htonl(FRAME_VNI << 8) },
-			     .eth = { .dst = { 2, 1, 1, 1, 1, 1 },
-				      .type = htons(kernel.family == 4
-							    ? ETHERTYPE_IP4
-							    : ETHERTYPE_IP6) }
-			   };
-
-	memcpy(o.eth.src, mac_b, 6);
-	memcpy(at, &o, OVERLAY);
-	msg->msg_len = OVERLAY + spec_build(&s, at + OVERLAY);
-	msg->msg_hdr.msg_flags = 0;
-	msg->msg_hdr.msg_controllen = 0;
-	/* Some are too long for the buffer, and some are from nobody. */
-	if (rnd_chance(5))
-		msg->msg_hdr.msg_flags = MSG_TRUNC;
-	memcpy(&from4.sin_addr, who, 4);
-	memcpy(&from6.sin6_addr, who, 4);
-	if (kernel.family == 4)
-		memcpy(msg->msg_hdr.msg_name, &from4, sizeof(from4));
-	else
-		memcpy(msg->msg_hdr.msg_name, &from6, sizeof(from6));
-	kernel.handed_out++;
-}
-
-int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
-		    struct timespec *timeout);
-int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
-		    struct timespec *timeout)
-{
-	unsigned i;
-
-	(void)fd;
-	CHECK(flags & MSG_DONTWAIT && !timeout);
-	if (kernel_fails(RECVMMSG))
-		return -1;
-	if (kernel.to_receive == 0) {
-		errno = EAGAIN;
-		return -1;
-	}
-	if (rnd_chance(kernel.percent[RECVMMSG])) {
-		n = (unsigned)rnd_range(1, n);
-		kernel.halved++;
-	}
-	for (i = 0; i < n && kernel.to_receive; i++, kernel.to_receive--)
-		receive_one(&msg[i]);
 	return (int)i;
 }

@@ -23,6 +23,8 @@ struct kernel {
 	uint32_t to_receive;		/* and messages in the socket */
 	bool vnet;			/* the TUN has vnet headers */
 	uint8_t family;			/* of all packets: 4 or 6 */
+	uint8_t n_options;		/* of 8 bytes, in what is read: IPv6 */
+	uint8_t ecn, outer_ecn;		/* of what is received, if not 0 */
 	bool broken;			/* epoll says that the TUN is gone */
 
 	/* What happened; packets as they are on the wire. */
@@ -34,6 +36,7 @@ struct kernel {
 	uint64_t halved;		/* calls that took a part */
 	uint64_t by_errno[134];		/* failed sends, of packets */
 	uint64_t unwatched;		/* times that a TUN was left alone */
+	uint64_t wrote, sent;		/* when the last was, trace_now() */
 	struct books books[2];		/* out, in */
 };
 

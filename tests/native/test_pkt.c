@@ -228,59 +228,6 @@ TEST(tcp_data_offset)
 	}
 }
 
-/*
- * Extension headers in 64 KiB whose lengths lead beyond the end, to where a
- * 16-bit offset is back at their beginning: an end must be found.
- */
-TEST(extension_headers_that_wrap)
-{
-	const uint32_t len = 65488;
-	struct pkt p;
-
-	for (unsigned proto = 0; proto < 3; proto++) {
-		static const uint8_t next[] = { PROTO_HOPOPT, PROTO_ROUTING,
-						PROTO_DSTOPTS };
-		uint8_t *ip = calloc(1, len);
-
-		CHECK(ip);
-		ip[0] = 0x60;
-		ip[4] = (len - 40) >> 8;
-		ip[5] = (len - 40) & 255;
-		ip[6] = next[proto];
-		for (uint32_t at = 40; at < len; at += 8)
-			ip[at] = next[proto];
-		/* The last one ends 40 bytes behind 2^16. */
-		ip[len - 8 + 1] = (65536 + 40 - (len - 8)) / 8 - 1;
-		CHECK_EQ(pkt_parse(&p, ip, len, IPV6), PKT_HEADER);
-		free(ip);
-	}
-}
-
-/* Options of TCP that would end behind 2^16, where no 16-bit offset leads. */
-TEST(a_payload_that_wraps)
-{
-	enum { LEN = 40 + 65535, LONG = 8 * 256, L4 = 65504 };
-	uint8_t *ip = calloc(1, LEN);
-	uint32_t at = 40;
-	struct pkt p;
-
-	CHECK(ip);
-	ip[0] = 0x60;
-	ip[4] = ip[5] = 255;
-	for (; L4 - at >= LONG; at += LONG)
-		ip[at + 1] = 255;
-	ip[at] = PROTO_TCP;
-	ip[at + 1] = (L4 - at) / 8 - 1;
-	for (unsigned doff = 5; doff < 16; doff++) {
-		ip[L4 + 12] = (uint8_t)(doff << 4);
-		CHECK_EQ(pkt_parse(&p, ip, LEN, IPV6), PKT_OK);
-		CHECK_EQ(p.l4, L4);
-		CHECK_EQ(p.transport, doff <= 7 ? PROTO_TCP : 0);
-		CHECK_EQ(p.payload, L4 + (doff <= 7 ? 4 * doff : 0));
-	}
-	free(ip);
-}
-
 TEST(changing_ecn_keeps_a_broken_checksum_broken)
 {
 	for (unsigned i = 0; i < 10000; i++) {

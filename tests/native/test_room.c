@@ -36,7 +36,7 @@ TEST(what_has_room_after_a_moment_is_sent)
 	check_room_in_time(6);
 }
 
-/* Of four sockets, whose packets are one batch. */
+/* Of several sockets, whose packets are one batch. */
 static void check_one_moment(uint8_t family)
 {
 	struct worker *w = turn(family, UINT32_MAX);

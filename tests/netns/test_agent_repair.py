@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.root, EACH_FAMILY]
 
 WIDE = {4: ("10.240.0.0/12", "10.250.1.0/24"), 6: ("fd00:240::/28", "fd00:24a:0:1::/64")}
 """An earlier network, which the tests' is part of, and a subnet of it outside that."""
-OTHERS = {4: ("10.9.0.0/16", "10.8.0.1/32"), 6: ("fd09::/64", "fd08::1/128")}
+OTHERS = {4: ("10.9.0.0/16", "10.9.0.1/32"), 6: ("fd09::/64", "fd09::1/128")}
 """What an administrator may want on the device: a route and an address."""
 VXLAN = "type vxlan id 1 dstport 8472 dev u1 nolearning local"
 
@@ -39,7 +39,10 @@ def test_a_lost_address_or_route_is_put_back(
     assert cluster.n1.pings(facts.tunnel_ip("n2"))
 
 
-def test_an_earlier_networks_route_and_address_go(cluster: Cluster, family: int) -> None:
+@pytest.mark.parametrize("beside", [True, False], ids=["beside others'", "alone"])
+def test_an_earlier_networks_route_and_address_go(
+    cluster: Cluster, family: int, *, beside: bool
+) -> None:
     """They are on a device that stays, and cut off what has got the addresses since."""
     facts, lease = cluster.facts, cluster.lease("n1")
     right, conf = lease["subnet"], cluster.net_conf.read_text()
@@ -49,22 +52,22 @@ def test_an_earlier_networks_route_and_address_go(cluster: Cluster, family: int)
     cluster.started("n1").stop()
     assert routes(cluster) == [network]
     route, address = OTHERS[family]
-    cluster.n1.ip("address", "add", address, "dev", facts.device)
     cluster.n1.ip(*f"-{family} route add {route} dev {facts.device}".split())
+    if beside:
+        cluster.n1.ip("address", "add", address, "dev", facts.device)
 
     lease["subnet"] = right
     cluster.write()
     cluster.net_conf.write_text(conf)
     agent = cluster.started("n1")
-    assert sorted(routes(cluster)) == sorted((facts.network, route))
-    assert sorted(own_addresses(cluster)) == sorted((facts.own_address("n1"), address))
-    assert not agent.lines("device-repaired")
-    alone = WIDE[family][1].partition("/")[0]  # a host's
-    cluster.n1.ip(f"-{family}", "address", "add", alone, "dev", facts.device)
-    cluster.n1.ip(f"-{family}", "route", "add", network, "dev", facts.device)
-    assert 'lacked="address, route"' in agent.says("device-repaired")
-    assert sorted(routes(cluster)) == sorted((facts.network, route))
-    assert sorted(own_addresses(cluster)) == sorted((facts.own_address("n1"), address))
+    assert routes(cluster) == [facts.network]
+    assert facts.routes(cluster.n1, "dev", facts.device, "proto", "boot")
+    own = {facts.own_address("n1")}
+    assert {*own_addresses(cluster)} == (own | {address} if beside else own)
+    cluster.n1.ip(*f"-{family} route add {network} dev {facts.device} proto 87".split())
+    assert "lacked=route" in agent.says("device-repaired")
+    assert routes(cluster) == [facts.network]
+    assert facts.routes(cluster.n1, "dev", facts.device, "proto", "boot")
 
 
 def test_a_device_that_is_down_is_set_up_where_addresses_are_kept(

@@ -92,7 +92,7 @@ def test_help_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("command", "prefix"),
-    [("up", state.DEFAULT_PREFIX), ("test", state.DEFAULT_PREFIX), ("demo", cli.DEMO_PREFIX)],
+    [("up", state.DEFAULT_PREFIX), ("test", state.DEFAULT_PREFIX), ("demo", state.DEMO_PREFIX)],
 )
 def test_help_says_where_files_are(
     command: str, prefix: str, capsys: pytest.CaptureFixture[str]
