@@ -75,9 +75,12 @@ class Template(Struct, frozen=True):
     """Keys of the flannel entry that are without effect."""
 
 
-def check(text: str | bytes) -> None:
-    """Raises ConfigError, naming the key, unless runtimes take the text as a list as it is."""
-    _checked(_decode(text))
+def check(text: str | bytes) -> list[str]:
+    """The types of a list's plugins.
+
+    Raises ConfigError, naming the key, unless runtimes take the text as a list as it is.
+    """
+    return [_type(plugin) for plugin in _checked(_decode(text))]
 
 
 def parse(text: str | bytes) -> Template:

@@ -4,7 +4,7 @@
 import argparse
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from fwd.lab import state
 from fwd.lab.topology import FAMILIES, Source, Wiring

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from fwd.core import cniconf
 from fwd.core.netconf import VxlanConf
 from fwd.model import FwdError
 from fwd.node import netlink, routetable, subnetfile, traces
@@ -67,7 +68,7 @@ def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> Cle
     flannels = [name for name in devices if _is_flannels(name)]
     remove = _Remover(dry_run=dry_run)
     for path, digest in note.conflists.items():
-        remove.conflist(Path(path), digest=digest)
+        remove.conflist(Path(path), digest=digest, with_flannel=bool(flannels))
     for name in devices:
         remove.device(name)
     remove.routes()
@@ -146,12 +147,16 @@ class _Remover:
         elif path.exists():
             self.leave(f"{path}, which is no subnet.env")
 
-    def conflist(self, path: Path, *, digest: str) -> None:
+    def conflist(self, path: Path, *, digest: str, with_flannel: bool) -> None:
+        """A copy of cni-conf.json is no other than flannel's own."""
         with suppress(FileNotFoundError):
-            if traces.digest(path.read_bytes()) == digest:
-                self.file(path)
-            else:
+            text = path.read_bytes()
+            if traces.digest(text) != digest:
                 self.leave(f"{path}, which is not as we wrote it")
+            elif with_flannel and "flannel" in cniconf.check(text):
+                self.leave(f"{path}, which is flannel's now")
+            else:
+                self.file(path)
 
     def file(self, path: Path, *, is_trace: bool = True) -> None:
         """One that is no trace, but this command's own, goes without a word."""

@@ -22,6 +22,9 @@ from fwd.node.traces import digest
 FILE_NAME = "10-flannel.conflist"
 """flannel's; runtimes take the first file by name."""
 
+_Plugins = list[tuple[str, object]]
+"""Each with its type."""
+
 
 class Mode(Enum):
     """What becomes of cni-conf.json."""
@@ -84,33 +87,44 @@ def place(directory: Path, content: bytes, *, earlier: Iterable[str] = ()) -> Pl
 
     A file that says the same is left alone: runtimes watch the directory.  So are plugins that
     others have put behind ours, as service meshes do, who would put them there again; they stay
-    also where this list takes the place of an `earlier` one (digests of such).
+    also where this list takes the place of an `earlier` one (digests of such).  Not so a file that
+    runtimes refuse, and plugins of a type that the list has itself.
     """
     path = directory / FILE_NAME
     if not directory.exists():
         return Placed.NO_DIRECTORY
     with suppress(FileNotFoundError):
-        there, wanted = path.read_bytes(), digest(content)
-        found, added = _taken_apart(there, {wanted, *earlier})
-        if there == content or found == wanted:
+        there = path.read_bytes()
+        if there == content:
             return Placed.UNCHANGED
-        if added:
-            document = json.loads(content)
-            content = _encoded(document, [*document["plugins"], *added])
+        behind = _behind(there, {digest(content), *earlier})
+        if behind is not None:
+            content = _chained(content, behind)
+            if digest(there) == digest(content):
+                return Placed.UNCHANGED
     write_whole(path, content)
     return Placed.WRITTEN
 
 
-def _taken_apart(there: bytes, lists: Container[str]) -> tuple[str, list[object]]:
-    """Which of these a file begins with, the longest one, and the plugins behind it; or nothing."""
-    with suppress(ValueError, RecursionError):
-        match json.loads(there):
-            case {"plugins": [*plugins]} as document:
-                for count in range(len(plugins), 0, -1):
-                    found = digest(_encoded(document, plugins[:count]))
-                    if found in lists:
-                        return found, plugins[count:]
-    return "", []
+def _behind(there: bytes, lists: Container[str]) -> _Plugins | None:
+    """What stands behind the longest of these lists that a file begins with; None: with none."""
+    with suppress(ConfigError, RecursionError):
+        types, document = cniconf.check(there), json.loads(there)
+        plugins = document["plugins"]
+        for count in range(len(plugins), 0, -1):
+            if digest(_encoded(document, plugins[:count])) in lists:
+                return list(zip(types, plugins, strict=True))[count:]
+    return None
+
+
+def _chained(content: bytes, behind: _Plugins) -> bytes:
+    """A list of ours with the plugins of others behind it."""
+    ours = cniconf.check(content)
+    added = [plugin for kind, plugin in behind if kind not in ours]
+    if not added:
+        return content
+    document = json.loads(content)
+    return _encoded(document, [*document["plugins"], *added])
 
 
 def _encoded(document: dict[str, object], plugins: list[object]) -> bytes:

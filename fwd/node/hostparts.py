@@ -179,9 +179,8 @@ class Conflist:
                     f"{cni.FILE_NAME} in its place on the node",
                 )
             return ()
-        # A rendered one names this node's subnet, so who else would have written it?
-        if self._placed is Placed.WRITTEN or self._conf.template is not None:
-            traces.note_conflist(self._run_dir, path, content)
+        # Whoever has written it: what it says is ours, and later on was ours.
+        traces.note_conflist(self._run_dir, path, content)
         return (path,) if self._placed is Placed.WRITTEN else ()
 
     def state(self) -> str:

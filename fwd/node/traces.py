@@ -50,7 +50,7 @@ def note_start(run_dir: Path, *, devices: tuple[str, ...], subnet_file: Path) ->
 
 
 def note_conflist(run_dir: Path, path: Path, content: bytes) -> None:
-    """After it was written: before, the file may be another's.  Raises OSError."""
+    """Once it is there: before, the file may be another's.  Raises OSError."""
     before = load(run_dir)
     mine = {str(path.absolute()): digest(content)}
     _save(run_dir, before, replace(before, conflists={**before.conflists, **mine}))

@@ -3,8 +3,9 @@
 
 A server of its own, because it needs three answers of HTTP, and aiohttp costs 9 MB in modes that
 have no other use for it.  It reads one request head of bounded length in bounded time, answers and
-closes; a body is not read.  Whoever opens many connections has no more than a few at a time, and
-keeps nobody else from an answer: the newest is served, in the place of the oldest silent one.
+closes; a body is not read.  It serves a few connections at a time, and a new one in the place of
+the oldest: a probe is answered as soon as it asks, so who holds many connections is not in its way,
+whatever he asks for.
 """
 
 import asyncio
@@ -42,8 +43,8 @@ class Health:
         self.forwarding = asyncio.Event()
         """Packets flow, and no other agent is left."""
         self._is_ready = False
-        self._asking: dict[asyncio.Task[None], bool] = {}
-        """A task for each connection, the oldest first: whether its request is there."""
+        self._serving: list[asyncio.Task[None]] = []
+        """A task for each connection, the oldest first."""
 
     def set_ready(self) -> None:
         """Packets flow, the rules are in and subnet.env is written."""
@@ -81,32 +82,27 @@ class Health:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._make_room()
-        self._asking[task] = False
+        if len(self._serving) >= MOST_CONNECTIONS:
+            self._serving.pop(0).cancel()
+        self._serving.append(task)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                head = await _head(reader)
-                self._asking[task] = True
-                for piece in await self._answer(head):
+                for piece in await self._answer(reader):
                     writer.write(piece)
                     await writer.drain()
                     await give_way()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
             writer.transport.abort()  # gone, asleep, or in the way of another one
         finally:
-            self._asking.pop(task, None)
+            if task in self._serving:
+                self._serving.remove(task)
             writer.close()
 
-    def _make_room(self) -> None:
-        """For one more.  First who has asked for nothing goes: a probe asks as it connects."""
-        if len(self._asking) >= MOST_CONNECTIONS:
-            oldest = min(self._asking, key=self._asking.__getitem__)
-            del self._asking[oldest]
-            oldest.cancel()
-
-    async def _answer(self, head: bytes | None) -> list[bytes]:
+    async def _answer(self, reader: asyncio.StreamReader) -> list[bytes]:
         """In pieces."""
-        if head is None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
             return _response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         request = _REQUEST_LINE.fullmatch(head.partition(b"\r\n")[0])
         if request is None:
@@ -128,14 +124,6 @@ class Health:
             return HTTPStatus.OK, "flanneld is ready"
         why = self.why_not_ready()
         return HTTPStatus.SERVICE_UNAVAILABLE, f"flanneld is not ready yet: {why}"
-
-
-async def _head(reader: asyncio.StreamReader) -> bytes | None:
-    """Of a request; None: it is too long.  Raises IncompleteReadError."""
-    try:
-        return await reader.readuntil(b"\r\n\r\n")
-    except asyncio.LimitOverrunError:
-        return None
 
 
 def _response(

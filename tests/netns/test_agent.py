@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from fwd.node.routetable import INTO_TUNNEL
 from fwd.runflags import OFFLOADS
 from tests.netns.agent_support import BOTH_FAMILIES, EACH_FAMILY, Agent, Cluster, key
 
@@ -33,7 +32,7 @@ def own_addresses(cluster: Cluster) -> list[str]:
 
 def routes(cluster: Cluster) -> list[str]:
     """Other than that of its own address, which the kernel makes for IPv6."""
-    found = cluster.facts.routes(cluster.n1, "dev", cluster.facts.device, "proto", str(INTO_TUNNEL))
+    found = cluster.facts.routes(cluster.n1, "dev", cluster.facts.device, "proto", "87")
     return [route["dst"] for route in found]
 
 

@@ -112,8 +112,9 @@ def test_cleanup_leaves_what_others_changed(host: Host) -> None:
     assert host.conflist.read_text() == "{}"
 
 
-def test_cleanup_leaves_a_node_that_is_flannels_again(host: Host) -> None:
-    host.started().stop()
+@pytest.mark.parametrize("mode", ["copy", "render"])
+def test_cleanup_leaves_a_node_that_is_flannels_again(host: Host, mode: str) -> None:
+    host.started(f"--cni-mode={mode}").stop()
     host.cluster.n1.ip("link", "del", "flannel.1")
     host.cluster.n1.ip("link", "add", "flannel.1", "type", "vxlan", "id", "1", "dstport", "8472")
     rules = host.node.everything()
@@ -122,4 +123,5 @@ def test_cleanup_leaves_a_node_that_is_flannels_again(host: Host) -> None:
     assert "left: rules and subnet.env" in done.stdout
     assert host.node.everything() == rules
     assert host.subnet_env.exists()
+    assert host.conflist.exists() is (mode == "copy"), "the same that flannel's Pod puts there"
     assert not host.run_dir.exists()

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from fwd.model import IPV4
-from fwd.node import cleanup, cni, netlink, routetable
+from fwd.node import cleanup, cni, netlink, routetable, traces
 from fwd.node.cni import Mode
 from fwd.node.hostparts import Conflist
 from fwd.node.subnetfile import SubnetEnv
@@ -98,6 +98,46 @@ async def test_what_is_changed_of_ours_is_put_back(node: Node, change: str) -> N
     assert node.path.read_bytes() == right
 
 
+@pytest.mark.parametrize(
+    "added",
+    ["null", "{}", '{"type": ""}', '{"type": "x", "a": NaN}', '{"type": "x", "TYPE": "y"}'],
+)
+async def test_what_a_runtime_refuses_is_put_right(node: Node, added: str) -> None:
+    await node.agent().see_to(ENV)
+    right = node.path.read_bytes()
+    node.path.write_text(json.dumps(node.says()).removesuffix("]}") + f", {added}]}}")
+    assert await node.agent().see_to(ENV) == (node.path,)
+    assert node.path.read_bytes() == right
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+async def test_it_is_utf_8_for_a_runtime(node: Node, encoding: str) -> None:
+    await node.agent().see_to(ENV)
+    right = node.path.read_bytes()
+    node.path.write_text(right.decode(), encoding=encoding)
+    assert await node.agent().see_to(ENV) == (node.path,)
+    assert node.path.read_bytes() == right
+
+
+async def test_a_second_one_of_ours_is_not_anothers(node: Node) -> None:
+    await node.agent().see_to(ENV)
+    types = node.types()
+    node.chain({"type": "portmap", "snat": True}, MESH)
+    assert await node.agent().see_to(ENV) == (node.path,)
+    assert node.types() == [*types, "istio-cni"]
+    assert await node.agent().see_to(ENV) == ()
+
+
+async def test_a_file_that_was_removed_comes_without_what_was_chained(node: Node) -> None:
+    agent = node.agent()
+    await agent.see_to(ENV)
+    right = node.path.read_bytes()
+    node.chain(MESH)
+    node.path.unlink()
+    assert await agent.see_to(ENV) == (node.path,)
+    assert node.path.read_bytes() == right
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"plugins": 7}', '{"plugins": []}', "[" * 9999])
 async def test_what_is_no_list_gives_way(node: Node, text: str) -> None:
     node.path.write_text(text)
@@ -122,6 +162,18 @@ async def test_a_plugin_that_was_ours_goes(node: Node) -> None:
     await node.agent().see_to(ENV)
     first = node.types()[0]
     node.chain(MESH)
+    node.configure(CONF | {"plugins": [{"type": "flannel"}]})
+    await node.agent().see_to(ENV)
+    assert node.types() == [first, "istio-cni"]
+
+
+async def test_a_plugin_that_was_ours_goes_though_the_file_was_found_right(node: Node) -> None:
+    """As after a reboot, which takes the note and leaves the file."""
+    await node.agent().see_to(ENV)
+    first = node.types()[0]
+    node.chain(MESH)
+    (node.run_dir / traces.FILE_NAME).unlink()
+    assert await node.agent().see_to(ENV) == ()
     node.configure(CONF | {"plugins": [{"type": "flannel"}]})
     await node.agent().see_to(ENV)
     assert node.types() == [first, "istio-cni"]

@@ -240,6 +240,32 @@ def test_a_plugin_that_was_chained_behind_ours(patient: Patient) -> None:
     assert _grades(cni.look(patient)) == [Grade.WELL, Grade.WELL]
 
 
+@pytest.mark.parametrize(
+    ("source", "otherwise"),
+    [
+        (None, ", or take that out of {}"),
+        ([], ", or delete {}, which the agent writes anew"),
+        (["istio-cni"], ""),
+    ],
+)
+def test_a_plugin_that_was_chained_and_has_gone(
+    patient: Patient, source: list[str] | None, otherwise: str
+) -> None:
+    """containernetworking-plugins does not bring it back."""
+    patient.options.cni_bin_dirs[0].mkdir()
+    conf = patient.config.cni_conf_dir.with_name("cni-conf.json")
+    types = ["flannel", *(source or ())]
+    conf.write_text(json.dumps({"name": "cbr0", "plugins": [{"type": name} for name in types]}))
+    config = structs.replace(patient.config, cni_conf=None if source is None else conf)
+    chained = OURS | {"plugins": [*OURS["plugins"], {"type": "istio-cni"}]}
+    _configured(patient, "10-flannel.conflist", chained)
+    *_, found = cni.look(Patient(config, patient.options))
+    path = config.cni_conf_dir / "10-flannel.conflist"
+    packaged, other = found.remedy.split("; ")
+    assert packaged == "install the CNI plugins (containernetworking-plugins) on the node"
+    assert other == f"install istio-cni{otherwise.format(path)}"
+
+
 def test_a_lease_is_of_its_family(patient: Patient) -> None:
     lease = Lease("n2", ip_network("10.244.2.0/24"), ip_address("192.0.2.2"), bytes(6), 1)
     patient.leases = (lease,)

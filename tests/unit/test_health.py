@@ -129,7 +129,8 @@ class Slow(Metrics):
         return [b"metrics"]
 
 
-async def test_who_has_asked_goes_after_who_says_nothing() -> None:
+async def test_a_probe_is_answered_while_many_ask_for_more() -> None:
+    """And of connections that say nothing yet, too: whatever is asked for, the oldest goes."""
     port, metrics = free_port(), Slow()
     async with Health(metrics).served("127.0.0.1", port):
         scrapes = list[asyncio.Task[bytes]]()
@@ -137,19 +138,15 @@ async def test_who_has_asked_goes_after_who_says_nothing() -> None:
             scrapes.append(asyncio.create_task(say(port, b"GET /metrics HTTP/1.1\r\n\r\n")))
             while metrics.asked < number:  # noqa: ASYNC110 - it is the other side that is waited for
                 await asyncio.sleep(0.001)
-        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert (await say(port, PROBE)).endswith(b"flanneld is running")
-        assert not any(scrape.done() for scrape in scrapes)
-        scrapes.append(asyncio.create_task(say(port, b"GET /metrics HTTP/1.1\r\n\r\n")))
-        while metrics.asked < health.MOST_CONNECTIONS:  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.001)
-        assert (await say(port, PROBE)).endswith(b"flanneld is running"), "the newest, always"
-        assert await scrapes[0] == b"", "in its place"
+        assert await scrapes[0] == b"", "the oldest, in its place"
+        writer.write(PROBE)
+        assert (await reader.read()).endswith(b"flanneld is running"), "one that takes its time"
+        writer.close()
         metrics.end.set()
         for answer in await asyncio.gather(*scrapes[1:]):
             assert answer.endswith(b"metrics")
-        for _, writer in idle:
-            writer.close()
 
 
 async def test_a_port_that_is_taken_is_one_line() -> None:

@@ -3,10 +3,13 @@
 
 Theory of operation.  The request may have been lost on the way there, the answer on the way back,
 or here.  What is dropped here, the agent tells packet by packet: a reason that it gives for those
-between this node and the peer is this peer's, whatever else is dropped meanwhile.  What is dropped
-there cannot be seen; but a frame for the broadcast MAC is taken by every VTEP, flannel's and ours
-(flannel spec 5.6).  So a peer that answers to that frame only has another MAC than its lease says.
-That frame is sent by a socket that hears of ICMP errors, which the agent's sockets do not.
+between this node and the peer is this peer's, whatever else is dropped meanwhile.  Only where it
+has told of as many as it ever does there may be more, and this peer's among them: that is said.
+
+What is dropped there cannot be seen; but a frame for the broadcast MAC is taken by every VTEP,
+flannel's and ours (flannel spec 5.6).  So a peer that answers to that frame only has another MAC
+than its lease says.  That frame is sent by a socket that hears of ICMP errors, which the agent's
+sockets do not.
 """
 
 import asyncio
@@ -35,6 +38,8 @@ _ASKED = 4
 _ENOUGH = 3
 """Of as many drops as were asked for: one may be lost elsewhere."""
 _SECONDS = 0.4
+_MOST_TOLD = 10
+"""Drops of a reason that the data plane tells of in a second (cext/trace.h), by each worker."""
 _TICK = 0.01
 """By which the data plane's clock may be behind (CLOCK_MONOTONIC_COARSE)."""
 _MIN_OUTER = 576
@@ -78,25 +83,35 @@ _REASONS: Mapping[str, _Reason] = {
 }
 
 
+class _Asked(Struct, frozen=True):
+    """What came of some requests to a peer."""
+
+    echoes: Sequence[Echo]
+    dropped: set[str]
+    """Reasons why they, or their answers, are dropped here."""
+    crowded: set[str]
+    """Reasons of so many drops that those of this peer may not have been told."""
+
+
 async def explain(patient: Patient, prober: Prober, lease: Lease, said: str) -> Finding:
     """One finding for a peer that does not answer; `said` is what came instead, if anything."""
     subject = f"peer {lease.node}"
     address = lease.subnet.network_address
     before = await _accepted(patient, lease)
-    dropped, echoes = await _ask(patient, prober, lease)
+    asked = await _ask(patient, prober, lease)
     for name, reason in _REASONS.items():
-        if name in dropped:
+        if name in asked.dropped:
             mac = _own_mac(patient, lease.family)
             fill = {"node": lease.node, "ip": lease.public_ip, "mac": mac}
             return wrong(subject, reason.found.format(**fill), reason.remedy.format(**fill))
-    if dropped:
-        reasons = ", ".join(sorted(dropped))
+    if asked.dropped:
+        reasons = ", ".join(sorted(asked.dropped))
         return wrong(subject, f"its packets are dropped here: {reasons}", "see fwd drops")
-    answers = sum(one.outcome is Outcome.REPLY for one in echoes)
+    answers = sum(one.outcome is Outcome.REPLY for one in asked.echoes)
     if answers:
         return wrong(
             subject,
-            f"{address}: the first requests were lost, {answers} of {len(echoes)} later ones not",
+            f"{address}: the first requests were lost, {answers} of {_ASKED} later ones not",
             "ask again; if it comes back, look at the drops of both nodes (fwd drops) and of the "
             "links between them",
         )
@@ -111,13 +126,13 @@ async def explain(patient: Patient, prober: Prober, lease: Lease, said: str) -> 
         )
     accepted = await _accepted(patient, lease) - before
     arrives = "; but what it sends arrives here" if accepted > 0 else ""
-    return wrong(
-        subject,
-        f"no answer from {address}: {heard.found or said}{arrives}",
-        heard.remedy.format(node=lease.node, ip=lease.public_ip),
-        cause="way",
-        is_symptom=True,
-    )
+    found = f"no answer from {address}: {heard.found or said}{arrives}"
+    remedy = heard.remedy.format(node=lease.node, ip=lease.public_ip)
+    if asked.crowded:
+        reasons = ", ".join(sorted(asked.crowded))
+        found += f"; uncertain: its packets may be among the many that are dropped here: {reasons}"
+        remedy = f"mend those drops first (fwd drops) and ask again; then {remedy}"
+    return wrong(subject, found, remedy, cause="way", is_symptom=True)
 
 
 async def _accepted(patient: Patient, lease: Lease) -> int:
@@ -129,25 +144,27 @@ async def _accepted(patient: Patient, lease: Lease) -> int:
     )
 
 
-async def _ask(patient: Patient, prober: Prober, lease: Lease) -> tuple[set[str], Sequence[Echo]]:
-    """Reasons why requests to the peer, or its answers, are dropped here; and what came."""
-    await _next_second()
-    begun = time.time_ns()
+async def _ask(patient: Patient, prober: Prober, lease: Lease) -> _Asked:
+    begun = await _next_second()
     echoes = await asyncio.gather(
         *(prober.echo(lease.subnet.network_address, timeout=_SECONDS) for _ in range(_ASKED))
     )
     drops = await asyncio.to_thread(running.drops_since, patient.config.run_dir, begun)
     own = patient.subnets[lease.family]
-    counts = Counter(drop.reason for drop in drops if _is_of(drop, lease, own))
-    return {reason for reason, count in counts.items() if count >= _ENOUGH}, echoes
+    told = Counter(drop.reason for drop in drops)
+    its = Counter(drop.reason for drop in drops if _is_of(drop, lease, own))
+    dropped = {reason for reason, count in its.items() if count >= _ENOUGH}
+    crowded = {reason for reason, count in told.items() if count >= _MOST_TOLD}
+    return _Asked(echoes, dropped, crowded)
 
 
-async def _next_second() -> None:
-    """Waits for it: in each, the data plane tells ten drops of a reason (cext/trace.h).
+async def _next_second() -> int:
+    """Waits for it, as later on those of others may have been all that are told in it.
 
-    Later on, those of others may have been the ten.
+    When it began, in nanoseconds since 1970.
     """
     await asyncio.sleep(1 - time.monotonic() % 1 + _TICK)
+    return time.time_ns() - int(time.monotonic() % 1 * 1e9)
 
 
 def _is_of(drop: DropLine, lease: Lease, own: Network) -> bool:

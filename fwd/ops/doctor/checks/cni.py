@@ -2,7 +2,7 @@
 """The directory that the container runtime reads, and the plugins that it will run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ _ENDINGS = {".conf", ".conflist", ".json"}
 _USUAL_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 _ALWAYS = ("loopback",)
 """Run by the runtime itself."""
+_IN_PACKAGE = {
+    *_USUAL_PLUGINS,
+    *("bandwidth", "dhcp", "dummy", "firewall", "host-device", "ipvlan", "macvlan", "ptp", "sbr"),
+    *("static", "tuning", "vlan", "vrf"),
+}
+"""Of containernetworking-plugins."""
 _DELEGATING = {"multus", "multus-shim"}
 """Come before the network's own file on purpose, and run what that says."""
 _PLUGINS = "CNI plugins"
@@ -94,10 +100,25 @@ def _plugins(patient: Patient, conflist: Path) -> Iterator[Finding]:
         yield wrong(
             _PLUGINS,
             f"{', '.join(missing)} not in {where}",
-            "install the CNI plugins (containernetworking-plugins) on the node",
+            "; ".join(_remedies(patient, conflist, missing)),
         )
     else:
         yield well(_PLUGINS, f"{', '.join(wanted)} in {where}")
+
+
+def _remedies(patient: Patient, conflist: Path, missing: Collection[str]) -> Iterator[str]:
+    """An entry that others have chained outlives their program, and no Pod starts then."""
+    others = [name for name in missing if name not in _IN_PACKAGE]
+    if len(others) < len(missing):
+        yield "install the CNI plugins (containernetworking-plugins) on the node"
+    if others:
+        source, install = patient.config.cni_conf, f"install {', '.join(others)}"
+        if source is None:
+            yield f"{install}, or take that out of {conflist}"
+        elif _named(source).isdisjoint(others):
+            yield f"{install}, or delete {conflist}, which the agent writes anew"
+        else:
+            yield install
 
 
 def _named(path: Path) -> set[str]:
