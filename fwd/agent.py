@@ -240,9 +240,8 @@ class Agent:
             trouble = await self._forwarding.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
             self._observer.leases_kept(self._about(reason(error)))
-            self._saver.changed()  # an OSError may come after the change
-        else:
-            self._in_force(snapshot, own_trouble=trouble)
+            return
+        self._in_force(snapshot, own_trouble=trouble)
         if self._forwarding.leases != before:
             self._source.announce(self._forwarding.leases)
 

@@ -150,13 +150,15 @@ def shown(config: RunConfig) -> dict[str, object]:
             value = ",".join(sorted(value) if isinstance(value, frozenset) else map(str, value))
         elif isinstance(value, bool):
             value = str(value).lower()
-        fields[name] = _USER.sub(r"\1***@", str("" if value is None else value))
+        text = str("" if value is None else value)
+        fields[name] = _USER.sub(r"\1***@", text) if name in _URLS else text
     return fields
 
 
 _NOT_SHOWN = {"etcd_password", "notes"}
-_USER = re.compile(r"(\w+://)?[^\s,]*@")
-"""Of a URL, whatever the password has in it, and of what should have been one."""
+_URLS = {"kube_api_url", "etcd_endpoints"}
+_USER = re.compile(r"^(https?://)?.*@", re.DOTALL)
+"""All up to the last one: a password may have anything in it, also what splits a list."""
 
 
 def _check_source(config: RunConfig, environ: Mapping[str, str]) -> None:

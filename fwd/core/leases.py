@@ -94,8 +94,8 @@ class LeaseBook:
         if self._all_or_nothing:
             mistakes += [refusal.reason for refusal in refused]
         if mistakes:
-            others_too = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-            raise ConfigError(mistakes[0] + others_too)
+            count = f"{len(mistakes)} mistakes, the first: " if len(mistakes) > 1 else ""
+            raise ConfigError(count + mistakes[0])
         old, self._leases, self._judged = self._leases, accepted, judged
         self.refused = tuple(refused)
         return _compare(old, accepted)

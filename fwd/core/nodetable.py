@@ -42,7 +42,7 @@ class NodeTable:
         self._floor = -1
         self._unusable: dict[str, str] = {}
         self._since: dict[str, Changed | Deleted | Unusable] | None = None
-        """While a list is under way: what was heard of each Node meanwhile, the last of it."""
+        """The last word on each Node since a list was asked for that has not come yet."""
 
     def __len__(self) -> int:
         return len(self._known)

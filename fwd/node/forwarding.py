@@ -99,7 +99,8 @@ class Forwarding:
 
         An own lease that cannot be used leaves the family's last one in force, and the peers' go
         into force all the same, unless all or nothing is wanted; returns what is wrong with it.
-        Raises FwdError for leases that are refused, OSError; the last good ones stay then.
+        Raises FwdError or OSError for leases that are refused; the last good ones stay then.  What
+        the kernel refuses after that is said here, and each forwarder tries it again by itself.
         """
         before = self._stations
         wanted = self._with_macs(own)
@@ -119,7 +120,10 @@ class Forwarding:
             if station != before[family]:
                 tell_station("own-lease-changed", station)
                 warn_of_public_ip(station, self._config)
-        await self._each(lambda one: one.take(stations[one.family], book.leases))
+        try:
+            await self._each(lambda one: one.take(stations[one.family], book.leases))
+        except OSError as error:
+            log.warning("failed", error=reason(error))
         if stations == before and delta:
             log.info(
                 "leases",

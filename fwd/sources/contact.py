@@ -36,6 +36,8 @@ class ServerError(FwdError):
     """A request that came to nothing, in one line.  `retry_after` seconds, 0 if not said."""
 
     retry_after: float = 0.0
+    came_further: bool = False
+    """Than at the time before: what fails now is another thing, and is tried again as such."""
     cause: str = ""
     """What several requests can fail by, in different texts; empty: the text is all there is."""
 
@@ -105,11 +107,12 @@ class Contact:
             first=RETRY_FIRST_SECONDS, longest=RETRY_LONGEST_SECONDS, spread=RETRY_SPREAD
         )
         while True:
-            begun, retry_after = time.monotonic(), 0.0
+            begun, retry_after, came_further = time.monotonic(), 0.0, False
             try:
                 ending = await work()
             except FwdError as error:
-                retry_after = error.retry_after if isinstance(error, ServerError) else 0.0
+                if isinstance(error, ServerError):
+                    retry_after, came_further = error.retry_after, error.came_further
                 self._failed(error, is_watch=is_watch)
             else:
                 if not is_watch:
@@ -117,8 +120,8 @@ class Contact:
                 if ending is not Ending.QUIET:
                     self._told[is_watch].clear()
                     return
-            if time.monotonic() - begun > RETRY_LONGEST_SECONDS:
-                backoff.succeeded()  # it went well for long enough
+            if came_further or time.monotonic() - begun > RETRY_LONGEST_SECONDS:
+                backoff.succeeded()  # it went well, or for long enough
             delay = backoff.failed(
                 time.monotonic(),
                 chance=random.random(),  # noqa: S311 - no secret

@@ -5,7 +5,6 @@ A certificate, its key and an authority are read again for each connection, so t
 replaced in time is never refused.
 """
 
-import re
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -73,6 +72,11 @@ def make_access(
     if bool(key_file) != bool(cert_file):
         missing = "--etcd-certfile" if key_file else "--etcd-keyfile"
         raise ConfigError(f"{_FAILED}: a client certificate and its key go together: {missing}")
+    if "@" in "".join(endpoints):  # not quoted: a password may stand before it, cut at a comma
+        raise ConfigError(
+            f"{_FAILED}: --etcd-endpoints: a URL must have no user: give --etcd-username and "
+            "--etcd-password"
+        )
     parsed = tuple(_endpoint(text.strip()) for text in endpoints if text.strip())
     if not parsed:
         raise ConfigError(f"{_FAILED}: --etcd-endpoints names none")
@@ -106,20 +110,14 @@ def _endpoint(text: str) -> Endpoint:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or _PORT
-        more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+        more = parts.path.strip("/") or parts.query or parts.fragment
         if parts.scheme not in ("http", "https") or not host or more:
             raise ValueError(url)
-    except ValueError:  # its text may quote a password
-        shown = _without_user(text)
+    except ValueError:
         raise ConfigError(
-            f"{_FAILED}: --etcd-endpoints: {shown!r} is no URL such as https://10.0.0.1:2379"
+            f"{_FAILED}: --etcd-endpoints: {text!r} is no URL such as https://10.0.0.1:2379"
         ) from None
     return Endpoint(url=url.rstrip("/"), host=host, port=port, is_tls=parts.scheme == "https")
-
-
-def _without_user(text: str) -> str:
-    """To be quoted: before an @ there may be a password."""
-    return re.sub(r"^([a-z]+://)?.*@", r"\1***@", text, flags=re.DOTALL)
 
 
 def _no_password() -> str:

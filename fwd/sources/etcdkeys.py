@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys of leases made, changed and deleted: each a transaction, each noted in the table at once.
 
-A transaction holds only if the key is the one that the table has, by its create_revision; so a key
-of somebody who has made it since is not overwritten, and a lost race is seen as one; then it tells
-what there is instead.  Whatever else was written into our own key is overwritten, as flannel does.
-The watch says it all again later, which changes nothing.
+A transaction makes a key only if there is none, and changes or deletes it only if it is the one
+that the table has, by its create_revision; so a key of somebody who has made it since is not
+overwritten, and a lost race is seen as one; then it tells what there is instead.  Whatever else was
+written into our own key is overwritten, as flannel does.  The watch says it all again later, which
+changes nothing.
 """
 
 from collections import deque
@@ -63,7 +64,7 @@ class LeaseKeys:
         return self._table.entry(name)
 
     async def write(self, entry: Entry, value: bytes, *, lease_id: int) -> bool:
-        """Another value, or lease.  Whether the key was still what it was."""
+        """Another value, or lease.  False: the key is gone, or was made anew since."""
         key = self._table.key(entry.name)
         put = rpc.Operation(put=rpc.PutRequest(key, value, lease_id))
         answer = await self._change(entry, put, doing=f"write the lease {entry.name}")
@@ -74,7 +75,7 @@ class LeaseKeys:
         return answer.succeeded
 
     async def delete(self, entry: Entry) -> bool:
-        """Whether the key was still what it was."""
+        """False: the key was gone already, or was made anew since."""
         key = self._table.key(entry.name)
         delete = rpc.Operation(delete=rpc.DeleteRequest(key))
         answer = await self._change(entry, delete, doing=f"delete the lease {entry.name}")
@@ -92,7 +93,7 @@ class LeaseKeys:
     async def keep_alive(self, entry: Entry, *, ttl: int) -> bool:
         """Renews the key's lease; replaces one that is not of so many seconds.
 
-        False: the key is not what it was.
+        False: the key is gone, or was made anew since.
         """
         if await self._api.keep_alive(entry.lease_id) == ttl:
             return True

@@ -69,7 +69,7 @@ class OwnKey:
         """The subnets of a key that we had and that went away."""
         self._repairs = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
         self._wake = asyncio.Event()
-        """Set until a round finds nothing to do, which is that all is published."""
+        """Set until a round finds nothing that it can do."""
         self.name = ""
         """The key, without prefix; empty: this node has none."""
 
@@ -158,7 +158,10 @@ class OwnKey:
 
     async def _take(self) -> None:
         """One step."""
+        announced = self._announced
         who = await self._look_who()
+        if self._announced is not announced:
+            return  # to look again, by what was announced meanwhile
         step = decide(self._table, self._terms.pools, who, choose=random.randrange)
         match step:
             case Full():

@@ -180,7 +180,8 @@ class KubeApi:
             self._answers.add(response)
             async with aclosing(kubebody.steps(response.content, seconds=seconds)) as body:
                 if response.status != 200:
-                    raise await _refusal(response, body, doing)
+                    is_nobody = self._credentials.are_none
+                    raise await _refusal(response, body, doing, is_nobody=is_nobody)
                 yield body
         except (aiohttp.SocketTimeoutError, kubebody.StalledError) as error:
             raise Silent(f"cannot {doing}: {self.server} is silent") from error
@@ -232,14 +233,15 @@ class KubeApi:
     async def _has_new_credentials(self, refused: aiohttp.ClientResponse) -> bool:
         """After a 401: reads all there is to read again, and tells whether the token is another.
 
-        If it is not, the next request begins with a new connection: what changed may be a client
-        certificate.
+        If it is not, what changed may be a client certificate, if there is one: then the next
+        request begins with a new connection.
         """
         configuration = await self._credentials.read()
         sent = refused.request_info.headers.get("Authorization")
         if await kubeclient.authorization(configuration) != sent:
             return True
-        self._has_stale_transport = True
+        if configuration.cert_file:
+            self._has_stale_transport = True
         return False
 
     async def _begin_anew(self) -> None:
@@ -265,16 +267,18 @@ async def _whole(body: AsyncIterator[bytes], path: str) -> bytes:
 
 
 async def _refusal(
-    response: aiohttp.ClientResponse, body: AsyncIterator[bytes], doing: str
+    response: aiohttp.ClientResponse, body: AsyncIterator[bytes], doing: str, *, is_nobody: bool
 ) -> Refused:
-    """The error that an answer other than 200 is; it says what is missing and who can help."""
+    """The error that an answer other than 200 is; it says what is missing and who can help.
+
+    `is_nobody`: whether we have no credentials.
+    """
     read = await _bounded(body, _ERROR_LIMIT)
     said = nodewire.failure(read.start if isinstance(read, Oversized) else bytes(read))
     text = f"cannot {doing}: {said.message or response.reason} ({response.status})"
     verb, _, resource = doing.partition(" ")
     if response.status == 403:
-        is_bare = "Authorization" not in response.request_info.headers
-        text += ": no token was sent, and" if is_bare else ":"
+        text += ": no token was sent, and" if is_nobody else ":"
         text += f' the ClusterRole lacks the verb "{verb}" for "{resource}"'
     elif response.status == 401:
         text += ": the token, or the kubeconfig's user, is not known to this API server"

@@ -46,6 +46,12 @@ class Credentials:
         self._trouble = self._told = ""
         """Why they could not be read the last time, and what of that has been said."""
 
+    @property
+    def are_none(self) -> bool:
+        """Whether who asks with the last ones is nobody, or none were read yet."""
+        known = self._configuration
+        return known is None or not kubeclient.has_credentials(known)
+
     async def current(self) -> Any:  # noqa: ANN401 - the client's Configuration
         """Read again if that is a minute ago.
 
@@ -94,9 +100,7 @@ class Credentials:
                 f" (for {READ_SECONDS:g} s)"
             ) from error
         self._read_at = time.monotonic()
-        known = self._configuration
-        had_some = known is not None and kubeclient.has_credentials(known)
-        if had_some and not kubeclient.has_credentials(configuration):
+        if not (self.are_none or kubeclient.has_credentials(configuration)):
             # Who has none is system:anonymous, whose 403 is no reason to read again.
             raise NoCredentials("the kubeconfig, or its plugin, gives no credentials any more")
         self._configuration = configuration

@@ -53,7 +53,7 @@ class OwnNode:
         """creationTimestamp of the Node that all this was told to."""
         self._repairs = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
         self._wake = asyncio.Event()
-        """Set until a round finds nothing to do, which is that all is published."""
+        """Set until a round finds nothing that it can do."""
 
     @property
     def leases(self) -> tuple[Lease, ...]:

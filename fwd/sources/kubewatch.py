@@ -31,7 +31,7 @@ from fwd.core.nodewire import (
     oversized_page,
 )
 from fwd.model import FwdError
-from fwd.sources.contact import Ending, NoAnswer
+from fwd.sources.contact import Ending, NoAnswer, ServerError
 from fwd.sources.kubeapi import KubeApi, Oversized, Refused, Silent, Unreachable
 
 _GONE = 410
@@ -89,7 +89,7 @@ class NodeWatch:
         self._is_doubtful = False
         """Whether the server may be behind that by now."""
         self._failed_at: str | None = None
-        """The position of the last ERROR event."""
+        """Where an ERROR event came: the next one from the same position means a list."""
         self._listing: _Listing | None = None
         self.listed = False
 
@@ -147,6 +147,8 @@ class NodeWatch:
             listing.failures += 1
             if not (listing.token and _may_pass(error) and listing.failures < _PAGE_FAILURES):
                 self._listing = None
+            elif isinstance(error, ServerError):
+                error.came_further = listing.failures == 1
             raise
         self._listing = None
         self._table.replace(listing.nodes, version=listing.version)

@@ -76,8 +76,9 @@ class WatchedSource(ABC):
         await self._news.wait()
         self._news.clear()
         for task in self._running:
-            if task.done() and not task.cancelled():
-                raise RuntimeError("a round ended, which none may") from task.exception()
+            if task.done():
+                error = None if task.cancelled() else task.exception()
+                raise RuntimeError("a round ended, which none may") from error
 
     def _state(self, kind: str, *, watching: str, is_current: bool) -> SourceState:
         """For state(): where the server is, what is waited for, else what is watched."""

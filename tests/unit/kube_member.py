@@ -184,12 +184,5 @@ def moved(dice: random.Random, families: Families, number: int) -> dict[str, Any
     return {key: text for family in families for key, text in of[family].items()}
 
 
-async def pause_endless_rounds(ours: Member) -> None:
-    """So that a test makes them one by one."""
-    for task in ours.source._running:
-        task.cancel()
-    await asyncio.gather(*ours.source._running, return_exceptions=True)
-
-
 def event(kind: str, whole: dict[str, Any]) -> bytes:
     return msgspec.json.encode({"type": kind, "object": whole}) + b"\n"

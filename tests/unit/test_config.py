@@ -201,17 +201,6 @@ def test_a_public_ip_may_be_written_within_ipv6() -> None:
     assert settings.public_ip == ip_address("192.0.2.2")
 
 
-def test_the_settings_in_the_log_begin_as_flannels() -> None:
-    assert next(iter(config.shown(run_config(NEEDED, {})).items())) == ("text", "CLI flags config:")
-
-
-@pytest.mark.parametrize("user", ["root:pw@", "http://root:pw@", "http://root:p/w@", ":pw@"])
-def test_the_settings_in_the_log_have_no_password(user: str) -> None:
-    given = [*NEEDED, f"--kube-api-url={user}a:1"]
-    shown = config.shown(run_config(given, {}))["kube_api_url"]
-    assert shown == f"{'http://' * user.startswith('http')}***@a:1"
-
-
 @pytest.mark.parametrize("word", ["-h", "--help", "-help"])
 def test_help_is_asked_anywhere(word: str) -> None:
     with pytest.raises(HelpAsked):

@@ -46,13 +46,14 @@ def test_what_is_no_endpoint_is_refused(text: str) -> None:
         "http://root:s3cret\u2100@a:1",
         "root:s3cret@a:1",
         "root:s3cret://x@a:1",
+        "http://root:s3cret,x@a:1",
+        "http://root:x,s3cret,x@a:1",
     ],
 )
 def test_a_password_is_not_quoted(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        make_access((text,))
+    with pytest.raises(ConfigError, match="a URL must have no user") as caught:
+        make_access(tuple(text.split(",")))
     assert "s3cret" not in str(caught.value)
-    assert f"***@a:{text[-1]}' is no URL" in str(caught.value)
 
 
 def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.etcd_server import SUBNETS, EtcdServer
+from tests.unit.endless_rounds import end_rounds
 from tests.unit.etcd_member import SMALL, SOON, Member, access, member, until, value
 
 
@@ -257,9 +258,7 @@ async def test_as_many_nodes_as_subnets_each_has_one_and_one_more_waits(etcd: Et
         await until("it says so", lambda: "out of subnets" in late.source.state().detail)
         assert late.snapshot is None
         members[4].source.announce(())
-        for task in members[4].source._running:
-            task.cancel()
-        await asyncio.sleep(0.05)
+        await end_rounds(members[4].source)
         etcd.ctl("del", SUBNETS + members[4].key)
         await until("the free one", lambda: late.snapshot)
         assert late.subnet == members[4].subnet

@@ -6,15 +6,20 @@ No device is opened (tests/netns/test_agent_reopens.py has one).
 
 import errno
 import logging
+from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fwd.agent import Agent, Hint
-from fwd.model import ConfigError, Snapshot
+from fwd.core.backoff import Backoff
+from fwd.model import ConfigError, OwnLease, Snapshot
 from fwd.node import forwarder as forwarder_module
+from fwd.node import forwarding as forwarding_module
 from fwd.node.forwarder import Forwarder
+from fwd.node.forwarding import Forwarding
 from fwd.node.handover.legacy import NoLegacy, Succession
 from fwd.node.tunnel import Health, Tunnel
 from tests.unit.in_family import EACH_FAMILY
@@ -188,20 +193,65 @@ async def test_what_fails_is_said_and_the_next_event_is_handled(
     assert wanted == ["env"]
 
 
-async def test_an_own_lease_that_a_plane_could_not_take_at_once_is_told_and_saved() -> None:
-    """It takes it later, by itself; whoever sends to this node has to know of it now."""
+MAC = b"\0\0\0\0"
+FULL = OSError(errno.ENOBUFS, "No buffer space available")
 
-    async def take(*_: object) -> None:
-        agent._forwarding.leases = ("new",)
-        raise OSError(errno.ENOBUFS, "No buffer space available")
 
-    told: list[object] = []
+def agent_of(forwarding: Any, told: list[object]) -> Any:  # noqa: ANN401
+    """One that notes what it tells others of a snapshot."""
     agent: Any = Agent.__new__(Agent)
     agent._config = SimpleNamespace(static_leases=None)
-    agent._forwarding = SimpleNamespace(leases=("old",), subnet_env="env", take=take)
-    agent._host = SimpleNamespace(want=lambda _: None)
-    agent._observer = SimpleNamespace(leases_kept=told.append)
+    agent._forwarding = forwarding
+    agent._again = Backoff()
+    agent._observer = SimpleNamespace(
+        leases_kept=lambda trouble: told.append(f"kept: {trouble}"),
+        leases_in_force=lambda _, own_trouble: told.append(f"in force, but: {own_trouble}"),
+    )
     agent._saver = SimpleNamespace(changed=lambda: told.append("saved"))
     agent._source = SimpleNamespace(announce=told.append)
-    await agent._handle(Snapshot(own=(), leases=()))
-    assert told == ["No buffer space available", "saved", ("new",)]
+    return agent
+
+
+async def test_leases_that_a_plane_cannot_take_at_once_are_in_force(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes them later, by itself.  What is wrong with the own lease is told all the same."""
+    taken: list[object] = []
+
+    async def take(_: object, leases: object) -> None:
+        taken.append(leases)
+        raise FULL
+
+    async def find_station(*_: object) -> None:
+        raise ConfigError("no such address")
+
+    monkeypatch.setattr(forwarding_module, "find_station", find_station)
+    own = OwnLease("n1", ip_network("10.244.1.0/24"), ip_address("192.168.0.1"), vtep_mac=MAC)
+    station = SimpleNamespace(lease="own")
+    forwarding: Any = Forwarding.__new__(Forwarding)
+    forwarding._config = forwarding._conf = forwarding._run_dir = None
+    forwarding._all_or_nothing = False
+    forwarding._of = {4: SimpleNamespace(family=4, station=station, take=take)}
+    forwarding.own = (own,)
+    forwarding.book = SimpleNamespace(leases="book", replace=lambda _: None)
+    told: list[object] = []
+    agent = agent_of(forwarding, told)
+    moved = replace(own, public_ip=ip_address("192.168.0.9"))
+    await agent._on_snapshot(snapshot := Snapshot(own=(moved,), leases=()))
+    assert taken == ["book"]
+    assert told == ["in force, but: no such address", "saved"]
+    assert agent._unusable is snapshot, "and is tried again"
+    assert caplog.messages == [f'event=failed error="{FULL.strerror}"']
+
+
+@pytest.mark.parametrize("error", [FULL, ConfigError(str(FULL.strerror))], ids=["OS", "ours"])
+async def test_leases_that_are_refused_change_nothing(error: Exception) -> None:
+    """An address cannot be looked up, say, where it is to be all or nothing."""
+
+    async def take(*_: object) -> None:
+        raise error
+
+    told: list[object] = []
+    agent = agent_of(SimpleNamespace(leases=(), take=take), told)
+    await agent._on_snapshot(Snapshot(own=(), leases=()))
+    assert told == [f"kept: {FULL.strerror}"]

@@ -16,6 +16,7 @@ from fwd.lab.apiserver.faults import Answer, Cut, Expire, How, Unit
 from fwd.sources import contact
 from fwd.sources.contact import REPAIR_BURST, ServerError
 from fwd.sources.kubewatch import NodeWatch, Pace
+from tests.unit.endless_rounds import end_rounds
 from tests.unit.kube_member import (
     BOTH,
     EACH,
@@ -26,7 +27,6 @@ from tests.unit.kube_member import (
     event,
     member,
     nodes,
-    pause_endless_rounds,
     settle,
     shake,
     source,
@@ -160,7 +160,7 @@ async def test_a_watch_cut_at_every_byte_of_its_stream() -> None:
     """Within a string every eighth; the next watch brings what the cut one did not."""
     async with serving(*nodes(BOTH)) as server, member(server, families=BOTH) as ours:
         watch = ours.source._watch
-        await pause_endless_rounds(ours)
+        await end_rounds(ours.source)
         change(server, 1000)
         end = HEADERS + max(map(len, server.replay()))
         offsets = [*range(HEADERS + 60), *range(HEADERS + 60, end - 60, 8)]

@@ -4,6 +4,7 @@
 Excluded: what a page means, and those that are too long (test_kube_watch.py).
 """
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import NoReturn, cast
@@ -13,15 +14,15 @@ import pytest
 from msgspec.structs import replace
 
 from fwd.core.nodetable import NodeTable
-from fwd.lab.apiserver.faults import Answer, Cut, Delay, How
+from fwd.lab.apiserver.faults import Answer, Cut, How
 from fwd.model import FwdError
-from fwd.sources.contact import ServerError
-from fwd.sources.kubeapi import KubeApi, Refused, Unreachable
+from fwd.sources.contact import Contact, ServerError
+from fwd.sources.kubeapi import KubeApi, Oversized, Refused, Unreachable
 from fwd.sources.kubecredentials import NoCredentials
 from fwd.sources.kubewatch import NodeWatch, Pace
 from tests.unit.kube_member import BOTH, EACH, Families, agrees, event, member, nodes, settle
 from tests.unit.kube_server import serving
-from tests.unit.kube_support import changed, decoder, node_object
+from tests.unit.kube_support import changed, decoder, node_in, node_object
 
 PAGES = 263
 """Of 65,536 nodes, the most that a Pods' network of /8 has room for in /24."""
@@ -74,6 +75,14 @@ class Listing:
         with pytest.raises(FwdError) as caught:
             await self._watch.round()
         return str(caught.value)
+
+    async def list(self) -> None:
+        """A round as far as the list goes."""
+        try:
+            await self._watch.round()
+        except FwdError:
+            if not self.is_listed:
+                raise
 
     @property
     def is_listed(self) -> bool:
@@ -130,6 +139,25 @@ async def test_a_large_clusters_list_ends_though_the_server_refuses_one_request_
     assert len(made.table) == PAGES
 
 
+async def test_each_page_of_a_list_that_fails_is_waited_for_as_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else one such list would take half a minute."""
+    waits: list[float] = []
+    made = Listing(
+        Paged(fails=lambda number: NO_ANSWER if made.api.asked.count(number) < 3 else None)
+    )
+
+    async def note(seconds: float, **_: bool) -> None:
+        waits.append(seconds)
+
+    contact = Contact("api-server", server=lambda: "")
+    monkeypatch.setattr(contact, "_pause", note)
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    await contact.retrying(made.list)
+    assert waits == [0.2, 0.4] * 4
+
+
 @pytest.mark.parametrize("effect", [Answer(503), Answer(429, retry_after=1), Cut(0, How.RESET)])
 async def test_from_a_server_that_refuses_a_page_comes_the_truth(
     effect: Answer | Cut, caplog: pytest.LogCaptureFixture
@@ -172,23 +200,32 @@ async def test_what_is_heard_during_a_list_counts_if_it_is_newer(
 
 @EACH
 async def test_an_answer_to_our_patch_outlives_a_list_that_began_before_it(
-    families: Families, caplog: pytest.LogCaptureFixture
+    families: Families, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else we find missing what we have just published, and say that somebody took it away."""
     async with (
         serving(*nodes(families)) as server,
         member(server, families=families, pace=Pace(page=1)) as ours,
     ):
-        server.fault(Delay(0.5), verb="list", skip=1)
+        page, goes_on = ours.source._api.page, asyncio.Event()
+
+        async def hold(*, limit: int, token: str = "") -> bytearray | Oversized:
+            if token:
+                await goes_on.wait()
+            return await page(limit=limit, token=token)
+
+        monkeypatch.setattr(ours.source._api, "page", hold)
         await server.play(event("ERROR", {"code": 410}))
-        await ours.until("a list", lambda: server.count("list") == 4 + 2)
+        await ours.until("a list", lambda: server.count("list") == 4 + 1)
         assert ours.last is not None
         own = [lease for lease in ours.last.leases if lease.node == "n1"]
         with caplog.at_level("INFO"):
             ours.source.announce(tuple(replace(one, vtep_mac=b"\x02\0\0\0\0\x99") for one in own))
             await ours.until("published", lambda: "lease-published" in caplog.text)
-            assert server.count("list") == 4 + 2, "the list is not at its end"
+            assert server.count("list") == 4 + 1, "the list is not at its end"
+            goes_on.set()
             await ours.until("a watch", lambda: server.watches)
+            server.nodes.put(node_in(families, 3, public_ip="192.168.9.9"))
             await settle(ours, server)
         assert server.count("patch") == 1
         assert "annotations-repaired" not in caplog.text

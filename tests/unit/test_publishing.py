@@ -6,16 +6,19 @@ Excluded: what it publishes (test_kube_node.py, test_etcd_source.py).
 
 import asyncio
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from fwd.core.etcdclaim import Full, Who
 from fwd.core.etcdtable import Entry
 from fwd.lab.apiserver.faults import Cut, Delay
-from fwd.model import SourceState
+from fwd.model import Lease, SourceState
+from fwd.sources import etcdown
 from fwd.sources.contact import NoAnswer
 from fwd.sources.kubeapi import Patience
 from tests.etcd_server import EtcdServer
@@ -63,6 +66,32 @@ async def test_a_key_of_which_the_answer_was_lost_is_published(
             monkeypatch.setattr(keys, "write", lose)
             await is_over(ours.source.state)
             assert server.leases() == {ours.key: etcd_member.value(1)}
+
+
+async def test_leases_that_are_announced_while_a_node_looks_who_it_is_are_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With no subnet free nothing else wakes it."""
+    ours = Lease("n1", ip_network("10.5.0.16/28"), ip_address("192.168.0.1"), b"\x02\0\0\0\0\1", 1)
+    asked: list[Who] = []
+
+    async def look() -> Who:
+        key.announce((ours,))
+        return Who(public_ips={4: ours.public_ip})
+
+    def decide(_table: object, _pools: object, who: Who, **_: object) -> Full:
+        asked.append(who)
+        return Full("none is free")
+
+    monkeypatch.setattr(etcdown, "decide", decide)
+    table: Any = SimpleNamespace(is_listed=True)
+    nothing: Any = None
+    key = etcdown.OwnKey(nothing, table, etcdown.Terms(pools={}), who=look, waiting=lambda _: None)
+    key.seen()
+    async with asyncio.timeout(5):
+        while not asked:
+            await key.round()
+    assert [who.previous for who in asked] == [{4: ours.subnet}]
 
 
 async def test_leases_that_are_announced_during_a_patch_are_published_and_not_repaired(

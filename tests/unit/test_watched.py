@@ -65,6 +65,13 @@ async def test_a_round_that_crashes_is_an_error_and_no_cancellation(
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+async def test_a_round_that_somebody_cancels_is_an_error_too(source: Source) -> None:
+    source._running[0].cancel()
+    with pytest.raises(RuntimeError) as caught:
+        await asyncio.wait_for(follow(source), 5)
+    assert caught.value.__cause__ is None
+
+
 async def test_a_round_that_crashed_before_anybody_asked_is_told_then(source: Source) -> None:
     source.crash.set()
     await asyncio.sleep(0.01)
