@@ -17,6 +17,8 @@ _PAGE = 500
 """Keys: some 110 kB."""
 _TURNS = 3
 """Of the event loop, until what was closed is."""
+_GOODBYE_SECONDS = 0.25
+"""As aiohttp has it: TLS is closed when the other side has said so, and nobody tells us that."""
 
 
 class Compacted(ServerError):  # noqa: N818 - read as "raise Compacted"
@@ -43,9 +45,11 @@ class EtcdApi:
 
     async def close(self) -> None:
         """Closes the connection, and lets its transport see that."""
-        self._link.close()
+        is_tls = self._link.close()
         for _ in range(_TURNS):
             await asyncio.sleep(0)
+        if is_tls:
+            await asyncio.sleep(_GOODBYE_SECONDS)
 
     async def get(self, key: str) -> rpc.KeyValue | None:
         """One key."""

@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,25 @@ async def failure(to: EtcdAccess) -> ServerError:
 async def test_a_node_with_a_certificate_gets_in(secure: EtcdServer, authority: Authority) -> None:
     async with member(tls(secure, authority.sign("n1")), 1) as one:
         await until("published", lambda: one.snapshot and secure.leases().get(one.key) == value(1))
+
+
+def sockets() -> set[str]:
+    """Of this process."""
+    found = set()
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # by which this is read
+            found.add(str(fd.readlink()))
+    return {one for one in found if one.startswith("socket:")}
+
+
+async def test_what_is_closed_is_gone(secure: EtcdServer, authority: Authority) -> None:
+    """Also by TLS, where the other side has to say so: nothing is left of it for the loop's end."""
+    access, before = tls(secure, authority.sign("n1")), sockets()
+    for _ in range(10):
+        api = EtcdApi(access, patience=PATIENCE)
+        await api.get("/nothing")
+        await api.close()
+        assert sockets() <= before
 
 
 async def test_no_certificate_and_a_strangers_are_said(
