@@ -45,10 +45,10 @@ class EtcdApi:
 
     async def close(self) -> None:
         """Closes the connection, and lets its transport see that."""
-        is_tls = self._link.close()
+        self._link.close()
         for _ in range(_TURNS):
             await asyncio.sleep(0)
-        if is_tls:
+        if self.server.startswith("https:"):
             await asyncio.sleep(_GOODBYE_SECONDS)
 
     async def get(self, key: str) -> rpc.KeyValue | None:

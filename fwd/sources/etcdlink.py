@@ -90,17 +90,12 @@ class EtcdLink:
         """The endpoint in use."""
         return self._access.endpoints[self._place].url
 
-    def close(self) -> bool:
-        """Closes the connection; whoever waits for an answer fails, and the next one connects.
-
-        Whether there was one, by TLS.
-        """
+    def close(self) -> None:
+        """Closes the connection; whoever waits for an answer fails, and the next one connects."""
         connection, self._connection = self._connection, None
         self.forget_token()
-        if connection is None:
-            return False
-        connection.channel.close()
-        return self._access.endpoints[connection.place].is_tls
+        if connection is not None:
+            connection.channel.close()
 
     async def ask(self, name: str, request: Message, answer: type[M], *, doing: str) -> M:
         """One request, one answer; `name` as in KV/Range."""
