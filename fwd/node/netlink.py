@@ -35,7 +35,6 @@ _RTN_ANYCAST = 4
 _SCOPE_GLOBAL, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _ADDR_GEN_NONE = 1
 _CONF_IPV6 = "/proc/sys/net/ipv6/conf"
-_SOL_NETLINK, _STRICT_CHECK = 270, 12
 
 
 class Layout(Struct, frozen=True):
@@ -71,8 +70,7 @@ def find_addresses(
     half a second: kube-proxy's device has those of all Services in IPVS mode.
     """
     with _netlink("look at the addresses") as ipr:
-        with suppress(OSError):  # before Linux 4.20: then all are listed, and left out here
-            ipr.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
+        routetable.filter_in_kernel(ipr)
         # With index as an argument pyroute2 would ask for all and leave the others out itself.
         messages = ipr.addr(
             "dump",

@@ -19,6 +19,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from msgspec import Struct
 
@@ -208,9 +209,14 @@ def _connected() -> closing[socket.socket]:
     )
     sock.settimeout(_TIME_LIMIT)
     sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
-    with suppress(OSError):  # before Linux 4.20: then more is listed than was asked for
-        sock.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
+    filter_in_kernel(sock)
     return closing(sock)
+
+
+def filter_in_kernel(sock: Any) -> None:  # noqa: ANN401 - a socket, or pyroute2's, without types
+    """Has dumps list what was asked for alone; before Linux 4.20 the others come, too."""
+    with suppress(OSError):
+        sock.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
 
 
 def _converse(sock: socket.socket, requests: Iterator[bytes]) -> Iterator[tuple[int, memoryview]]:
