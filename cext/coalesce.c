@@ -21,16 +21,15 @@ static void send_run(struct coalescer *c, struct run *r)
 		return;
 	if (r->n > 1)
 		seal(r);
-	c->deliver(c->to, &r->first, r->payload, r->n, r->n);
+	c->deliver(c->to, &r->first, r->n);
 	r->n = 0;
 }
 
 static void send_alone(struct coalescer *c, const struct pkt *p)
 {
 	struct pkt one = *p;
-	struct iovec payload = { p->ip + p->payload, p->len - p->payload };
 
-	c->deliver(c->to, &one, &payload, 1, 1);
+	c->deliver(c->to, &one, 1);
 }
 
 /* Whether p may be in a run at all. */
@@ -102,8 +101,20 @@ static bool is_last(const struct run *r, const struct pkt *p)
 	       (tcp && tcp->flags & (TCP_FIN | TCP_PSH));
 }
 
-static bool append(struct run *r, const struct pkt *p)
+/* Whether the first packet may be merged; it is in the run's memory then. */
+static bool copy_first(struct run *r, uint8_t *memory)
 {
+	if (!pkt_verify(&r->first, memory + r->first.payload))
+		return false;
+	memcpy(memory, r->first.ip, r->first.payload);
+	r->first.ip = memory;
+	r->copied = true;
+	return true;
+}
+
+static bool append(struct coalescer *c, struct run *r, const struct pkt *p)
+{
+	uint8_t *memory = c->memory + (r - c->runs) * RUN_BYTES;
 	uint32_t size = r->first.len - r->first.payload;
 	uint32_t len = p->len - p->payload;
 
@@ -111,16 +122,15 @@ static bool append(struct run *r, const struct pkt *p)
 	    r->first.payload != p->payload || !ip_follows(r, p) ||
 	    (pkt_tcp(p) && !tcp_follows(r, p)))
 		return false;
-	if (!r->verified && !pkt_verify(&r->first)) {
+	if (!r->copied && !copy_first(r, memory)) {
 		r->closed = true;
 		return false;
 	}
-	r->verified = true;
-	if (!pkt_verify(p))
+	if (!pkt_verify(p, memory + r->len))
 		return false;
 	if (pkt_tcp(p))
 		pkt_tcp(&r->first)->flags |= pkt_tcp(p)->flags;
-	r->payload[r->n++] = (struct iovec){ p->ip + p->payload, len };
+	r->n++;
 	r->len += len;
 	r->closed = is_last(r, p);
 	return true;
@@ -131,9 +141,7 @@ static void start(struct run *r, const struct pkt *p)
 	r->first = *p;
 	r->len = p->len;
 	r->n = 1;
-	r->verified = false;
-	r->payload[0] = (struct iovec){ p->ip + p->payload,
-					p->len - p->payload };
+	r->copied = false;
 	r->closed = is_last(r, p);
 }
 
@@ -154,20 +162,31 @@ void coalesce_add(struct coalescer *c, const struct pkt *p)
 {
 	struct run *r;
 
+	c->last = NULL;
 	if (!may_merge(c, p)) {
 		send_before(c, p);
 		send_alone(c, p);
 		return;
 	}
-	r = &c->runs[p->flow % RUNS];
-	if (r->n && same_flow(&r->first, p) && append(r, p))
+	c->last = r = &c->runs[p->flow % RUNS];
+	if (r->n && same_flow(&r->first, p) && append(c, r, p))
 		return;
 	send_run(c, r);
 	start(r, p);
 }
 
+bool coalesce_next(struct coalescer *c, uint8_t *ip, uint32_t len)
+{
+	struct run *r = c->last;
+	struct pkt p;
+
+	return r && !r->first.unfinished &&
+	       pkt_parse_next(&p, &r->first, ip, len) && append(c, r, &p);
+}
+
 void coalesce_flush(struct coalescer *c)
 {
+	c->last = NULL;
 	for (unsigned i = 0; i < RUNS; i++)
 		send_run(c, &c->runs[i]);
 }

@@ -64,6 +64,16 @@ uint32_t csum_add_any(uint32_t acc, const void *data, size_t len)
 	return add_portable(acc, data, len);
 }
 
+uint32_t csum_copy(uint32_t acc, void *to, const void *from, size_t len)
+{
+#ifdef __x86_64__
+	if (have_avx2 && len >= CSUM_AVX2_MIN)
+		return csum_copy_avx2(acc, to, from, len);
+#endif
+	memcpy(to, from, len);
+	return add_portable(acc, to, len);
+}
+
 static void choose(void)
 {
 #ifdef __x86_64__

@@ -33,11 +33,19 @@ void csum_force_portable(bool force);
 /* What csum_add() calls when the length is not a small constant. */
 uint32_t csum_add_any(uint32_t acc, const void *data, size_t len);
 
+/*
+ * csum_add_any(acc, from, len), and the bytes are at `to` afterwards.  That may
+ * overlap what follows `from`, but not `from` itself: a pass saved, for what is
+ * read anyway.
+ */
+uint32_t csum_copy(uint32_t acc, void *to, const void *from, size_t len);
+
 /* Where vectors begin to pay, see docs/decisions/checksum.md. */
 #define CSUM_AVX2_MIN 64
 
 /* csum_avx2.c, called by csum.c only; len >= CSUM_AVX2_MIN, at least 32. */
 uint32_t csum_add_avx2(uint32_t acc, const void *data, size_t len);
+uint32_t csum_copy_avx2(uint32_t acc, void *to, const void *from, size_t len);
 
 /* The longest IPv4 header (RFC 791); constant lengths to here go inline. */
 #define CSUM_INLINE_MAX 60

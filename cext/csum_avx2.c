@@ -75,36 +75,66 @@ static const uint8_t keep_last[64] = {
 	255, 255, 255, 255, 255, 255, 255, 255,
 };
 
-AVX2 uint32_t csum_add_avx2(uint32_t acc, const void *data, size_t len)
+/* The 32 bytes at `from`, if `copy` to `to` as well. */
+INLINE __m256i take(const uint8_t *from, uint8_t *to, ptrdiff_t at, bool copy)
+{
+	__m256i v = load(from + at);
+
+	if (copy)
+		_mm256_storeu_si256((void *)(to + at), v);
+	return v;
+}
+
+/* Both functions below in one: `copy` is a constant to each. */
+INLINE uint32_t pass(uint32_t acc, const uint8_t *p, size_t len, uint8_t *to,
+		     bool copy)
 {
 	struct sums a = { _mm256_setzero_si256(), _mm256_setzero_si256() };
 	struct sums b = a, c = a, d = a;
-	const uint8_t *p = data;
 	uint64_t sum = acc;
 
-	if (len & 1)
+	if (len & 1) {
 		sum += p[--len];	/* x86 is little-endian: zero-padded */
+		if (copy)
+			to[len] = p[len];
+	}
 	/* Twice four, as a loop of four takes 3 or 4 cycles a turn depending
 	 * on the address it happens to be linked at. */
 	for (; len >= 256; len -= 256, p += 256) {
-		a = add(a, load(p));
-		b = add(b, load(p + 32));
-		c = add(c, load(p + 64));
-		d = add(d, load(p + 96));
-		a = add(a, load(p + 128));
-		b = add(b, load(p + 160));
-		c = add(c, load(p + 192));
-		d = add(d, load(p + 224));
+		a = add(a, take(p, to, 0, copy));
+		b = add(b, take(p, to, 32, copy));
+		c = add(c, take(p, to, 64, copy));
+		d = add(d, take(p, to, 96, copy));
+		a = add(a, take(p, to, 128, copy));
+		b = add(b, take(p, to, 160, copy));
+		c = add(c, take(p, to, 192, copy));
+		d = add(d, take(p, to, 224, copy));
+		if (copy)
+			to += 256;
 	}
-	for (; len >= 32; len -= 32, p += 32)
-		a = add(a, load(p));
+	for (; len >= 32; len -= 32, p += 32) {
+		a = add(a, take(p, to, 0, copy));
+		if (copy)
+			to += 32;
+	}
 	if (len) {
 		/* The last 32 bytes again, but for those already counted.
 		 * Both ends are even, so words stay words. */
-		__m256i v = load(p + len - 32);
+		__m256i v = take(p, to, (ptrdiff_t)len - 32, copy);
 
 		b = add(b, _mm256_and_si256(v, load(keep_last + len)));
 	}
 	return csum_reduce(sum + finish(join(join(a, b), join(c, d))));
+}
+
+AVX2 uint32_t csum_add_avx2(uint32_t acc, const void *data, size_t len)
+{
+	return pass(acc, data, len, NULL, false);
+}
+
+AVX2 uint32_t csum_copy_avx2(uint32_t acc, void *to, const void *from,
+			     size_t len)
+{
+	return pass(acc, from, len, to, true);
 }
 #endif

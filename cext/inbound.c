@@ -36,22 +36,15 @@ static bool account(struct worker *w, int error, const struct pkt *p,
 /* For a TUN that takes no super-packets: what a kernel peer did not cut. */
 static int write_segments(struct worker *w, int tun, const struct pkt *p)
 {
-	uint8_t header[SEGMENT_HEADER_MAX];
 	struct vnethdr v = { 0 };
 	int error = 0;
 
-	if (p->payload > sizeof(header))
+	if (p->payload > SEGMENT_HEADER_MAX)
 		return -1;
 	for (uint32_t i = 0; i < segment_count(p); i++) {
-		struct iovec iov[3] = {
-			{ 0 },
-			{ header, p->payload },
-			{ p->ip + p->payload + i * p->gso_size,
-			  segment_payload(p, i) },
-		};
-
-		segment_header(p, i, header);
-		error |= tun_write(tun, w->vnet, &v, iov, 3);
+		segment_write(p, i, w->packet);
+		error |= tun_write(tun, w->vnet, &v, w->packet,
+				   segment_len(p, i));
 		count(&w->counters, COUNT_IN_WRITES, 1);
 	}
 	return error;
@@ -71,11 +64,8 @@ static bool takes_gso(const struct worker *w, const struct pkt *p)
 }
 
 /* Writes a packet or n merged ones; whether that was done. */
-static bool write_run(struct worker *w, struct pkt *p,
-		      const struct iovec *payload, uint32_t n_payload,
-		      uint32_t n)
+static bool write_run(struct worker *w, struct pkt *p, uint32_t n)
 {
-	struct iovec iov[2 + RUN_MAX];
 	int tun = queue_of(w, p);
 	struct vnethdr v;
 
@@ -86,37 +76,29 @@ static bool write_run(struct worker *w, struct pkt *p,
 		p->unfinished = false;
 	}
 	v = vnet_make(p);
-	iov[1] = (struct iovec){ p->ip, p->payload };
-	memcpy(iov + 2, payload, n_payload * sizeof(*payload));
 	count(&w->counters, COUNT_IN_WRITES, 1);
-	return account(w, tun_write(tun, w->vnet, &v, iov, 2 + n_payload), p,
-		       n);
+	return account(w, tun_write(tun, w->vnet, &v, p->ip, p->len), p, n);
 }
 
 /* A deliver_fn. */
-static void deliver(void *worker, struct pkt *p, const struct iovec *payload,
-		    uint32_t n_payload, uint32_t n)
+static void deliver(void *worker, struct pkt *p, uint32_t n)
 {
-	write_run(worker, p, payload, n_payload, n);
+	write_run(worker, p, n);
 }
 
 /* Shows what was delivered to the capture that runs; a deliver_fn. */
-static void deliver_shown(void *worker, struct pkt *p,
-			  const struct iovec *payload, uint32_t n_payload,
-			  uint32_t n)
+static void deliver_shown(void *worker, struct pkt *p, uint32_t n)
 {
 	struct worker *w = worker;
-	struct iovec iov[1 + RUN_MAX] = { { p->ip, p->payload } };
+	struct iovec iov = { p->ip, p->len };
 	uint64_t time = trace_now();
 
-	if (!write_run(w, p, payload, n_payload, n))
+	if (!write_run(w, p, n))
 		return;		/* shown as dropped */
-	memcpy(iov + 1, payload, n_payload * sizeof(*payload));
 	trace_passed(&w->trace,
-		     &(struct sighting){ .point = VX_TO_TUN, .iov = iov,
-					 .n_iov = 1 + n_payload,
-					 .len = p->len, .packets = n,
-					 .time = time });
+		     &(struct sighting){ .point = VX_TO_TUN, .iov = &iov,
+					 .n_iov = 1, .len = p->len,
+					 .packets = n, .time = time });
 }
 
 /* The port stands before the address: sockaddr_in, sockaddr_in6. */
@@ -169,6 +151,24 @@ static uint32_t in_datagram(struct worker *w, const struct table *t,
 	return p.len;
 }
 
+/*
+ * Most datagrams of a message are of one flow, and what decap() found right of
+ * one it would of the next: the sender is the same, so are the headers.  (A
+ * congestion mark that is to be changed is not the run's, where it was.)  Bytes
+ * of the inner packet; 0: the datagram has to go the whole way.
+ */
+static uint32_t in_next(struct worker *w, const uint8_t *before, uint8_t *data,
+			uint32_t len)
+{
+	const uint32_t overlay = sizeof(struct overlay);
+
+	if (!before || len <= overlay || memcmp(before, data, overlay) ||
+	    w->trace.ordinary != NO_DROP ||
+	    !coalesce_next(&w->coalescer, data + overlay, len - overlay))
+		return 0;
+	return len - overlay;
+}
+
 static void in_message(struct worker *w, const struct table *t,
 		       const struct received *m)
 {
@@ -178,6 +178,7 @@ static void in_message(struct worker *w, const struct table *t,
 					m->segment);
 	uint32_t size = many ? m->segment : m->len;
 	uint32_t at = 0, packets = 0, good = 0;
+	const uint8_t *before = NULL;
 	uint64_t bytes = 0;
 
 	if (m->truncated) {
@@ -186,11 +187,14 @@ static void in_message(struct worker *w, const struct table *t,
 		return;
 	}
 	do {
-		uint32_t rest = m->len - at;
-		uint32_t len = in_datagram(w, t, &outer, m->data + at,
-					   rest < size ? rest : size,
-					   many ? 0 : m->segment);
+		uint8_t *data = m->data + at;
+		uint32_t rest = m->len - at, part = rest < size ? rest : size;
+		uint32_t len = in_next(w, before, data, part);
 
+		if (!len)
+			len = in_datagram(w, t, &outer, data, part,
+					  many ? 0 : m->segment);
+		before = len ? data : NULL;
 		packets++;
 		good += len > 0;
 		bytes += len;

@@ -57,11 +57,10 @@ static void answer_unreachable(struct worker *w, const struct pkt *p)
 	uint8_t buf[ICMP_MAX6];
 	struct vnethdr v = { 0 };
 	uint32_t len = icmp_unreachable(p, buf);
-	struct iovec iov[2] = { { 0 }, { buf, len } };
 
 	if (len == 0 || !icmp_allowed(&w->icmp, now_ms()))
 		return;
-	if (tun_write(w->tuns[w->turn], w->vnet, &v, iov, 2) == 0)
+	if (tun_write(w->tuns[w->turn], w->vnet, &v, buf, len) == 0)
 		count(&w->counters, COUNT_ICMP_SENT, 1);
 }
 
@@ -71,44 +70,20 @@ static enum counter unowned(const struct pkt *p)
 						   : DROP_OUT_NO_ROUTE;
 }
 
-static struct slot *take_slot(struct worker *w, const struct peer *peer,
-			      const struct pkt *p, uint32_t source)
+/* Room for a datagram, its overlay headers written; where the packet goes. */
+static uint8_t *lay(struct worker *w, const struct peer *peer,
+		    const struct pkt *p, uint32_t len, uint32_t source)
 {
 	struct slot *slot;
 
-	if (pack_is_full(&w->packer))
+	len += HEADROOM;
+	if (pack_is_full(&w->packer, len))
 		udp_send_all(&w->sender, &w->packer);
-	slot = pack_take(&w->packer, source);
+	slot = pack_take(&w->packer, source, len);
 	slot->peer = peer;
 	slot->tos = ecn_encap(pkt_tos(p));
-	return slot;
-}
-
-/* A whole packet: the overlay headers go right in front of it. */
-static void encap_packet(struct slot *slot, const struct pkt *p)
-{
-	uint8_t *frame = p->ip - HEADROOM;
-
-	memcpy(frame, &slot->peer->overlay, HEADROOM);
-	slot->inner_len = p->len;
-	slot->len = HEADROOM + p->len;
-	slot->n_iov = 1;
-	slot->iov[0] = (struct iovec){ frame, slot->len };
-}
-
-/* Segment i: headers of its own, payload where it was read. */
-static void encap_segment(struct slot *slot, const struct pkt *p, uint32_t i)
-{
-	uint8_t *payload = p->ip + p->payload + i * p->gso_size;
-	uint32_t len = segment_payload(p, i);
-
-	memcpy(slot->header, &slot->peer->overlay, HEADROOM);
-	segment_header(p, i, slot->header + HEADROOM);
-	slot->inner_len = p->payload + len;
-	slot->len = HEADROOM + slot->inner_len;
-	slot->n_iov = 2;
-	slot->iov[0] = (struct iovec){ slot->header, HEADROOM + p->payload };
-	slot->iov[1] = (struct iovec){ payload, len };
+	memcpy(slot->data, &peer->overlay, HEADROOM);
+	return slot->data + HEADROOM;
 }
 
 /* False: it has to be cut, for the link or because somebody is watching. */
@@ -131,20 +106,19 @@ static bool sent_uncut(struct worker *w, const struct peer *peer,
 	return true;
 }
 
-/* Whether p has to stay where it is, for udp_send_all(). */
-static bool encap(struct worker *w, const struct peer *peer,
+static void encap(struct worker *w, const struct peer *peer,
 		  const struct pkt *p, uint32_t n)
 {
 	uint32_t source = (uint64_t)p->flow * w->sender.n_fds >> 32;
 
-	if (n == 1)
-		encap_packet(take_slot(w, peer, p, source), p);
-	else if (sent_uncut(w, peer, p, n, source))
-		return false;
-	else
-		for (uint32_t i = 0; i < n; i++)
-			encap_segment(take_slot(w, peer, p, source), p, i);
-	return true;
+	if (n == 1) {
+		memcpy(lay(w, peer, p, p->len, source), p->ip, p->len);
+		return;
+	}
+	if (sent_uncut(w, peer, p, n, source))
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		segment_write(p, i, lay(w, peer, p, segment_len(p, i), source));
 }
 
 /*
@@ -173,8 +147,7 @@ static SELDOM bool out_shown(struct worker *w, const struct table *t,
 	return true;
 }
 
-/* Whether what is at ip has to stay there, for udp_send_all(). */
-static bool out_packet(struct worker *w, const struct table *t,
+static void out_packet(struct worker *w, const struct table *t,
 		       const struct vnethdr *v, uint8_t *ip, uint32_t len)
 {
 	struct pkt p;
@@ -184,7 +157,7 @@ static bool out_packet(struct worker *w, const struct table *t,
 
 	count(&w->counters, COUNT_OUT_PACKETS, n);
 	if (drop != w->trace.ordinary && !out_shown(w, t, &p, len, n, drop))
-		return false;
+		return;
 	path_mtu_learn(w->path_mtus, &p, w->sender.now);
 	if (w->steering)
 		steer_learn(w->steering, &p, w->turn);
@@ -192,41 +165,30 @@ static bool out_packet(struct worker *w, const struct table *t,
 	if (!peer) {
 		out_shown(w, t, &p, len, n, unowned(&p));
 		answer_unreachable(w, &p);
-		return false;
+		return;
 	}
-	return encap(w, peer, &p, n);
+	encap(w, peer, &p, n);
 }
 
 /*
- * Bytes of a queue (a bit) that are its part of a turn: an equal one of what
- * the arena holds, or of what is bulk's.  That is more, for where there is a
- * TAP bulk mostly leaves whole and does not fill the arena, and beside queues
- * without it the packets are what is shared, not the bytes.
+ * Bytes of a queue (a bit) that are its part of a turn: an equal one of
+ * TURN_BYTES, or of what is bulk's.  That is more, for where there is a TAP
+ * bulk mostly leaves whole, and beside queues without it the packets are what
+ * is shared, not the bytes.
  */
 static uint32_t part(const struct worker *w, uint32_t queue, uint32_t shares)
 {
 	uint32_t bulk = w->ready & patience_carriers(&w->patience);
 
 	if (!(queue & bulk) || (bulk == w->ready && w->uncut.tap < 0))
-		return ARENA / shares;
+		return TURN_BYTES / shares;
 	return BULK_TURN / __builtin_popcount(bulk);
 }
 
-/* Room for one more packet, of the arena that is used up to `at`. */
-static uint8_t *make_room(struct worker *w, uint8_t *at)
-{
-	if (at <= w->arena + ARENA)
-		return at;
-	udp_send_all(&w->sender, &w->packer);
-	return w->arena;
-}
-
-/*
- * Reads one of `shares` parts of a turn from the queue w->turn, into the arena
- * from `at` on; where the next one may begin.  *more: there may be more in it.
- */
-static uint8_t *read_queue(struct worker *w, const struct table *t,
-			   uint8_t *at, uint32_t shares, bool *more)
+/* Reads one of `shares` parts of a turn from the queue w->turn.  *more: there
+ * may be more in it. */
+static void read_queue(struct worker *w, const struct table *t,
+		       uint32_t shares, bool *more)
 {
 	uint32_t queue = 1u << (w->turn - w->queue), n, bytes = 0;
 	uint32_t most = patience_beside(&w->patience, queue) ? BULK_SMALL
@@ -237,11 +199,8 @@ static uint8_t *read_queue(struct worker *w, const struct table *t,
 	most /= shares;
 	for (n = 0; n < most && bytes <= enough; n++, bytes += len) {
 		struct vnethdr v;
-		uint8_t *ip;
 
-		at = make_room(w, at);
-		ip = at + UNCUT_ROOM + HEADROOM;
-		len = tun_read(tun, w->vnet, &v, ip, IP6_MAX_LEN);
+		len = tun_read(tun, w->vnet, &v, w->packet, IP6_MAX_LEN);
 		if (len < 0)
 			break;
 		if (patience_is_flood(len, v.gso_size)) {
@@ -250,17 +209,13 @@ static uint8_t *read_queue(struct worker *w, const struct table *t,
 		} else {
 			patience_carried(&w->patience, len, queue);
 		}
-		if (!out_packet(w, t, &v, ip, len))
-			continue;
-		at = ip + len + ARENA_ALIGN;
-		at -= (uintptr_t)at % ARENA_ALIGN;
+		out_packet(w, t, &v, w->packet, len);
 	}
 	count(&w->counters, COUNT_OUT_READS, n);
 	if (len < 0)
-		return at;
+		return;
 	*more = true;
 	w->patience.full |= patience_beside(&w->patience, queue);
-	return at;
 }
 
 /* Of the queues that are left the next one, in a circle. */
@@ -274,7 +229,6 @@ static uint32_t next_queue(const struct worker *w, uint32_t left)
 bool outbound(struct worker *w, const struct table *t)
 {
 	uint32_t first = w->turn, shares = __builtin_popcount(w->ready);
-	uint8_t *at = w->arena;
 	bool more = false;
 
 	for (uint32_t left = w->ready; left;
@@ -282,7 +236,7 @@ bool outbound(struct worker *w, const struct table *t)
 		w->turn = next_queue(w, left);
 		if (left == w->ready)
 			first = w->turn;
-		at = read_queue(w, t, at, shares, &more);
+		read_queue(w, t, shares, &more);
 	}
 	w->turn = first;	/* another one is first next time */
 	udp_send_all(&w->sender, &w->packer);

@@ -3,13 +3,17 @@
 
 #include "sockopt.h"
 
-struct slot *pack_take(struct packer *k, uint32_t source)
+struct slot *pack_take(struct packer *k, uint32_t source, uint32_t len)
 {
 	uint64_t bit = 1ull << source;
 	uint16_t at = k->n++;
 	struct slot *slot = &k->slots[at];
 
+	slot->data = k->memory + k->bytes;
+	slot->len = len;
+	slot->lost = false;
 	slot->next = NO_SLOT;
+	k->bytes += len;
 	if (k->used & bit)
 		k->slots[k->tail[source]].next = at;
 	else
@@ -21,6 +25,7 @@ struct slot *pack_take(struct packer *k, uint32_t source)
 
 void pack_reset(struct packer *k)
 {
+	k->bytes = 0;
 	k->n = 0;
 	k->used = 0;
 }
@@ -71,6 +76,20 @@ static bool joins(const struct slot *first, const struct slot *next,
 	       bytes + next->len <= most;
 }
 
+/* Adds a datagram's bytes to the last piece of memory, or as a new one. */
+static void append(struct msghdr *msg, const struct slot *s)
+{
+	struct iovec *next = msg->msg_iov + msg->msg_iovlen, *last = next - 1;
+
+	if (msg->msg_iovlen &&
+	    (uint8_t *)last->iov_base + last->iov_len == s->data) {
+		last->iov_len += s->len;
+		return;
+	}
+	*next = (struct iovec){ s->data, s->len };
+	msg->msg_iovlen++;
+}
+
 /* Fills message i from slot `at` on; returns the slot behind it. */
 static uint16_t fill(const struct packer *k, struct messages *m, uint32_t i,
 		     uint16_t at, bool segment, struct iovec *iov)
@@ -85,8 +104,7 @@ static uint16_t fill(const struct packer *k, struct messages *m, uint32_t i,
 	do {
 		uint32_t last = s->len;
 
-		for (unsigned p = 0; p < s->n_iov; p++)
-			iov[msg->msg_iovlen++] = s->iov[p];
+		append(msg, s);
 		bytes += s->len;
 		m->count[i]++;
 		at = s->next;

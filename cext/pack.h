@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Datagrams on their way out: collected while the TUN is read, then packed
- * into as few messages as possible.
+ * Datagrams on their way out: laid down one behind the other while the TUN is
+ * read, then packed into as few messages as possible.
  *
- * Theory of operation.  A slot is one datagram: one or two pieces of memory
- * (in the read buffer, in the slot's own header room, in the peer's cooked
- * header) and where it goes.  Slots of one sending socket form a list in the
+ * Theory of operation.  A slot is one datagram: its bytes, in the packer's
+ * memory, and where it goes.  Slots of one sending socket form a list in the
  * order of arrival, and a flow always has the same socket, so packing along
  * the lists never reorders a flow.  Neighbours in a list with one peer, one
  * ECN and one length become one message for UDP_SEGMENT (a shorter one may
  * close it), also across reads: a 64 KiB read does not become one full and
- * one nearly empty send.
+ * one nearly empty send.  And neighbours in memory, which those of one flow
+ * mostly are, are one piece to the kernel, which it copies far sooner than
+ * many.
  */
 #pragma once
 #include <sys/socket.h>
@@ -22,6 +23,9 @@
 
 enum {
 	SLOTS = 512,
+	/* What a turn reads of bulk (worker.h), with a header for each
+	 * segment of 1,000 bytes and more. */
+	PACK_BYTES = 640 << 10,
 	NO_SLOT = 0xffff,
 	/* Room for UDP_SEGMENT (uint16_t) and IP_TOS or IPV6_TCLASS (int). */
 	CONTROL_LEN = CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(int)),
@@ -29,16 +33,16 @@ enum {
 
 struct slot {
 	const struct peer *peer;
-	uint32_t len;			/* datagram payload */
-	uint32_t inner_len;
+	uint8_t *data;			/* a struct overlay, then the packet */
+	uint32_t len;			/* of both */
 	uint16_t next;
 	uint8_t tos;
-	uint8_t n_iov;
-	struct iovec iov[2];
-	uint8_t header[sizeof(struct overlay) + SEGMENT_HEADER_MAX];
+	bool lost;			/* and was shown as that */
 };
 
 struct packer {
+	uint8_t *memory;		/* PACK_BYTES, */
+	uint32_t bytes;			/* of which so many are taken */
 	uint16_t n;			/* slots taken */
 	uint64_t used;			/* sources with a list, one bit each */
 	uint16_t head[VX_MAX_SOURCES];
@@ -52,17 +56,19 @@ struct messages {
 	struct mmsghdr msg[SLOTS];
 	uint16_t first[SLOTS + 1];	/* slot with which message i begins */
 	uint16_t count[SLOTS];		/* its datagrams */
-	struct iovec iov[2 * SLOTS];
+	struct iovec iov[SLOTS];
 	_Alignas(struct cmsghdr) uint8_t control[SLOTS][CONTROL_LEN];
 };
 
-static inline bool pack_is_full(const struct packer *k)
+/* Whether there is no room for a datagram of `len` bytes. */
+static inline bool pack_is_full(const struct packer *k, uint32_t len)
 {
-	return k->n == SLOTS;
+	return k->n == SLOTS || k->bytes + len > PACK_BYTES;
 }
 
-/* The next free slot, appended to the list of `source`. */
-struct slot *pack_take(struct packer *k, uint32_t source);
+/* The next free slot, with `len` bytes to be filled, appended to the list of
+ * `source`. */
+struct slot *pack_take(struct packer *k, uint32_t source, uint32_t len);
 
 /* Empties all lists. */
 void pack_reset(struct packer *k);

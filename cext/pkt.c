@@ -139,6 +139,48 @@ enum pkt_error pkt_parse(struct pkt *p, uint8_t *ip, size_t room,
 	return PKT_OK;
 }
 
+static bool same_ip4(const struct ip4hdr *a, const struct ip4hdr *b)
+{
+	return a->version_ihl == b->version_ihl && a->frag == b->frag &&
+	       a->proto == b->proto;
+}
+
+static bool same_ip6(const struct ip6hdr *a, const struct ip6hdr *b)
+{
+	return !((a->version_class_flow ^ b->version_class_flow) &
+		 htonl(0xf0000000)) && a->next == b->next;
+}
+
+/* Whether its lengths say so, the transport's header included. */
+static bool has_len(const struct pkt *p, const struct pkt *before)
+{
+	uint32_t rest = p->len - p->l4;
+
+	if (pkt_ip4(p) ? ntohs(pkt_ip4(p)->len) != p->len
+		       : ntohs(pkt_ip6(p)->payload_len) != rest)
+		return false;
+	return pkt_tcp(p) ? pkt_tcp(p)->doff == pkt_tcp(before)->doff
+			  : ntohs(pkt_udp(p)->len) == rest;
+}
+
+bool pkt_parse_next(struct pkt *p, const struct pkt *before, uint8_t *ip,
+		    size_t len)
+{
+	/* Without options and extension headers, which might differ. */
+	if (!before->transport || len <= before->payload ||
+	    len > IP6_MAX_LEN || before->l4 != ip_header_min(before->family))
+		return false;
+	*p = *before;
+	p->ip = ip;
+	p->len = len;
+	return (pkt_ip4(p) ? same_ip4(pkt_ip4(before), pkt_ip4(p))
+			   : same_ip6(pkt_ip6(before), pkt_ip6(p))) &&
+	       same_addr(pkt_src(before), pkt_src(p), p->family) &&
+	       same_addr(pkt_dst(before), pkt_dst(p), p->family) &&
+	       !memcmp(before->ip + p->l4, ip + p->l4, 4) &&
+	       has_len(p, before);
+}
+
 uint8_t *pkt_csum(const struct pkt *p)
 {
 	if (!p->transport)
@@ -179,19 +221,26 @@ bool pkt_header_ok(const struct pkt *p)
 	       csum_fold(csum_sum(p->ip, p->l4)) == 0xffff;
 }
 
-bool pkt_verify(const struct pkt *p)
+bool pkt_verify(const struct pkt *p, uint8_t *copy)
 {
-	uint32_t l4_len = p->len - p->l4;
+	uint8_t *payload = p->ip + p->payload;
+	uint32_t len = p->len - p->payload;
 	uint32_t sum;
 
 	if (!pkt_header_ok(p))
 		return false;
-	if (p->unfinished)
+	if (p->unfinished) {
+		if (copy)
+			memcpy(copy, payload, len);
 		return true;
+	}
 	/* RFC 768: zero means that the sender made none. */
 	if (p->transport == PROTO_UDP && pkt_csum_get(p) == 0)
 		return false;
-	sum = csum_add(pkt_pseudo(p, l4_len), p->ip + p->l4, l4_len);
+	sum = csum_add(pkt_pseudo(p, p->len - p->l4), p->ip + p->l4,
+		       p->payload - p->l4);
+	sum = copy ? csum_copy(sum, copy, payload, len)
+		   : csum_add(sum, payload, len);
 	return csum_fold(sum) == 0xffff;
 }
 

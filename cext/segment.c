@@ -10,11 +10,16 @@ uint32_t segment_count(const struct pkt *p)
 	return (payload + p->gso_size - 1) / p->gso_size;
 }
 
-uint32_t segment_payload(const struct pkt *p, uint32_t i)
+static uint32_t payload_len(const struct pkt *p, uint32_t i)
 {
 	uint32_t rest = p->len - p->payload - i * p->gso_size;
 
 	return p->gso_size && rest > p->gso_size ? p->gso_size : rest;
+}
+
+uint32_t segment_len(const struct pkt *p, uint32_t i)
+{
+	return p->payload + payload_len(p, i);
 }
 
 static void patch_tcp(struct tcphdr *tcp, uint32_t offset, bool first,
@@ -27,10 +32,10 @@ static void patch_tcp(struct tcphdr *tcp, uint32_t offset, bool first,
 		tcp->flags &= ~(TCP_FIN | TCP_PSH);
 }
 
-void segment_header(const struct pkt *p, uint32_t i, uint8_t *header)
+void segment_write(const struct pkt *p, uint32_t i, uint8_t *to)
 {
 	uint32_t offset = i * p->gso_size;
-	uint32_t len = segment_payload(p, i);
+	uint32_t len = payload_len(p, i);
 	uint32_t l4_len = p->payload - p->l4 + len;
 	struct pkt s = *p;
 	/* Of the pseudo-header, with this segment's length (RFC 1624): where a
@@ -39,8 +44,8 @@ void segment_header(const struct pkt *p, uint32_t i, uint8_t *header)
 		       (uint16_t)~htons(p->len - p->l4);
 	uint16_t csum;
 
-	memcpy(header, p->ip, p->payload);
-	s.ip = header;
+	memcpy(to, p->ip, p->payload);
+	s.ip = to;
 	s.len = p->payload + len;
 	if (pkt_ip4(&s))
 		pkt_ip4(&s)->id = htons(ntohs(pkt_ip4(&s)->id) + i);
@@ -53,8 +58,8 @@ void segment_header(const struct pkt *p, uint32_t i, uint8_t *header)
 		pkt_udp(&s)->len = htons(l4_len);
 
 	pkt_csum_set(&s, 0);
-	sum = csum_add(sum, header + p->l4, p->payload - p->l4);
-	sum = csum_add(sum, p->ip + p->payload + offset, len);
+	sum = csum_add(sum, to + p->l4, p->payload - p->l4);
+	sum = csum_copy(sum, to + p->payload, p->ip + p->payload + offset, len);
 	csum = csum_finish(sum);
 	/* RFC 768: a UDP checksum that comes out as zero is sent as ~0. */
 	pkt_csum_set(&s, csum || pkt_tcp(&s) ? csum : 0xffff);

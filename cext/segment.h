@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Cutting a super-packet into what it stands for, by scatter-gather: a new
- * header for each segment, the payload stays where it is.
+ * Cutting a super-packet into what it stands for: a new header for each
+ * segment, and behind it a copy of its payload, which is read for the checksum
+ * anyway.  (Where the payload stayed in its place, the kernel's copy of many
+ * pieces cost twice as much as that, docs/decisions/performance.md.)
  *
  * The result is what the kernel's software GSO makes of the same packet
  * (net/ipv4/tcp_offload.c, udp_offload.c, af_inet.c): IPv4 ids count up,
@@ -15,12 +17,11 @@ enum { SEGMENT_HEADER_MAX = 256 };
 /* Number of segments of p; 1 if it is no super-packet. */
 uint32_t segment_count(const struct pkt *p);
 
-/* Payload bytes of segment i. */
-uint32_t segment_payload(const struct pkt *p, uint32_t i);
+/* Bytes of segment i, headers and payload. */
+uint32_t segment_len(const struct pkt *p, uint32_t i);
 
 /*
- * Writes the p->payload bytes of headers of segment i to `header`, with
- * finished checksums, from p's unfinished one.  p->payload must be at most
- * SEGMENT_HEADER_MAX.
+ * Writes segment i to `to`, with finished checksums, from p's unfinished one.
+ * p->payload must be at most SEGMENT_HEADER_MAX.
  */
-void segment_header(const struct pkt *p, uint32_t i, uint8_t *header);
+void segment_write(const struct pkt *p, uint32_t i, uint8_t *to);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <linux/if_tun.h>
@@ -163,14 +164,15 @@ int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room)
 	return len < (ssize_t)sizeof(*v) ? 0 : len - (ssize_t)sizeof(*v);
 }
 
-int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
-	      uint32_t n)
+int tun_write(int fd, bool vnet, const struct vnethdr *v, const uint8_t *data,
+	      size_t len)
 {
-	ssize_t len;
+	struct iovec iov[2] = { { (void *)v, sizeof(*v) },
+				{ (void *)data, len } };
+	ssize_t n;
 
-	iov[0] = (struct iovec){ (void *)v, sizeof(*v) };
 	do
-		len = writev(fd, vnet ? iov : iov + 1, vnet ? n : n - 1);
-	while (len < 0 && errno == EINTR);
-	return len < 0 ? -errno : 0;
+		n = writev(fd, vnet ? iov : iov + 1, vnet ? 2 : 1);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
 }

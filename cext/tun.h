@@ -4,7 +4,7 @@
  */
 #pragma once
 #include <stdbool.h>
-#include <sys/uio.h>
+#include <stddef.h>
 
 #include "wire.h"
 
@@ -14,6 +14,6 @@
  */
 int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room);
 
-/* Writes one packet; iov[0] is left free for the vnet header.  0, -errno. */
-int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
-	      uint32_t n);
+/* Writes one packet, behind its vnet header.  0, -errno. */
+int tun_write(int fd, bool vnet, const struct vnethdr *v, const uint8_t *data,
+	      size_t len);

@@ -93,7 +93,7 @@ static void account(struct sender *s, const struct packer *k, uint32_t i,
 
 		for (uint32_t left = m->count[i]; left--;
 		     at = k->slots[at].next)
-			these += k->slots[at].inner_len;
+			these += k->slots[at].len - sizeof(struct overlay);
 		peer_sent(&s->peers[first->peer->slot], m->count[i], these);
 		if (m->count[i] > 1)
 			prove(s, first->peer, first->len);
@@ -163,12 +163,14 @@ be16 udp_port(int fd)
 							   : name.sin6_port;
 }
 
-static struct sighting datagram(const struct slot *slot, be16 port)
+static struct sighting datagram(const struct slot *slot, struct iovec *iov,
+				be16 port)
 {
+	*iov = (struct iovec){ slot->data, slot->len };
 	return (struct sighting){ .point = VX_TO_UNDERLAY, .tos = slot->tos,
 				  .port = port,
 				  .outer = peer_outer(slot->peer),
-				  .iov = slot->iov, .n_iov = slot->n_iov,
+				  .iov = iov, .n_iov = 1,
 				  .len = slot->len, .packets = 1 };
 }
 
@@ -181,11 +183,12 @@ static SELDOM void lose(struct sender *s, struct packer *k, unsigned source,
 
 	count(s->counters, reason, m->count[i]);
 	for (uint32_t n = m->count[i]; n--; at = k->slots[at].next) {
-		struct sighting seen = datagram(&k->slots[at],
+		struct iovec iov;
+		struct sighting seen = datagram(&k->slots[at], &iov,
 						s->port[source]);
 
 		trace_dropped(s->trace, reason, &seen);
-		k->slots[at].n_iov = 0;		/* shown */
+		k->slots[at].lost = true;
 	}
 }
 
@@ -199,10 +202,12 @@ static SELDOM void show_sent(struct sender *s, const struct packer *k,
 
 		for (uint16_t at = k->head[source]; at != NO_SLOT;
 		     at = k->slots[at].next) {
-			struct sighting seen = datagram(&k->slots[at], port);
+			struct iovec iov;
+			struct sighting seen = datagram(&k->slots[at], &iov,
+							port);
 
 			seen.time = time;
-			if (seen.n_iov)
+			if (!k->slots[at].lost)
 				trace_passed(s->trace, &seen);
 		}
 	}

@@ -13,26 +13,38 @@
 
 enum {
 	HUGE_PAGE = 2 << 20,
-	BUFFER_BYTES = ARENA_BYTES + IN_BATCH * IN_STRIDE,
+	/* Where they begin: the packet at hand, datagrams on their way out, */
+	/* what is received, runs. */
+	SENT = (PACKET_BYTES + 63) & ~63,
+	RECEIVED = SENT + PACK_BYTES,
+	MERGED = RECEIVED + IN_BATCH * IN_STRIDE,
+	BUFFER_BYTES = MERGED + RUNS * RUN_BYTES,
 	BUFFER_ROOM = (BUFFER_BYTES + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1),
 };
 
-static_assert(ARENA_BYTES + IN_BATCH_LARGE * IN_STRIDE <= HUGE_PAGE,
+static_assert(RECEIVED + IN_BATCH_LARGE * IN_STRIDE <= HUGE_PAGE,
 	      "what large packets pass through is on the huge page");
 
 /*
- * The arena and the buffers of large messages share one huge page: they are
+ * What is sent and the buffers of large messages share one huge page: they are
  * copied to and from all the time, and in pages of 4 KiB each copy misses
  * the TLB 16 times.  The other buffers get small messages only, of their
- * pages one or two are ever touched.
+ * pages one or two are ever touched; and a run's are few, and as few as there
+ * are flows.
  */
-static uint8_t *buffers_new(void)
+bool worker_buffers(struct worker *w)
 {
 	uint8_t *buffers = aligned_alloc(HUGE_PAGE, BUFFER_ROOM);
 
-	if (buffers)	/* a wish: slower without */
-		madvise(buffers, HUGE_PAGE, MADV_HUGEPAGE);
-	return buffers;
+	w->buffers = buffers;
+	if (!buffers)
+		return false;
+	madvise(buffers, HUGE_PAGE, MADV_HUGEPAGE); /* a wish: slower without */
+	w->packet = buffers + PACKET_FRONT;
+	w->packer.memory = buffers + SENT;
+	w->coalescer.memory = buffers + MERGED;
+	udp_receiver_init(&w->receiver, buffers + RECEIVED);
+	return true;
 }
 
 static int watch(int epoll, int fd, uint32_t event)
@@ -108,11 +120,9 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 	uncut_init(&w->uncut, settings, tap);
 	take_settings(w, settings, source);
 	w->epoll = -1;
-	w->arena = buffers_new();
-	if (w->arena && w->peers && !tracer_init(&w->trace, settings->family)) {
-		udp_receiver_init(&w->receiver, w->arena + ARENA_BYTES);
+	if (worker_buffers(w) && w->peers &&
+	    !tracer_init(&w->trace, settings->family))
 		*error = watch_all(w, stop);
-	}
 	if (!*error)
 		return w;
 	worker_free(w);
@@ -124,7 +134,7 @@ void worker_free(struct worker *w)
 	close_own(w->tuns + w->queue, w->n_queues, w->listen);
 	if (w->epoll >= 0)
 		close(w->epoll);
-	free(w->arena);
+	free(w->buffers);
 	peers_free(w->peers);
 	tracer_free(&w->trace);
 	free(w);

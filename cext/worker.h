@@ -18,14 +18,14 @@
 #include "uncut.h"
 
 enum {
-	/* What one turn reads from the TUN: 64 packets at most, of bulk up to
-	 * 1 MiB where outbound.c's part() says so, else what the arena has. */
+	/* What one turn reads from the TUN: 64 packets at most, and about so
+	 * many bytes, the former where outbound.c's part() says so. */
 	OUT_BATCH = 64,
 	BULK_TURN = 1 << 20,
-	ARENA = 512 << 10,
-	ARENA_ALIGN = 64,
-	ARENA_BYTES = ARENA + 2 * ARENA_ALIGN + UNCUT_ROOM +
-		      sizeof(struct overlay) + IP6_MAX_LEN,
+	TURN_BYTES = 512 << 10,
+	/* A packet's headers to come, and the packet. */
+	PACKET_FRONT = UNCUT_ROOM + sizeof(struct overlay),
+	PACKET_BYTES = PACKET_FRONT + IP6_MAX_LEN,
 };
 
 struct worker {
@@ -46,11 +46,15 @@ struct worker {
 	pthread_t thread;
 	_Atomic int tid;		/* 0: it does not run yet */
 
+	uint8_t *buffers;		/* all that follows here points there */
+	/* One packet, to be copied from there: outbound what was read, inbound
+	 * what is written.  It stays in the cache, which a batch does not. */
+	uint8_t *packet;
+
 	struct packer packer;		/* outbound */
 	struct sender sender;
 	struct uncut uncut;
 	struct icmp_limit icmp;
-	uint8_t *arena;
 
 	struct receiver receiver;	/* inbound */
 	struct coalescer coalescer;
@@ -77,6 +81,10 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 			  const int *tuns, int listen, const int *source,
 			  int tap, int stop, int *error);
 void worker_free(struct worker *w);
+
+/* Gives a worker its buffers, for free(w->buffers); false: there is no memory
+ * for them. */
+bool worker_buffers(struct worker *w);
 
 /* What epoll says in data.u32: the queue's number among the worker's own, or
  * one of these. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuzz.h"
 
+#include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,6 +100,28 @@ const struct table *fuzz_table(uint8_t byte)
 	return *t;
 }
 
+static uint8_t *must_malloc(size_t size)
+{
+	uint8_t *p = malloc(size);
+
+	CHECK(p);
+	return p;
+}
+
+/* Not as worker_buffers() has them, one behind the other: the sanitizer is to
+ * see where each ends, and a run among its like. */
+static void give_buffers(struct worker *w)
+{
+	uint8_t *runs = must_malloc(RUNS * RUN_BYTES);
+
+	for (unsigned i = 0; i < RUNS; i++)
+		__asan_poison_memory_region(runs + i * RUN_BYTES + IP_MAX_LEN,
+					    RUN_BYTES - IP_MAX_LEN);
+	w->coalescer.memory = runs;
+	w->packer.memory = must_malloc(PACK_BYTES);
+	w->packet = must_malloc(PACKET_BYTES) + PACKET_FRONT;
+}
+
 struct worker *fuzz_worker(uint8_t byte)
 {
 	static struct worker w;
@@ -110,6 +133,7 @@ struct worker *fuzz_worker(uint8_t byte)
 		csum_init();
 		w.peers = w.sender.peers = peers_new();
 		CHECK(w.peers);
+		give_buffers(&w);
 		CHECK_EQ(tracer_init(&w.trace, IPV4), 0);
 		w.sender.trace = &w.trace;
 	}

@@ -3,13 +3,15 @@
  * Invariant: of any batch of messages, every datagram is counted once, as
  * written or as one drop, and what reaches the TUN is exactly the inner
  * packets that were accepted, in their flows' order, under vnet headers that
- * agree with them (ledger.h).
+ * agree with them (ledger.h).  What is merged for its likeness with the one
+ * before is what decap() would have accepted.
  *
  * The real inbound() runs; the socket and the TUN are the functions below.
  * Input: settings byte, outer ToS, then messages of: length (16 bits), UDP_GRO
  * segment size (16 bits), bytes.
  */
 #include "decap.h"
+#include "ecn.h"
 #include "fuzz.h"
 #include "ledger.h"
 #include "tun.h"
@@ -20,6 +22,7 @@ static struct received messages[IN_BATCH];
 static uint32_t n_messages;
 static struct ledger ledger;
 static const struct worker *worker;
+static const struct table *table;
 static uint32_t refused;	/* super-packets that nothing could cut */
 
 uint64_t now_ms(void)
@@ -41,11 +44,11 @@ struct received udp_received(const struct receiver *r, uint32_t i)
 	return messages[i];
 }
 
-static const struct received *message_of(const struct pkt *p)
+static const struct received *message_of(const uint8_t *ip)
 {
 	for (uint32_t i = 0; i < n_messages; i++)
-		if (p->ip >= messages[i].data &&
-		    p->ip < messages[i].data + messages[i].len)
+		if (ip >= messages[i].data &&
+		    ip < messages[i].data + messages[i].len)
 			return &messages[i];
 	check_failed(__FILE__, __LINE__, "a packet from nowhere");
 }
@@ -62,7 +65,7 @@ static uint32_t datagram_size(const struct received *m)
 /* What validation promises, from the bytes alone. */
 static void check_accepted(const struct pkt *p)
 {
-	const struct received *m = message_of(p);
+	const struct received *m = message_of(p->ip);
 	uint32_t at = p->ip - m->data, size = datagram_size(m);
 	const uint8_t *data = p->ip - sizeof(struct overlay);
 	static const uint8_t broadcast[6] = { 255, 255, 255, 255, 255, 255 };
@@ -97,22 +100,60 @@ void __wrap_coalesce_add(struct coalescer *c, const struct pkt *p)
 	__real_coalesce_add(c, p);
 }
 
-int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
-	      uint32_t n)
+/* What decap() finds right of a datagram that did not go through it. */
+static struct pkt decapped(uint8_t *ip, uint32_t len)
 {
-	uint8_t *flat = malloc(IP_MAX_LEN);
-	uint32_t len = 0;
+	const struct received *m = message_of(ip);
+	struct outer outer = { m->addr, m->tos, table_sender(table, m->addr) };
+	uint8_t tos;
+	struct pkt p;
+
+	CHECK_EQ(decap(worker->settings, table, &outer,
+		       ip - sizeof(struct overlay),
+		       len + sizeof(struct overlay), 0, &p), NO_DROP);
+	tos = pkt_tos(&p);
+	CHECK_EQ(ecn_decap(tos, m->tos), tos & ECN_MASK);
+	/* A checksum that is right both ways is a finished one. */
+	if (p.unfinished) {
+		p.unfinished = false;
+		p.gso_size = 0;
+		CHECK(pkt_verify(&p, NULL));
+	}
+	CHECK_EQ(p.gso_size, 0);
+	return p;
+}
+
+bool __real_coalesce_next(struct coalescer *c, uint8_t *ip, uint32_t len);
+bool __wrap_coalesce_next(struct coalescer *c, uint8_t *ip, uint32_t len);
+
+bool __wrap_coalesce_next(struct coalescer *c, uint8_t *ip, uint32_t len)
+{
+	const struct pkt *first;
+	struct pkt p;
+
+	if (!__real_coalesce_next(c, ip, len))
+		return false;
+	first = &c->last->first;
+	p = decapped(ip, len);
+	check_accepted(&p);
+	CHECK_EQ(p.len, len);
+	CHECK_EQ(p.payload, first->payload);
+	CHECK_EQ(p.transport, first->transport);
+	CHECK_EQ(p.flow, first->flow);
+	ledger_in(&ledger, &p, false);
+	return true;
+}
+
+int tun_write(int fd, bool vnet, const struct vnethdr *v, const uint8_t *data,
+	      size_t len)
+{
+	uint8_t *copy = malloc(len);
 
 	(void)fd;
-	CHECK(flat && vnet == worker->vnet && n <= 2 + RUN_MAX);
-	for (uint32_t i = 1; i < n; i++) {
-		CHECK(len + iov[i].iov_len <= IP_MAX_LEN);
-		if (iov[i].iov_len)
-			memcpy(flat + len, iov[i].iov_base, iov[i].iov_len);
-		len += iov[i].iov_len;
-	}
-	ledger_out(&ledger, flat, len, v, worker->settings->family);
-	free(flat);
+	CHECK(copy && vnet == worker->vnet && len <= IP_MAX_LEN);
+	memcpy(copy, data, len);
+	ledger_out(&ledger, copy, len, v, worker->settings->family);
+	free(copy);
 	return 0;
 }
 
@@ -158,10 +199,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t datagrams;
 
 	worker = w;
+	table = fuzz_table(settings);
 	refused = 0;
 	datagrams = read_messages(&in, settings);
 	ledger.no_vnet = !w->vnet;
-	inbound(w, fuzz_table(settings));
+	inbound(w, table);
 
 	CHECK_EQ(fuzz_count(w, COUNT_IN_PACKETS), datagrams);
 	CHECK_EQ(datagrams, fuzz_count(w, COUNT_IN_WRITTEN) +

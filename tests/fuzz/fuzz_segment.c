@@ -2,7 +2,8 @@
  *
  * Invariant: any packet cut at any size gives packets that parse and verify,
  * hold its payload once and in order, and merge again into what they came
- * from, byte for byte.
+ * from, byte for byte, whether each piece is looked at or only whether it is
+ * like the one before.
  *
  * Input: settings byte, gso_size (16 bits), a packet.
  */
@@ -10,6 +11,9 @@
 #include "ledger.h"
 
 #include <stdlib.h>
+
+/* Of the settings byte: as if each piece were a message of its own. */
+enum { APART = 2 };
 
 static struct ledger ledger;
 static struct coalescer coalescer;
@@ -47,19 +51,19 @@ static void check_header(const struct pkt *p, const struct pkt *s, uint32_t i)
 /* Segment i in memory of its own. */
 static struct pkt segment(const struct pkt *p, uint32_t i)
 {
-	uint32_t len = segment_payload(p, i);
-	uint8_t *ip = malloc(p->payload + len);
+	uint32_t at = p->payload + i * p->gso_size, len = segment_len(p, i);
+	uint8_t *ip = malloc(len);
 	struct pkt s;
 
-	CHECK(ip);
-	segment_header(p, i, ip);
-	memcpy(ip + p->payload, p->ip + p->payload + i * p->gso_size, len);
-	CHECK_EQ(pkt_parse(&s, ip, p->payload + len, p->family), PKT_OK);
-	CHECK_EQ(s.len, p->payload + len);
+	CHECK(ip && len > p->payload && len <= p->payload + p->gso_size);
+	segment_write(p, i, ip);
+	CHECK_EQ(pkt_parse(&s, ip, len, p->family), PKT_OK);
+	CHECK_EQ(s.len, len);
 	CHECK_EQ(s.payload, p->payload);
 	CHECK_EQ(s.transport, p->transport);
-	CHECK(pkt_verify(&s));
+	CHECK(pkt_verify(&s, NULL));
 	check_header(p, &s, i);
+	CHECK_MEM(ip + p->payload, p->ip + at, len - p->payload);
 	return s;
 }
 
@@ -77,22 +81,32 @@ static bool merges(const struct pkt *p, uint32_t n)
 					TCP_CWR)));
 }
 
-static void cut_and_merge(const struct pkt *p)
+/* As inbound.c does; `alike`: s can but be like the one before. */
+static void add(const struct pkt *s, bool apart, bool alike)
+{
+	ledger_in(&ledger, s, false);
+	if (!apart && coalesce_next(&coalescer, s->ip, s->len))
+		return;
+	CHECK(apart || !alike);
+	coalesce_add(&coalescer, s);
+}
+
+static void cut_and_merge(const struct pkt *p, bool apart)
 {
 	uint32_t n = segment_count(p), bytes = 0;
 	struct pkt *segments = calloc(n, sizeof(*segments));
+	bool one = merges(p, n);
 
 	CHECK(segments);
 	for (uint32_t i = 0; i < n; i++) {
 		segments[i] = segment(p, i);
 		bytes += segments[i].len - p->payload;
-		ledger_in(&ledger, &segments[i], false);
-		coalesce_add(&coalescer, &segments[i]);
+		add(&segments[i], apart, one && i > 0);
 	}
 	coalesce_flush(&coalescer);
 	CHECK_EQ(bytes, p->len - p->payload);
 	ledger_close(&ledger);
-	if (merges(p, n))
+	if (one)
 		CHECK_EQ(ledger.deliveries, 1);
 	while (n)
 		free(segments[--n].ip);
@@ -101,17 +115,22 @@ static void cut_and_merge(const struct pkt *p)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static uint8_t *memory;
 	struct input in = { data, size };
-	enum family family = take8(&in) & FUZZ_IPV6 ? IPV6 : IPV4;
+	uint8_t settings = take8(&in);
+	enum family family = settings & FUZZ_IPV6 ? IPV6 : IPV4;
 	uint16_t gso = take16(&in);
 	uint32_t len = IP_MAX_LEN;
 	const uint8_t *bytes = take(&in, &len);
 	uint8_t *ip = malloc(len);
 	struct pkt p;
 
-	CHECK(ip || !len);
+	if (!memory)
+		memory = malloc(RUNS * RUN_BYTES);
+	CHECK(memory && (ip || !len));
 	if (len)
 		memcpy(ip, bytes, len);
+	coalescer.memory = memory;
 	coalescer.deliver = ledger_deliver;
 	coalescer.to = &ledger;
 	coalescer.tcp = true;
@@ -121,10 +140,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (pkt_parse(&p, ip, len, family) == PKT_OK && p.transport &&
 	    p.payload <= SEGMENT_HEADER_MAX && p.payload < p.len) {
 		p.gso_size = gso;
-		/* As the kernel leaves it; segment_header() begins from it. */
+		/* As the kernel leaves it; segment_write() begins from it. */
 		pkt_csum_set(&p, csum_fold(pkt_pseudo(&p, p.len - p.l4)));
 		if (gso && segment_count(&p) <= LEDGER_MAX)
-			cut_and_merge(&p);
+			cut_and_merge(&p, settings & APART);
 	}
 	free(ip);
 	return 0;

@@ -21,18 +21,27 @@
 
 enum {
 	HEADROOM = sizeof(struct overlay),
-	FRONT = UNCUT_ROOM + HEADROOM,	/* of a packet, to be written */
+	/* Of the settings byte: of the packer's memory there is so much left
+	 * as the longest packet may need.  (FUZZ_TSO is of the way in.) */
+	NEARLY_FULL = FUZZ_TSO,
 };
 
-/* What was read and not yet sent. */
+/* What was read in this turn. */
 static struct {
-	uint8_t *at, *copy;	/* in the arena, as it was */
+	uint8_t *copy;		/* as it was */
 	uint32_t len;
 	struct vnethdr v;
+	uint32_t header, n;	/* of a super-packet; its segments, else 1 */
+	uint32_t seen;		/* datagrams of it */
 } taken[OUT_BATCH];
 static uint32_t n_taken;
+/* Slot by slot: which of those it is, and the datagram's number among its. */
+static struct {
+	uint32_t packet, segment;
+} of[SLOTS];
 static struct input input;
 static struct worker *worker;
+static uint32_t skipped;	/* bytes of the packer's memory */
 static uint64_t clock_ms;
 
 uint64_t now_ms(void)
@@ -51,12 +60,42 @@ static void leave_unfinished(const struct vnethdr *v, uint8_t *ip, uint32_t n)
 		pkt_csum_set(&p, csum_fold(pkt_pseudo(&p, p.len - p.l4)));
 }
 
+/* Notes what is to become of the n bytes at buf. */
+static void note(const struct vnethdr *v, uint8_t *buf, uint32_t n)
+{
+	uint32_t i = n_taken++, payload;
+	struct pkt p;
+
+	taken[i].copy = malloc(n);
+	CHECK(taken[i].copy);
+	memcpy(taken[i].copy, buf, n);
+	taken[i].len = n;
+	taken[i].v = *v;
+	taken[i].n = 1;
+	taken[i].seen = 0;
+	if (v->gso_type == VNET_GSO_NONE || v->gso_size == 0 ||
+	    pkt_parse(&p, buf, n, worker->settings->family) != PKT_OK)
+		return;
+	payload = p.len - p.payload;
+	taken[i].header = p.payload;
+	if (payload > v->gso_size)
+		taken[i].n = (payload + v->gso_size - 1) / v->gso_size;
+}
+
+/* The packet at hand left whole, in all its segments, or not at all. */
+static void check_last(void)
+{
+	if (n_taken && taken[n_taken - 1].seen)
+		CHECK_EQ(taken[n_taken - 1].seen, taken[n_taken - 1].n);
+}
+
 int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room)
 {
 	uint32_t n = sizeof(*v);
 	const uint8_t *bytes = take(&input, &n);
 
 	(void)fd;
+	check_last();
 	if (n < sizeof(*v))
 		return -EAGAIN;
 	CHECK(vnet == worker->vnet && n_taken < OUT_BATCH);
@@ -65,25 +104,18 @@ int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room)
 		memcpy(v, bytes, n);
 	n = take16(&input);
 	bytes = take(&input, &n);
-	CHECK(n <= room && buf + room <= worker->arena + ARENA_BYTES);
-	CHECK(buf - FRONT >= worker->arena);
-	__asan_unpoison_memory_region(buf - FRONT, FRONT + room);
+	CHECK(n <= room && buf == worker->packet && room <= IP6_MAX_LEN);
+	__asan_unpoison_memory_region(buf, room);
 	memcpy(buf, bytes, n);
 	leave_unfinished(v, buf, n);
 	__asan_poison_memory_region(buf + n, room - n);
-	taken[n_taken].at = buf;
-	taken[n_taken].len = n;
-	taken[n_taken].v = *v;
-	taken[n_taken].copy = malloc(n);
-	CHECK(taken[n_taken].copy);
-	memcpy(taken[n_taken].copy, buf, n);
-	n_taken++;
+	note(v, buf, n);
 	return (int)n;
 }
 
 /* The only packets to the TUN on this way are ICMP errors. */
-int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
-	      uint32_t n)
+int tun_write(int fd, bool vnet, const struct vnethdr *v, const uint8_t *data,
+	      size_t len)
 {
 	static const struct vnethdr none;
 	bool v4 = worker->settings->family == IPV4;
@@ -92,11 +124,10 @@ int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
 
 	(void)fd;
 	(void)vnet;
-	CHECK_EQ(n, 2);
 	CHECK_MEM(v, &none, sizeof(none));
-	CHECK_EQ(pkt_parse(&p, iov[1].iov_base, iov[1].iov_len,
+	CHECK_EQ(pkt_parse(&p, (uint8_t *)data, len,
 			   worker->settings->family), PKT_OK);
-	CHECK_EQ(p.len, iov[1].iov_len);
+	CHECK_EQ(p.len, len);
 	CHECK_EQ(p.proto, v4 ? PROTO_ICMP4 : PROTO_ICMP6);
 	CHECK(p.len <= (v4 ? ICMP_MAX4 : ICMP_MAX6));
 	if (!v4)
@@ -105,86 +136,115 @@ int tun_write(int fd, bool vnet, const struct vnethdr *v, struct iovec *iov,
 	return 0;
 }
 
-/* The last that was read there: the place of one that left is used again. */
-static uint32_t origin(const uint8_t *piece)
+struct slot *__real_pack_take(struct packer *k, uint32_t source, uint32_t len);
+struct slot *__wrap_pack_take(struct packer *k, uint32_t source, uint32_t len);
+
+/* Of the packer's memory only what was taken may be touched (--wrap of the
+ * linker). */
+struct slot *__wrap_pack_take(struct packer *k, uint32_t source, uint32_t len)
 {
-	for (uint32_t i = n_taken; i-- > 0;)
-		if (piece >= taken[i].at && piece < taken[i].at + taken[i].len)
-			return i;
-	check_failed(__FILE__, __LINE__, "a datagram from nowhere");
+	uint8_t *next = k->memory + k->bytes;
+	uint32_t at = k->n, packet = n_taken - 1;
+	struct slot *s;
+
+	CHECK(k == &worker->packer && at < SLOTS && n_taken);
+	CHECK(source < worker->sender.n_fds);
+	s = __real_pack_take(k, source, len);
+	CHECK(s == &k->slots[at] && s->data == next && s->len == len);
+	CHECK(s->data + len <= k->memory + PACK_BYTES);
+	CHECK_EQ(k->bytes, s->data + len - k->memory);
+	__asan_unpoison_memory_region(s->data, len);
+	of[at].packet = packet;
+	of[at].segment = taken[packet].seen++;
+	return s;
 }
 
 /* A packet that was sent whole. */
-static void check_whole(const struct slot *s)
+static void check_whole(uint32_t k, uint8_t *ip, uint32_t len)
 {
-	const uint8_t *ip = (uint8_t *)s->iov[0].iov_base + HEADROOM;
-	uint32_t k = origin(ip);
 	uint8_t *want = taken[k].copy;
 	const struct vnethdr *v = &taken[k].v;
+	uint32_t start = v->csum_start, at = start + v->csum_offset, csum;
 
-	CHECK(ip == taken[k].at && s->inner_len <= taken[k].len);
+	CHECK(len <= taken[k].len);
 	if (v->flags & VNET_NEEDS_CSUM) {
-		uint32_t at = (uint32_t)v->csum_start + v->csum_offset;
-
-		CHECK(at + 2 <= s->inner_len);
-		memcpy(want + at, ip + at, 2);
+		CHECK(at + 2 <= len);
+		csum = ~twin_sum(0, want + start, len - start) & 0xffff;
+		if (csum == 0)
+			csum = 0xffff;
+		want[at] = (uint8_t)(csum >> 8);
+		want[at + 1] = (uint8_t)csum;
 	}
-	CHECK_MEM(ip, want, s->inner_len);
+	CHECK_MEM(ip, want, len);
 }
 
 /* One segment of a super-packet. */
-static void check_segment(const struct slot *s)
+static void check_segment(uint32_t k, uint32_t i, uint8_t *ip, uint32_t len)
 {
-	uint32_t head = s->iov[0].iov_len - HEADROOM, len = s->iov[1].iov_len;
-	uint32_t k = origin(s->iov[1].iov_base);
-	uint8_t *ip = malloc(head + len);
+	uint32_t head = taken[k].header, size = taken[k].v.gso_size;
 	struct pkt p;
 
-	CHECK(ip && len <= taken[k].v.gso_size);
-	CHECK_EQ(((uint8_t *)s->iov[1].iov_base - taken[k].at - head) %
-		 taken[k].v.gso_size, 0);
-	memcpy(ip, (uint8_t *)s->iov[0].iov_base + HEADROOM, head);
-	memcpy(ip + head, s->iov[1].iov_base, len);
-	CHECK_EQ(pkt_parse(&p, ip, head + len, worker->settings->family),
-		 PKT_OK);
-	CHECK_EQ(p.len, head + len);
+	CHECK(len > head && len <= head + size);
+	CHECK(len == head + size || i + 1 == taken[k].n);
+	CHECK(head + i * size + (len - head) <= taken[k].len);
+	CHECK_EQ(pkt_parse(&p, ip, len, worker->settings->family), PKT_OK);
+	CHECK_EQ(p.len, len);
 	CHECK_EQ(p.payload, head);
-	CHECK(p.transport && pkt_verify(&p));
-	CHECK_MEM(s->iov[1].iov_base,
-		  taken[k].copy + ((uint8_t *)s->iov[1].iov_base -
-				   taken[k].at), len);
-	free(ip);
+	CHECK(p.transport && pkt_verify(&p, NULL));
+	CHECK_MEM(ip + head, taken[k].copy + head + i * size, len - head);
 }
 
-static void check_datagram(const struct slot *s)
+/* In memory of its own, so that its end is one to the sanitizer too. */
+static void check_datagram(const struct slot *s, uint32_t packet, uint32_t i)
 {
-	uint32_t len = 0;
+	uint32_t len = s->len - HEADROOM;
+	uint8_t *ip = malloc(len);
+	bool v4 = worker->settings->family == IPV4;
 
-	for (unsigned i = 0; i < s->n_iov; i++)
-		len += s->iov[i].iov_len;
-	CHECK_EQ(len, s->len);
-	CHECK_EQ(s->inner_len + HEADROOM, s->len);
-	CHECK(s->tos <= 3);
-	CHECK_MEM(s->iov[0].iov_base, &s->peer->overlay, HEADROOM);
-	if (s->n_iov == 1)
-		check_whole(s);
+	CHECK(ip && s->len > HEADROOM && i < taken[packet].n && !s->lost);
+	memcpy(ip, s->data + HEADROOM, len);
+	CHECK_MEM(s->data, &s->peer->overlay, HEADROOM);
+	if (taken[packet].n == 1)
+		check_whole(packet, ip, len);
 	else
-		check_segment(s);
+		check_segment(packet, i, ip, len);
+	CHECK_EQ(s->tos, (v4 ? ip[1] : ip[1] >> 4) & 3);
+	free(ip);
 	count(&worker->counters, COUNT_OUT_SENT, 1);
+}
+
+/* One behind the other, as they were taken. */
+static void check_places(const struct packer *k)
+{
+	const uint8_t *end = k->memory;
+
+	CHECK(k->n <= SLOTS && k->bytes <= PACK_BYTES);
+	for (uint32_t i = 0; i < k->n; i++) {
+		CHECK(k->slots[i].data >= end);
+		end = k->slots[i].data + k->slots[i].len;
+	}
+	CHECK(end <= k->memory + k->bytes);
 }
 
 void udp_send_all(struct sender *s, struct packer *k)
 {
-	CHECK(s == &worker->sender && k->n <= SLOTS);
+	uint32_t n = 0;
+
+	CHECK(s == &worker->sender);
+	check_places(k);
 	for (uint32_t source = 0; source < s->n_fds; source++) {
 		uint16_t at = k->head[source];
 
 		if (!(k->used >> source & 1))
 			continue;
-		for (; at != NO_SLOT; at = k->slots[at].next)
-			check_datagram(&k->slots[at]);
+		for (; at != NO_SLOT; at = k->slots[at].next, n++)
+			check_datagram(&k->slots[at], of[at].packet,
+				       of[at].segment);
 	}
+	CHECK_EQ(n, k->n);
+	__asan_poison_memory_region(k->memory, k->bytes);
 	pack_reset(k);
+	k->bytes = skipped;
 }
 
 /* Some super-packets go whole: into a TAP that takes everything. */
@@ -199,6 +259,8 @@ void udp_account(struct sender *s, const struct peer *peer, uint32_t packets,
 {
 	CHECK(s == &worker->sender && peer && bytes >= packets);
 	CHECK_EQ(worker->packer.n, 0);	/* nothing of the flow is behind */
+	CHECK_EQ(taken[n_taken - 1].seen, 0);
+	CHECK_EQ(packets, taken[n_taken - 1].n);
 	count(&worker->counters, COUNT_OUT_SENT, packets);
 }
 
@@ -210,23 +272,23 @@ static void forget(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static uint8_t *arena;
-	static int tap;
+	static int tap = -1;
 	uint8_t settings;
 
-	if (!arena) {
-		arena = malloc(ARENA_BYTES);
-		tap = open("/dev/null", O_WRONLY);
-	}
 	input = (struct input){ data, size };
 	settings = take8(&input);
 	worker = fuzz_worker(settings);
-	worker->arena = arena;
+	if (tap < 0) {
+		tap = open("/dev/null", O_WRONLY);
+		__asan_poison_memory_region(worker->packer.memory, PACK_BYTES);
+	}
 	worker->uncut.tap = tap;
+	skipped = settings & NEARLY_FULL ? PACK_BYTES - HEADROOM - size : 0;
+	worker->packer.bytes = skipped;
 	do {
 		forget();
-		__asan_unpoison_memory_region(arena, ARENA_BYTES);
 	} while (outbound(worker, fuzz_table(settings)));
+	check_last();
 	CHECK_EQ(fuzz_count(worker, COUNT_OUT_PACKETS),
 		 fuzz_count(worker, COUNT_OUT_SENT) +
 		 fuzz_drops(worker, VX_COUNT_DROP_OUT));

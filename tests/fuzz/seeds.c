@@ -111,6 +111,93 @@ static void receive(const char *dir)
 	}
 }
 
+enum part { OVERLAY, IP, TRANSPORT, PAYLOAD, PARTS };
+
+/* Where a datagram may be unlike the one before it: bits to flip in a byte of
+ * that part, of IP in two families. */
+enum { IP_OF_6 = PARTS, CHANGES = 5 };
+static const struct change {
+	uint8_t at, flip;
+} changes[PARTS + 1][CHANGES] = {
+	/* Flags, VNI, receiver, sender, type. */
+	[OVERLAY] = { { 0, 8 }, { 6, 1 }, { 8, 1 }, { 14, 1 }, { 20, 1 } },
+	/* Version, length, protocol, source, destination. */
+	[IP] = { { 0, 1 }, { 3, 8 }, { 9, 0x17 }, { 12, 1 }, { 16, 1 } },
+	[IP_OF_6] = { { 0, 16 }, { 5, 8 }, { 6, 0x17 }, { 8, 1 }, { 24, 1 } },
+	/* Ports, UDP's length or a part of TCP's sequence, TCP's own length
+	 * and flags. */
+	[TRANSPORT] = { { 0, 1 }, { 2, 1 }, { 5, 8 }, { 12, 16 }, { 13, 16 } },
+	[PAYLOAD] = { { 0, 1 }, { 1, 1 }, { 2, 1 }, { 3, 1 }, { 4, 1 } },
+};
+
+static void put_sum(uint8_t *field, uint32_t sum)
+{
+	sum = sum == 0xffff ? 0xffff : ~sum;	/* RFC 768 */
+	field[0] = (uint8_t)(sum >> 8);
+	field[1] = (uint8_t)sum;
+}
+
+/* Checksums as if all else were right. */
+static void sum_anew(const struct spec *s, uint8_t *ip)
+{
+	uint32_t len = spec_len(s) - spec_l4(s);
+	uint8_t *l4 = ip + spec_l4(s);
+	uint8_t *field = l4 + (s->proto == PROTO_TCP ? 16 : 6);
+
+	if (s->family == 4) {
+		memset(ip + 10, 0, 2);
+		put_sum(ip + 10, twin_sum(0, ip, spec_l4(s)));
+	}
+	memset(field, 0, 2);
+	put_sum(field, twin_sum(twin_pseudo(ip, s->proto, len), l4, len));
+}
+
+/*
+ * Three datagrams in one message, the second and the third unlike the first.
+ * Their checksums are right, but not where the payload is what is changed: the
+ * first one's is left undone then, and must not hide that.
+ */
+static void put_unlike(unsigned settings, unsigned kind, enum part part,
+		       struct change c)
+{
+	struct spec s = packet(settings, kind, 20);
+	uint32_t frame = 22 + spec_len(&s);
+	const uint32_t start[PARTS] = { 0, 22, 22 + spec_l4(&s),
+					22 + spec_header(&s) };
+
+	put16(3 * frame);
+	put16(frame);
+	for (unsigned i = 0; i < 3; i++, s.seq += 20, s.id++) {
+		uint8_t *data = buf + at;
+
+		s.unfinished = part == PAYLOAD && i == 0;
+		s.payload = spec_bytes(20);
+		put_frame(&s);
+		if (i == 0)
+			continue;
+		data[start[part] + c.at] ^= c.flip;
+		if (part != PAYLOAD)
+			sum_anew(&s, data + 22);
+	}
+}
+
+/* For inbound.c's in_next(), which must not take one for the other. */
+static void receive_unlike(const char *dir)
+{
+	for (unsigned i = 0; i < 4 * PARTS; i++) {
+		bool v6 = i & 1;
+		unsigned byte = 0x38 | (v6 ? FUZZ_IPV6 : 0);
+		enum part part = i / 4;
+		uint32_t row = v6 && part == IP ? IP_OF_6 : part;
+
+		put8(byte);
+		put8(0);
+		for (unsigned k = 0; k < CHANGES; k++)
+			put_unlike(byte, i / 2 % 2, part, changes[row][k]);
+		save(dir, "fuzz_receive", 40 + i);
+	}
+}
+
 static void segment(const char *dir)
 {
 	for (unsigned i = 0; i < 16; i++) {
@@ -165,6 +252,20 @@ static void vnet(const char *dir)
 	}
 }
 
+/* More segments than the packer has slots, or bytes if that is set. */
+static void vnet_many(const char *dir)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned byte = FUZZ_VNET | (i & 1) | (i & 2 ? FUZZ_TSO : 0);
+		struct spec s = packet(byte, 1, SLOTS + 10);
+
+		s.unfinished = true;
+		put8(byte);
+		put_vnet(&s, i & 2 ? 100 : 1);
+		save(dir, "fuzz_vnet", 24 + i);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -174,5 +275,8 @@ int main(int argc, char **argv)
 	receive(argv[1]);
 	segment(argv[1]);
 	vnet(argv[1]);
+	/* Newer ones come last, so that those before stay the same. */
+	receive_unlike(argv[1]);
+	vnet_many(argv[1]);
 	return 0;
 }

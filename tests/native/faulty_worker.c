@@ -35,7 +35,6 @@ struct table *two_nodes(void)
 struct worker *worker_begin(uint8_t family, bool vnet)
 {
 	static struct worker w;
-	uint8_t *memory = malloc(ARENA_BYTES + IN_BATCH * IN_STRIDE);
 
 	csum_init();
 	kernel_reset();
@@ -47,7 +46,6 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 		.mtu = FRAME_MTU, .port = 8472 } };
 	memset(&w, 0, sizeof(w));
 	memset(&faulty_snapshot, 0, sizeof(faulty_snapshot));
-	CHECK(memory);
 	w = (struct worker){
 		.settings = &frame.settings, .snapshot = &faulty_snapshot,
 		.reader = &faulty_snapshot.readers[0],
@@ -55,7 +53,7 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 		.path_mtus = &path_mtus, .steering = &steering, .tuns = tuns,
 		.n_queues = 1, .ready = 1, .listen = LISTEN_FD, .epoll = -1,
 		.uncut = { .tap = -1 },
-		.vnet = vnet, .tso = vnet, .uso = vnet, .arena = memory,
+		.vnet = vnet, .tso = vnet, .uso = vnet,
 	};
 	w.icmp.rate = 1000000;
 	w.sender.fds = sources;
@@ -70,7 +68,7 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 	w.sender.may_segment = w.sender.segment = true;
 	w.coalescer.to = &w;
 	w.coalescer.tcp = w.coalescer.udp = vnet;
-	udp_receiver_init(&w.receiver, memory + ARENA_BYTES);
+	CHECK(worker_buffers(&w));
 	return &w;
 }
 
@@ -124,5 +122,5 @@ void worker_end(struct worker *w)
 {
 	peers_free(w->peers);
 	tracer_free(&w->trace);
-	free(w->arena);
+	free(w->buffers);
 }

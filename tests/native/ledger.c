@@ -94,13 +94,11 @@ static bool is_packet(const struct entry *e, const struct pkt *have,
 static struct pkt cut(const struct pkt *p, uint32_t i)
 {
 	struct pkt s = *p;
-	uint32_t len = segment_payload(p, i);
 
-	s.ip = malloc(p->payload + len);
-	s.len = p->payload + len;
+	s.len = segment_len(p, i);
+	s.ip = malloc(s.len);
 	CHECK(s.ip && p->payload <= SEGMENT_HEADER_MAX);
-	segment_header(p, i, s.ip);
-	memcpy(s.ip + p->payload, p->ip + p->payload + i * p->gso_size, len);
+	segment_write(p, i, s.ip);
 	return s;
 }
 
@@ -138,7 +136,7 @@ static void out_cut(struct ledger *l, struct entry *e, const struct pkt *p)
 
 	CHECK_EQ(p->len, s.len);
 	CHECK_MEM(p->ip, s.ip, s.len);
-	CHECK(pkt_verify(p));
+	CHECK(pkt_verify(p, NULL));
 	free(s.ip);
 	if (e->cut == segment_count(&e->p))
 		done(l, e);
@@ -192,26 +190,16 @@ void ledger_out(struct ledger *l, uint8_t *ip, uint32_t len,
 	}
 }
 
-void ledger_deliver(void *to, struct pkt *p, const struct iovec *payload,
-		    uint32_t n_payload, uint32_t n)
+void ledger_deliver(void *to, struct pkt *p, uint32_t n)
 {
 	struct ledger *l = to;
-	uint8_t *flat = malloc(p->len);
-	uint32_t at = p->payload;
+	uint8_t *copy = malloc(p->len);
 	struct vnethdr v = vnet_make(p);
 
-	CHECK(flat && n >= 1 && n <= RUN_MAX && n_payload == n);
-	memcpy(flat, p->ip, p->payload);
-	for (uint32_t i = 0; i < n_payload; i++) {
-		CHECK(at + payload[i].iov_len <= p->len);
-		if (payload[i].iov_len)
-			memcpy(flat + at, payload[i].iov_base,
-			       payload[i].iov_len);
-		at += payload[i].iov_len;
-	}
-	CHECK_EQ(at, p->len);
-	ledger_out(l, flat, at, &v, p->family);
-	free(flat);
+	CHECK(copy && n >= 1 && n <= RUN_MAX);
+	memcpy(copy, p->ip, p->len);
+	ledger_out(l, copy, p->len, &v, p->family);
+	free(copy);
 	l->deliveries++;
 	l->packets += n;
 }

@@ -39,9 +39,8 @@ void ledger_in(struct ledger *l, const struct pkt *p, bool corrupt);
 void ledger_out(struct ledger *l, uint8_t *ip, uint32_t len,
 		const struct vnethdr *v, uint8_t family);
 
-/* A deliver_fn, *to is a struct ledger: puts the pieces together. */
-void ledger_deliver(void *to, struct pkt *p, const struct iovec *payload,
-		    uint32_t n_payload, uint32_t n);
+/* A deliver_fn, *to is a struct ledger. */
+void ledger_deliver(void *to, struct pkt *p, uint32_t n);
 
 /* All came out; the ledger is empty again. */
 void ledger_close(struct ledger *l);

@@ -28,6 +28,7 @@ static void new_flow(struct stream *s, unsigned i)
 
 struct stream *stream_new(uint8_t family)
 {
+	static uint8_t memory[RUNS * RUN_BYTES];
 	static struct stream s;
 
 	CHECK_EQ(s.n, 0);
@@ -38,6 +39,7 @@ struct stream *stream_new(uint8_t family)
 	s.coalescer.to = &s.ledger;
 	s.coalescer.tcp = true;
 	s.coalescer.udp = true;
+	s.coalescer.memory = memory;
 	for (unsigned i = 0; i < FLOWS; i++)
 		new_flow(&s, i);
 	return &s;
@@ -183,8 +185,13 @@ void stream_run(struct stream *s)
 {
 	s->ledger.packets = 0;
 	for (uint32_t i = 0; i < s->n; i++) {
-		ledger_in(&s->ledger, &s->sent[i].p, s->sent[i].corrupt);
-		coalesce_add(&s->coalescer, &s->sent[i].p);
+		struct pkt *p = &s->sent[i].p;
+
+		ledger_in(&s->ledger, p, s->sent[i].corrupt);
+		/* As inbound.c does within a message. */
+		if (!rnd_chance(70) ||
+		    !coalesce_next(&s->coalescer, p->ip, p->len))
+			coalesce_add(&s->coalescer, p);
 	}
 	coalesce_flush(&s->coalescer);
 	CHECK_EQ(s->ledger.packets, s->n);

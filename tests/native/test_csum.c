@@ -71,10 +71,16 @@ static void each_flavour(void (*body)(void))
 
 static void check_one(const uint8_t *data, size_t len)
 {
+	size_t align = rnd_below(ALIGNMENTS);
+	uint8_t *copy = malloc(align + len + !len);
 	uint32_t acc = csum_add_any(0, data, len);
 
+	CHECK(copy);
 	CHECK_EQ(csum_fold(acc), naive(data, len));
 	CHECK(acc < 1 << 17);
+	CHECK_EQ(csum_copy(0, copy + align, data, len), acc);
+	CHECK_MEM(copy + align, data, len);
+	free(copy);
 }
 
 /* len bytes at align modulo 64, with nothing legible behind them. */
@@ -143,6 +149,15 @@ TEST(huge_lengths)
 	each_flavour(huge);
 }
 
+static void check_edge_copy(const uint8_t *data, size_t len, bool before)
+{
+	uint8_t *copy = edge_new(len, before);
+
+	CHECK_EQ(csum_fold(csum_copy(0, copy, data, len)), naive(data, len));
+	CHECK_MEM(copy, data, len);
+	edge_free(copy, len, before);
+}
+
 /* Pages that fault, in both directions: holds without ASan too. */
 static void edges(void)
 {
@@ -155,6 +170,7 @@ static void edges(void)
 			      len, before ? "before" : "behind");
 		rnd_fill(data, len);
 		check_one(data, len);
+		check_edge_copy(data, len, before);
 		edge_free(data, len, before);
 	}
 }
@@ -200,7 +216,7 @@ TEST(chained_pieces)
 /* Any accumulator is accepted, the largest too. */
 static void accumulators(void)
 {
-	uint8_t data[100];
+	uint8_t data[100], copy[100];
 
 	for (int i = 0; i < 100000; i++) {
 		uint32_t acc = i ? (uint32_t)rnd() : UINT32_MAX;
@@ -212,8 +228,9 @@ static void accumulators(void)
 		check_context("%s, acc %#x, length %zu", vx_csum_flavour(),
 			      acc, len);
 		/* Both folds are of 1 .. 0xffff, or 0 for 0 alone. */
-		CHECK_EQ(csum_fold(csum_add_any(acc, data, len)),
-			 want ? (want - 1) % 0xffff + 1 : 0);
+		want = want ? (want - 1) % 0xffff + 1 : 0;
+		CHECK_EQ(csum_fold(csum_add_any(acc, data, len)), want);
+		CHECK_EQ(csum_fold(csum_copy(acc, copy, data, len)), want);
 	}
 }
 

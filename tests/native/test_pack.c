@@ -13,7 +13,7 @@ enum { PEERS = 4, MOST4 = 65507, MOST6 = 65527 };
 static struct packer k;
 static struct messages m;
 static struct peer peers[PEERS];
-static uint8_t memory[1 << 16];
+static uint8_t memory[PACK_BYTES];
 
 /* What was put into each list, in order. */
 static uint16_t lists[VX_MAX_SOURCES][SLOTS];
@@ -21,6 +21,7 @@ static uint32_t list_len[VX_MAX_SOURCES];
 
 static void reset(bool v4)
 {
+	k.memory = memory;
 	pack_reset(&k);
 	memset(list_len, 0, sizeof(list_len));
 	for (unsigned i = 0; i < PEERS; i++) {
@@ -31,18 +32,16 @@ static void reset(bool v4)
 
 static void put(uint32_t source, unsigned peer, uint32_t len, uint8_t tos)
 {
+	uint32_t before = k.bytes;
 	struct slot *s;
-	uint32_t head = (uint32_t)rnd_range(1, len);
 
-	CHECK(!pack_is_full(&k));
-	s = pack_take(&k, source);
+	CHECK(!pack_is_full(&k, len));
+	s = pack_take(&k, source, len);
 	s->peer = &peers[peer];
-	s->len = len;
 	s->tos = tos;
-	s->n_iov = head < len ? 2 : 1;
-	s->iov[0] = (struct iovec){ memory + rnd_below(sizeof(memory)), head };
-	s->iov[1] = (struct iovec){ memory + rnd_below(sizeof(memory)),
-				    len - head };
+	CHECK(s->data == memory + before && k.bytes <= PACK_BYTES);
+	CHECK_EQ(s->len, len);
+	CHECK(!s->lost);
 	lists[source][list_len[source]++] = (uint16_t)(s - k.slots);
 }
 
@@ -112,7 +111,8 @@ static void check_message(uint32_t i, const uint16_t *list, uint32_t count)
 {
 	const struct msghdr *h = &m.msg[i].msg_hdr;
 	const struct slot *first = &k.slots[list[0]];
-	size_t iov = 0;
+	const uint8_t *end = NULL;
+	size_t iov = 0, left = 0;
 
 	CHECK_EQ(m.first[i], list[0]);
 	CHECK_EQ(m.count[i], count);
@@ -122,11 +122,17 @@ static void check_message(uint32_t i, const uint16_t *list, uint32_t count)
 	for (uint32_t n = 0; n < count; n++) {
 		const struct slot *s = &k.slots[list[n]];
 
-		for (unsigned p = 0; p < s->n_iov; p++, iov++) {
-			CHECK(h->msg_iov[iov].iov_base == s->iov[p].iov_base);
-			CHECK_EQ(h->msg_iov[iov].iov_len, s->iov[p].iov_len);
+		/* Neighbours in memory are one piece. */
+		if (s->data != end) {
+			CHECK_EQ(left, 0);
+			CHECK(h->msg_iov[iov].iov_base == s->data);
+			left = h->msg_iov[iov++].iov_len;
 		}
+		CHECK(left >= s->len);
+		left -= s->len;
+		end = s->data + s->len;
 	}
+	CHECK_EQ(left, 0);
 	CHECK_EQ(h->msg_iovlen, iov);
 	check_control(h, first, count);
 }
@@ -173,7 +179,7 @@ static void random_round(uint32_t sources, uint32_t largest)
 	uint32_t len = 1, source = 0;
 	uint8_t tos = 0;
 
-	while (!pack_is_full(&k) && !rnd_chance(1)) {
+	while (!pack_is_full(&k, largest) && !rnd_chance(1)) {
 		if (rnd_chance(10))
 			len = (uint32_t)rnd_range(1, largest);
 		if (rnd_chance(4))
@@ -239,11 +245,12 @@ TEST(all_slots)
 	reset(true);
 	for (uint32_t i = 0; i < SLOTS; i++)
 		put(i % VX_MAX_SOURCES, i % PEERS, 1, (uint8_t)(i % 4));
-	CHECK(pack_is_full(&k));
+	CHECK(pack_is_full(&k, 1));
 	CHECK(k.used == UINT64_MAX);
 	check_all(NULL);
 	pack_reset(&k);
-	CHECK(!pack_is_full(&k) && k.used == 0);
+	CHECK(!pack_is_full(&k, PACK_BYTES) && k.used == 0);
+	CHECK(pack_is_full(&k, PACK_BYTES + 1));
 }
 
 TEST(short_ones_close)

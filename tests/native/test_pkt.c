@@ -68,11 +68,11 @@ static void check_csum(const struct pkt *p)
 	uint32_t l4_len = p->len - p->l4;
 	uint16_t pseudo = htons(twin_pseudo(p->ip, p->proto, l4_len));
 
-	CHECK(pkt_verify(p));
+	CHECK(pkt_verify(p, NULL));
 	CHECK_EQ(csum_fold(pkt_pseudo(p, l4_len)), pseudo);
 	CHECK_EQ(pkt_is_unfinished(p), pkt_csum_get(p) == pseudo);
 	p->ip[p->len - 1] ^= (uint8_t)(1 << rnd_below(8));
-	CHECK(!pkt_verify(p));
+	CHECK(!pkt_verify(p, NULL));
 }
 
 static void valid(uint8_t family)

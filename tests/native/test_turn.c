@@ -178,9 +178,9 @@ static void begin(uint8_t family, uint32_t bulk, bool whole, struct worker *w)
 		.path_mtus = &path_mtus, .tuns = tuns, .n_queues = QUEUES,
 		.ready = (1u << QUEUES) - 1, .listen = -1, .epoll = -1,
 		.vnet = true, .tso = true,
-		.arena = malloc(ARENA_BYTES), .peers = peers_new(),
+		.peers = peers_new(),
 	};
-	CHECK(w->arena && w->peers);
+	CHECK(w->peers && worker_buffers(w));
 	patience_init(&w->patience, 0, !whole);
 	uncut_init(&w->uncut, &settings, world.tap);
 	w->sender = (struct sender){
@@ -198,7 +198,7 @@ static void end(struct worker *w)
 		close(world.tap);
 	peers_free(w->peers);
 	tracer_free(&w->trace);
-	free(w->arena);
+	free(w->buffers);
 }
 
 /* Turns; what was read in the last of them is in world. */
@@ -252,7 +252,7 @@ static void check_beside(uint8_t family, bool whole)
 	check_turn(family, 5, whole, BULK_TURN / 2, BULK_SMALL / QUEUES);
 }
 
-TEST(bulk_beside_small_packets_has_a_turn_that_the_arena_does_not_bound)
+TEST(bulk_beside_small_packets_has_a_turn_that_others_do_not_bound)
 {
 	for (uint8_t family = 4; family <= 6; family += 2) {
 		check_beside(family, false);
@@ -261,10 +261,10 @@ TEST(bulk_beside_small_packets_has_a_turn_that_the_arena_does_not_bound)
 	}
 }
 
-TEST(bulk_alone_that_is_cut_has_the_arena)
+TEST(bulk_alone_that_is_cut_has_a_part_each)
 {
-	check_turn(4, 7, false, ARENA / 3, 0);
-	check_turn(6, 7, false, ARENA / 3, 0);
+	check_turn(4, 7, false, TURN_BYTES / 3, 0);
+	check_turn(6, 7, false, TURN_BYTES / 3, 0);
 }
 
 TEST(small_packets_alone_have_an_equal_part_each)
