@@ -104,7 +104,7 @@ static bool is_last(const struct run *r, const struct pkt *p)
 /* Whether the first packet may be merged; it is in the run's memory then. */
 static bool copy_first(struct run *r, uint8_t *memory)
 {
-	if (!pkt_verify(&r->first, memory + r->first.payload))
+	if (!pkt_verify_copy(&r->first, memory + r->first.payload))
 		return false;
 	memcpy(memory, r->first.ip, r->first.payload);
 	r->first.ip = memory;
@@ -114,7 +114,7 @@ static bool copy_first(struct run *r, uint8_t *memory)
 
 static bool append(struct coalescer *c, struct run *r, const struct pkt *p)
 {
-	uint8_t *memory = c->memory + (r - c->runs) * RUN_BYTES;
+	uint8_t *memory = c->memory + (r - c->runs) * LARGE_STRIDE;
 	uint32_t size = r->first.len - r->first.payload;
 	uint32_t len = p->len - p->payload;
 
@@ -126,7 +126,7 @@ static bool append(struct coalescer *c, struct run *r, const struct pkt *p)
 		r->closed = true;
 		return false;
 	}
-	if (!pkt_verify(p, memory + r->len))
+	if (!pkt_verify_copy(p, memory + r->len))
 		return false;
 	if (pkt_tcp(p))
 		pkt_tcp(&r->first)->flags |= pkt_tcp(p)->flags;
@@ -180,6 +180,7 @@ bool coalesce_next(struct coalescer *c, uint8_t *ip, uint32_t len)
 	struct run *r = c->last;
 	struct pkt p;
 
+	/* An unfinished one's followers mostly are, too: no try in vain. */
 	return r && !r->first.unfinished &&
 	       pkt_parse_next(&p, &r->first, ip, len) && append(c, r, &p);
 }

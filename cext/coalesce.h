@@ -30,9 +30,6 @@
 enum {
 	RUNS = 16,
 	RUN_MAX = MAX_PAYLOAD_SEGMENTS,
-	/* Of a run.  The odd stride keeps their headers out of one cache
-	 * set. */
-	RUN_BYTES = 65536 + 4096 + 192,
 };
 
 struct run {
@@ -51,7 +48,7 @@ struct coalescer {
 	deliver_fn *deliver;
 	void *to;
 	bool tcp, udp;		/* what to merge at all */
-	uint8_t *memory;	/* RUN_BYTES for each run */
+	uint8_t *memory;	/* LARGE_STRIDE for each run */
 	struct run *last;	/* the last packet's, NULL: it had none */
 	struct run runs[RUNS];
 };
@@ -61,7 +58,8 @@ void coalesce_add(struct coalescer *c, const struct pkt *p);
 
 /*
  * Whether the packet of `len` bytes is one that coalesce_add() would add to the
- * run of the last one, and was added: without a look at what is the same.
+ * run of the last one, and was added.  What came before the packet, the caller
+ * has compared.
  */
 bool coalesce_next(struct coalescer *c, uint8_t *ip, uint32_t len);
 

@@ -33,11 +33,8 @@ void csum_force_portable(bool force);
 /* What csum_add() calls when the length is not a small constant. */
 uint32_t csum_add_any(uint32_t acc, const void *data, size_t len);
 
-/*
- * csum_add_any(acc, from, len), and the bytes are at `to` afterwards.  That may
- * overlap what follows `from`, but not `from` itself: a pass saved, for what is
- * read anyway.
- */
+/* csum_add_any(acc, from, len), and a copy of the bytes at `to`, which they do
+ * not overlap: a pass saved, for what is read anyway. */
 uint32_t csum_copy(uint32_t acc, void *to, const void *from, size_t len);
 
 /* Where vectors begin to pay, see docs/decisions/checksum.md. */

@@ -11,13 +11,10 @@
 static SELDOM void note_not_written(struct worker *w, const struct pkt *p,
 				    uint32_t n)
 {
-	struct iovec header = { p->ip, p->payload };
-
 	count(&w->counters, DROP_IN_TUN_ERROR, n);
 	trace_dropped(&w->trace, DROP_IN_TUN_ERROR,
-		      &(struct sighting){ .point = VX_TO_TUN, .iov = &header,
-					  .n_iov = 1, .len = p->len,
-					  .packets = n });
+		      &(struct sighting){ .point = VX_TO_TUN, .data = p->ip,
+					  .len = p->len, .packets = n });
 }
 
 /* Whether it was written. */
@@ -90,15 +87,14 @@ static void deliver(void *worker, struct pkt *p, uint32_t n)
 static void deliver_shown(void *worker, struct pkt *p, uint32_t n)
 {
 	struct worker *w = worker;
-	struct iovec iov = { p->ip, p->len };
 	uint64_t time = trace_now();
 
 	if (!write_run(w, p, n))
 		return;		/* shown as dropped */
 	trace_passed(&w->trace,
-		     &(struct sighting){ .point = VX_TO_TUN, .iov = &iov,
-					 .n_iov = 1, .len = p->len,
-					 .packets = n, .time = time });
+		     &(struct sighting){ .point = VX_TO_TUN, .data = p->ip,
+					 .len = p->len, .packets = n,
+					 .time = time });
 }
 
 /* The port stands before the address: sockaddr_in, sockaddr_in6. */
@@ -118,11 +114,10 @@ static be16 outer_port(const struct worker *w, const struct outer *outer)
 static SELDOM bool in_shown(struct worker *w, const struct outer *outer,
 			    uint8_t *data, uint32_t len, enum counter drop)
 {
-	struct iovec iov = { data, len };
 	struct sighting s = { .point = VX_FROM_UNDERLAY, .tos = outer->tos,
 			      .port = outer_port(w, outer),
-			      .outer = outer->addr, .iov = &iov, .n_iov = 1,
-			      .len = len, .packets = 1 };
+			      .outer = outer->addr, .data = data, .len = len,
+			      .packets = 1 };
 
 	if (drop == NO_DROP) {
 		trace_passed(&w->trace, &s);
@@ -153,9 +148,10 @@ static uint32_t in_datagram(struct worker *w, const struct table *t,
 
 /*
  * Most datagrams of a message are of one flow, and what decap() found right of
- * one it would of the next: the sender is the same, so are the headers.  (A
- * congestion mark that is to be changed is not the run's, where it was.)  Bytes
- * of the inner packet; 0: the datagram has to go the whole way.
+ * one it would of the next: the sender is the same, so are the headers.  (The
+ * run has its congestion mark as decap_take_ecn() left it: one that would still
+ * be changed differs from that.)  Bytes of the inner packet; 0: the datagram
+ * has to go the whole way.
  */
 static uint32_t in_next(struct worker *w, const uint8_t *before, uint8_t *data,
 			uint32_t len)

@@ -10,7 +10,7 @@
 #include "vnet.h"
 #include "worker.h"
 
-enum { HEADROOM = sizeof(struct overlay) };
+enum { OVERLAY = sizeof(struct overlay) };
 
 /* A kernel that has IPv6 tells every device of groups, an IPv4 TUN too. */
 static enum counter of_other_family(const struct worker *w, uint8_t *ip,
@@ -76,21 +76,21 @@ static uint8_t *lay(struct worker *w, const struct peer *peer,
 {
 	struct slot *slot;
 
-	len += HEADROOM;
+	len += OVERLAY;
 	if (pack_is_full(&w->packer, len))
 		udp_send_all(&w->sender, &w->packer);
 	slot = pack_take(&w->packer, source, len);
 	slot->peer = peer;
 	slot->tos = ecn_encap(pkt_tos(p));
-	memcpy(slot->data, &peer->overlay, HEADROOM);
-	return slot->data + HEADROOM;
+	memcpy(slot->data, &peer->overlay, OVERLAY);
+	return slot->data + OVERLAY;
 }
 
 /* False: it has to be cut, for the link or because somebody is watching. */
 static bool sent_uncut(struct worker *w, const struct peer *peer,
 		       const struct pkt *p, uint32_t n, uint32_t source)
 {
-	uint32_t segment = HEADROOM + p->payload + p->gso_size;
+	uint32_t segment = OVERLAY + p->payload + p->gso_size;
 
 	if (!uncut_takes(&w->uncut, p, w->sender.now) ||
 	    !udp_proven(&w->sender, peer, segment) || w->trace.capture)
@@ -129,9 +129,8 @@ static SELDOM bool out_shown(struct worker *w, const struct table *t,
 			     const struct pkt *p, uint32_t len, uint32_t n,
 			     enum counter drop)
 {
-	struct iovec iov = { p->ip, len };
-	struct sighting s = { .point = VX_FROM_TUN, .iov = &iov, .n_iov = 1,
-			      .len = len, .packets = n };
+	struct sighting s = { .point = VX_FROM_TUN, .data = p->ip, .len = len,
+			      .packets = n };
 	const struct peer *peer;
 
 	if (drop != NO_DROP) {

@@ -79,14 +79,17 @@ static bool joins(const struct slot *first, const struct slot *next,
 /* Adds a datagram's bytes to the last piece of memory, or as a new one. */
 static void append(struct msghdr *msg, const struct slot *s)
 {
-	struct iovec *next = msg->msg_iov + msg->msg_iovlen, *last = next - 1;
+	size_t n = msg->msg_iovlen;
 
-	if (msg->msg_iovlen &&
-	    (uint8_t *)last->iov_base + last->iov_len == s->data) {
-		last->iov_len += s->len;
-		return;
+	if (n) {
+		struct iovec *last = &msg->msg_iov[n - 1];
+
+		if ((uint8_t *)last->iov_base + last->iov_len == s->data) {
+			last->iov_len += s->len;
+			return;
+		}
 	}
-	*next = (struct iovec){ s->data, s->len };
+	msg->msg_iov[n] = (struct iovec){ s->data, s->len };
 	msg->msg_iovlen++;
 }
 

@@ -23,9 +23,9 @@
 
 enum {
 	SLOTS = 512,
-	/* What a turn reads of bulk (worker.h), with a header for each
-	 * segment of 1,000 bytes and more. */
-	PACK_BYTES = 640 << 10,
+	/* TURN_BYTES and the packet that exceeds them, cut into segments of
+	 * 1,200 bytes and more; what is more is sent in between. */
+	PACK_BYTES = 624 << 10,
 	NO_SLOT = 0xffff,
 	/* Room for UDP_SEGMENT (uint16_t) and IP_TOS or IPV6_TCLASS (int). */
 	CONTROL_LEN = CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(int)),

@@ -164,15 +164,17 @@ static bool has_len(const struct pkt *p, const struct pkt *before)
 }
 
 bool pkt_parse_next(struct pkt *p, const struct pkt *before, uint8_t *ip,
-		    size_t len)
+		    uint32_t len)
 {
 	/* Without options and extension headers, which might differ. */
 	if (!before->transport || len <= before->payload ||
-	    len > IP6_MAX_LEN || before->l4 != ip_header_min(before->family))
+	    before->l4 != ip_header_min(before->family))
 		return false;
 	*p = *before;
 	p->ip = ip;
 	p->len = len;
+	p->unfinished = false;
+	p->gso_size = 0;
 	return (pkt_ip4(p) ? same_ip4(pkt_ip4(before), pkt_ip4(p))
 			   : same_ip6(pkt_ip6(before), pkt_ip6(p))) &&
 	       same_addr(pkt_src(before), pkt_src(p), p->family) &&
@@ -221,7 +223,7 @@ bool pkt_header_ok(const struct pkt *p)
 	       csum_fold(csum_sum(p->ip, p->l4)) == 0xffff;
 }
 
-bool pkt_verify(const struct pkt *p, uint8_t *copy)
+bool pkt_verify_copy(const struct pkt *p, uint8_t *copy)
 {
 	uint8_t *payload = p->ip + p->payload;
 	uint32_t len = p->len - p->payload;
@@ -230,8 +232,7 @@ bool pkt_verify(const struct pkt *p, uint8_t *copy)
 	if (!pkt_header_ok(p))
 		return false;
 	if (p->unfinished) {
-		if (copy)
-			memcpy(copy, payload, len);
+		memcpy(copy, payload, len);
 		return true;
 	}
 	/* RFC 768: zero means that the sender made none. */
@@ -239,8 +240,7 @@ bool pkt_verify(const struct pkt *p, uint8_t *copy)
 		return false;
 	sum = csum_add(pkt_pseudo(p, p->len - p->l4), p->ip + p->l4,
 		       p->payload - p->l4);
-	sum = copy ? csum_copy(sum, copy, payload, len)
-		   : csum_add(sum, payload, len);
+	sum = csum_copy(sum, copy, payload, len);
 	return csum_fold(sum) == 0xffff;
 }
 

@@ -50,7 +50,7 @@ enum pkt_error pkt_parse(struct pkt *p, uint8_t *ip, size_t room,
  * other headers, no payload or not `len` bytes, and pkt_parse() has to look.
  */
 bool pkt_parse_next(struct pkt *p, const struct pkt *before, uint8_t *ip,
-		    size_t len);
+		    uint32_t len);
 
 static inline unsigned addr_len(uint8_t family)
 {
@@ -150,9 +150,9 @@ bool pkt_is_unfinished(const struct pkt *p);
 /* Whether the IPv4 header checksum is right; IPv6 has none. */
 bool pkt_header_ok(const struct pkt *p);
 
-/* Whether the IPv4 header checksum and the finished L4 checksum are right.
- * Where `copy` is not NULL, a copy of the payload is there then. */
-bool pkt_verify(const struct pkt *p, uint8_t *copy);
+/* Whether the IPv4 header checksum and the finished L4 checksum are right; if
+ * so, `copy` has the payload. */
+bool pkt_verify_copy(const struct pkt *p, uint8_t *copy);
 
 /* Writes IP length and, for IPv4, header checksum for a packet of len. */
 void pkt_set_len(const struct pkt *p, uint32_t len);

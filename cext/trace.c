@@ -3,8 +3,6 @@
 
 #include <time.h>
 
-enum { PIECES = 2 + MAX_PAYLOAD_SEGMENTS + 2 };
-
 int tracer_init(struct tracer *t, uint8_t family)
 {
 	t->family = family;
@@ -39,23 +37,15 @@ static void write_record(struct ring *to, uint8_t family, uint32_t most,
 		.point = s->point,
 		.tos = s->tos,
 	};
-	struct iovec pieces[PIECES] = { { &r, sizeof(r) } };
-	uint32_t n = 1, left = r.kept;
+	uint32_t size = sizeof(r) + r.kept, pad = -size % RING_ALIGN;
+	struct iovec pieces[3] = { { &r, sizeof(r) },
+				   { (void *)s->data, r.kept },
+				   { (void *)padding, pad } };
 
+	r.size = size + pad;
 	if (s->outer)
 		memcpy(r.outer, s->outer, addr_len(family));
-	for (uint32_t i = 0; left && i < s->n_iov && n < PIECES - 1; i++) {
-		pieces[n] = s->iov[i];
-		if (pieces[n].iov_len > left)
-			pieces[n].iov_len = left;
-		left -= pieces[n++].iov_len;
-	}
-	r.kept -= left;
-	r.size = sizeof(r) + r.kept;
-	pieces[n].iov_base = (void *)padding;
-	pieces[n].iov_len = -r.size % RING_ALIGN;
-	r.size += pieces[n++].iov_len;
-	ring_put(to, pieces, n, r.size);
+	ring_put(to, pieces, 3, r.size);
 }
 
 /* The inner packet of what was seen, if it can be read. */
@@ -65,9 +55,9 @@ static const struct pkt *inner_of(const struct tracer *t,
 	bool whole = s->point == VX_FROM_TUN || s->point == VX_TO_TUN;
 	uint32_t at = whole ? 0 : sizeof(struct overlay);
 
-	if (s->len < at || s->iov[0].iov_len < at)
+	if (s->len < at)
 		return NULL;
-	return pkt_parse(p, (uint8_t *)s->iov[0].iov_base + at, s->len - at,
+	return pkt_parse(p, (uint8_t *)s->data + at, s->len - at,
 			 t->family) == PKT_OK ? p : NULL;
 }
 

@@ -55,9 +55,8 @@ struct sighting {
 	uint8_t tos;			/* of the outer header */
 	be16 port;			/* outer source port; 0: unknown */
 	const uint8_t *outer;		/* the other node; NULL: none */
-	const struct iovec *iov;	/* all headers in the first piece */
-	uint32_t n_iov;
-	uint32_t len;			/* of all pieces */
+	const uint8_t *data;
+	uint32_t len;
 	uint32_t packets;		/* that it stands for */
 	uint64_t time;			/* trace_now(); 0: it is now */
 };

@@ -163,15 +163,13 @@ be16 udp_port(int fd)
 							   : name.sin6_port;
 }
 
-static struct sighting datagram(const struct slot *slot, struct iovec *iov,
-				be16 port)
+static struct sighting datagram(const struct slot *slot, be16 port)
 {
-	*iov = (struct iovec){ slot->data, slot->len };
 	return (struct sighting){ .point = VX_TO_UNDERLAY, .tos = slot->tos,
 				  .port = port,
 				  .outer = peer_outer(slot->peer),
-				  .iov = iov, .n_iov = 1,
-				  .len = slot->len, .packets = 1 };
+				  .data = slot->data, .len = slot->len,
+				  .packets = 1 };
 }
 
 /* Counts and shows the datagrams of a message that is lost. */
@@ -183,8 +181,7 @@ static SELDOM void lose(struct sender *s, struct packer *k, unsigned source,
 
 	count(s->counters, reason, m->count[i]);
 	for (uint32_t n = m->count[i]; n--; at = k->slots[at].next) {
-		struct iovec iov;
-		struct sighting seen = datagram(&k->slots[at], &iov,
+		struct sighting seen = datagram(&k->slots[at],
 						s->port[source]);
 
 		trace_dropped(s->trace, reason, &seen);
@@ -202,9 +199,7 @@ static SELDOM void show_sent(struct sender *s, const struct packer *k,
 
 		for (uint16_t at = k->head[source]; at != NO_SLOT;
 		     at = k->slots[at].next) {
-			struct iovec iov;
-			struct sighting seen = datagram(&k->slots[at], &iov,
-							port);
+			struct sighting seen = datagram(&k->slots[at], port);
 
 			seen.time = time;
 			if (!k->slots[at].lost)

@@ -16,10 +16,8 @@ enum {
 	IN_BATCH = 64,
 	IN_BATCH_LARGE = 16,
 	IN_SMALL = 4096,
-	/* A datagram's 65,527 bytes, and one more: MSG_TRUNC at the least.
-	 * The odd stride keeps headers of neighbours out of one cache set. */
+	/* A datagram's 65,527 bytes, and one more: MSG_TRUNC at the least. */
 	IN_ROOM = 65536,
-	IN_STRIDE = IN_ROOM + 4096 + 192,
 	PROOFS = 64,
 };
 

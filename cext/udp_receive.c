@@ -18,7 +18,7 @@ void udp_receiver_init(struct receiver *r, uint8_t *buffers)
 {
 	r->batch = IN_BATCH;
 	for (unsigned i = 0; i < IN_BATCH; i++) {
-		r->iov[i] = (struct iovec){ buffers + i * IN_STRIDE,
+		r->iov[i] = (struct iovec){ buffers + i * LARGE_STRIDE,
 					    IN_ROOM };
 		r->msg[i].msg_hdr = (struct msghdr){
 			.msg_name = &r->name[i],

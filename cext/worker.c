@@ -13,17 +13,17 @@
 
 enum {
 	HUGE_PAGE = 2 << 20,
-	/* Where they begin: the packet at hand, datagrams on their way out, */
-	/* what is received, runs. */
+	/* Where begins, behind the packet at hand, what is to be sent, what is
+	 * received, and what is merged. */
 	SENT = (PACKET_BYTES + 63) & ~63,
 	RECEIVED = SENT + PACK_BYTES,
-	MERGED = RECEIVED + IN_BATCH * IN_STRIDE,
-	BUFFER_BYTES = MERGED + RUNS * RUN_BYTES,
+	MERGED = RECEIVED + IN_BATCH * LARGE_STRIDE,
+	BUFFER_BYTES = MERGED + RUNS * LARGE_STRIDE,
 	BUFFER_ROOM = (BUFFER_BYTES + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1),
 };
 
-static_assert(RECEIVED + IN_BATCH_LARGE * IN_STRIDE <= HUGE_PAGE,
-	      "what large packets pass through is on the huge page");
+static_assert(RECEIVED + IN_BATCH_LARGE * LARGE_STRIDE <= HUGE_PAGE,
+	      "what is sent, and what is received large, is on the huge page");
 
 /*
  * What is sent and the buffers of large messages share one huge page: they are

@@ -18,11 +18,12 @@
 #include "uncut.h"
 
 enum {
-	/* What one turn reads from the TUN: 64 packets at most, and about so
-	 * many bytes, the former where outbound.c's part() says so. */
+	/* What one turn reads from the TUN: so many packets at most, */
 	OUT_BATCH = 64,
-	BULK_TURN = 1 << 20,
+	/* and about so many bytes, or of bulk, where outbound.c's part() says
+	 * so. */
 	TURN_BYTES = 512 << 10,
+	BULK_TURN = 1 << 20,
 	/* A packet's headers to come, and the packet. */
 	PACKET_FRONT = UNCUT_ROOM + sizeof(struct overlay),
 	PACKET_BYTES = PACKET_FRONT + IP6_MAX_LEN,
@@ -46,9 +47,10 @@ struct worker {
 	pthread_t thread;
 	_Atomic int tid;		/* 0: it does not run yet */
 
-	uint8_t *buffers;		/* all that follows here points there */
-	/* One packet, to be copied from there: outbound what was read, inbound
-	 * what is written.  It stays in the cache, which a batch does not. */
+	uint8_t *buffers;		/* see worker_buffers() */
+	/* One packet: outbound what was read, to be copied from there, inbound
+	 * a segment to be written.  It stays in the cache, as a batch does
+	 * not. */
 	uint8_t *packet;
 
 	struct packer packer;		/* outbound */

@@ -112,11 +112,12 @@ static uint8_t *must_malloc(size_t size)
  * see where each ends, and a run among its like. */
 static void give_buffers(struct worker *w)
 {
-	uint8_t *runs = must_malloc(RUNS * RUN_BYTES);
+	uint8_t *runs = must_malloc(RUNS * LARGE_STRIDE);
 
 	for (unsigned i = 0; i < RUNS; i++)
-		__asan_poison_memory_region(runs + i * RUN_BYTES + IP_MAX_LEN,
-					    RUN_BYTES - IP_MAX_LEN);
+		__asan_poison_memory_region(runs + i * LARGE_STRIDE +
+					    IP_MAX_LEN,
+					    LARGE_STRIDE - IP_MAX_LEN);
 	w->coalescer.memory = runs;
 	w->packer.memory = must_malloc(PACK_BYTES);
 	w->packet = must_malloc(PACKET_BYTES) + PACKET_FRONT;

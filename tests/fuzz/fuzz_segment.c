@@ -9,6 +9,7 @@
  */
 #include "fuzz.h"
 #include "ledger.h"
+#include "verified.h"
 
 #include <stdlib.h>
 
@@ -61,7 +62,7 @@ static struct pkt segment(const struct pkt *p, uint32_t i)
 	CHECK_EQ(s.len, len);
 	CHECK_EQ(s.payload, p->payload);
 	CHECK_EQ(s.transport, p->transport);
-	CHECK(pkt_verify(&s, NULL));
+	CHECK(verified(&s));
 	check_header(p, &s, i);
 	CHECK_MEM(ip + p->payload, p->ip + at, len - p->payload);
 	return s;
@@ -126,7 +127,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct pkt p;
 
 	if (!memory)
-		memory = malloc(RUNS * RUN_BYTES);
+		memory = malloc(RUNS * LARGE_STRIDE);
 	CHECK(memory && (ip || !len));
 	if (len)
 		memcpy(ip, bytes, len);

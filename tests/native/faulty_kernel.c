@@ -78,11 +78,17 @@ ssize_t __wrap_readv(int fd, const struct iovec *iov, int n)
 		return -1;
 	}
 	kernel.to_read--;
-	if (kernel.vnet && rnd_chance(40))
+	if (kernel.bulk) {
+		size = (uint32_t)rnd_range(BULK_SIZE, BULK_SIZE + 100);
+		pieces = BULK_PIECES;
+	} else if (kernel.vnet && rnd_chance(40)) {
 		pieces = (unsigned)rnd_range(2, 60);
+	}
 	kernel.handed_out += pieces;
 	s = numbered(&kernel.books[OUT], kernel.family, flow, pieces, size);
-	if (flow % 3)
+	if (kernel.bulk)
+		s.dst[1] = (uint8_t)(1 + flow % 2);
+	else if (flow % 3)
 		s.dst[1] = (uint8_t)(flow % 3);
 	s.n_options = kernel.n_options;
 	len = spec_build(&s, iov[n - 1].iov_base);

@@ -12,6 +12,9 @@
 /* The calls that fail, and how it was done. */
 enum call { READV, WRITEV, SENDMMSG, RECVMMSG, POLL, EPOLL_WAIT, N_CALLS };
 
+/* Of bulk: least payload of a datagram, and datagrams of a packet. */
+enum { BULK_SIZE = 1300, BULK_PIECES = 45 };
+
 struct kernel {
 	unsigned percent[N_CALLS];	/* how often a call fails */
 	int only;			/* this errno alone, if not 0 */
@@ -23,6 +26,7 @@ struct kernel {
 	uint32_t to_receive;		/* and messages in the socket */
 	bool vnet;			/* the TUN has vnet headers */
 	uint8_t family;			/* of all packets: 4 or 6 */
+	bool bulk;			/* what is read is, and has routes */
 	uint8_t n_options;		/* of 8 bytes, in what is read: IPv6 */
 	uint8_t ecn, outer_ecn;		/* of what is received, if not 0 */
 	bool broken;			/* epoll says that the TUN is gone */

@@ -65,7 +65,8 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 	CHECK_EQ(tracer_init(&w.trace, family), 0);
 	w.sender.trace = &w.trace;
 	w.capture = &no_capture;
-	w.sender.may_segment = w.sender.segment = true;
+	w.sender.may_segment = true;
+	w.sender.segment = true;
 	w.coalescer.to = &w;
 	w.coalescer.tcp = w.coalescer.udp = vnet;
 	CHECK(worker_buffers(&w));

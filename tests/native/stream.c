@@ -28,7 +28,7 @@ static void new_flow(struct stream *s, unsigned i)
 
 struct stream *stream_new(uint8_t family)
 {
-	static uint8_t memory[RUNS * RUN_BYTES];
+	static uint8_t memory[RUNS * LARGE_STRIDE];
 	static struct stream s;
 
 	CHECK_EQ(s.n, 0);

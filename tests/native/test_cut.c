@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What outbound() cuts: super-packets whose headers a slot has room for.
+ * What outbound() cuts: super-packets with at most SEGMENT_HEADER_MAX bytes of
+ * headers, which each segment repeats; more would make one read cost too much.
  */
 #include "check.h"
 #include "faulty_worker.h"

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "spec.h"
+#include "verified.h"
 
 struct result {
 	uint8_t data[IP_MAX_LEN];
@@ -41,7 +42,7 @@ static void add_segment(struct coalescer *c, const struct pkt *p, uint32_t i,
 	segment_write(p, i, *segment);
 	CHECK_EQ(pkt_parse(&s, *segment, len, p->family), PKT_OK);
 	CHECK_EQ(s.len, len);
-	CHECK(pkt_verify(&s, NULL));
+	CHECK(verified(&s));
 	/* All but the first are like the one before. */
 	if (!coalesce_next(c, *segment, len)) {
 		CHECK_EQ(i, 0);
@@ -51,7 +52,7 @@ static void add_segment(struct coalescer *c, const struct pkt *p, uint32_t i,
 
 static void cut_and_merge(const struct pkt *p, struct result *r)
 {
-	static uint8_t memory[RUNS * RUN_BYTES];
+	static uint8_t memory[RUNS * LARGE_STRIDE];
 	static struct coalescer c;
 	uint8_t *segments[RUN_MAX];
 	uint32_t n = segment_count(p);

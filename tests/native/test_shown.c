@@ -59,6 +59,33 @@ static void end(struct worker *w)
 	worker_end(w);
 }
 
+/* Outbound: what became of each packet, and each is there once. */
+static void check_out_shown_once(uint8_t family, bool vnet)
+{
+	struct worker *w = watched(family, vnet);
+	uint64_t unsent = 0;
+	uint32_t used;
+
+	kernel.percent[SENDMMSG] = 50;
+	kernel.to_read = PACKETS;	/* in turns: slots are reused */
+	run(w, outbound, &kernel.to_read);
+	check_out(w);
+	used = records(w);
+	for (uint32_t i = 0; i < N_COUNTERS; i++) {
+		uint64_t here = shown(used, VX_TO_UNDERLAY, i);
+
+		if (vx_counter_kind(i) != VX_COUNT_DROP_OUT)
+			continue;
+		CHECK_EQ(here + shown(used, VX_FROM_TUN, i), counter(w, i));
+		unsent += here;
+	}
+	CHECK(unsent > 0);
+	CHECK(counter(w, COUNT_OUT_SENT) > 0);
+	CHECK_EQ(shown(used, VX_TO_UNDERLAY, VX_PASSED),
+		 counter(w, COUNT_OUT_SENT));
+	end(w);
+}
+
 static void check_shown_once(uint8_t family, bool vnet)
 {
 	struct worker *w = watched(family, vnet);
@@ -89,6 +116,11 @@ static void each(void (*check)(uint8_t family, bool vnet))
 TEST(what_the_tun_refuses_is_not_shown_as_passed)
 {
 	each(check_shown_once);
+}
+
+TEST(what_a_socket_refuses_is_not_shown_as_passed)
+{
+	each(check_out_shown_once);
 }
 
 /* Of the records at one point, all of which are of packets. */
