@@ -20,8 +20,8 @@
 enum {
 	/* What one turn reads from the TUN: so many packets at most, */
 	OUT_BATCH = 64,
-	/* and about so many bytes, or of bulk, where outbound.c's part() says
-	 * so. */
+	/* and about so many bytes; or as many of bulk, where outbound.c's
+	 * part() says so. */
 	TURN_BYTES = 512 << 10,
 	BULK_TURN = 1 << 20,
 	/* A packet's headers to come, and the packet. */

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <sys/uio.h>
 
-#include "sockopt.h"
+#include "../../tests/native/message.h"
 
 struct stub stub;
 
@@ -59,22 +59,6 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags)
 	return (int)n;
 }
 
-static void tell_segment(struct msghdr *h)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(h);
-	int segment = (int)stub.segment;
-
-	if (!segment) {
-		h->msg_controllen = 0;
-		return;
-	}
-	c->cmsg_level = SOL_UDP;
-	c->cmsg_type = UDP_GRO;
-	c->cmsg_len = CMSG_LEN(sizeof(segment));
-	memcpy(CMSG_DATA(c), &segment, sizeof(segment));
-	h->msg_controllen = CMSG_SPACE(sizeof(segment));
-}
-
 int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
 		    struct timespec *limit)
 {
@@ -85,15 +69,13 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
 		n = stub.batch;
 	for (unsigned m = 0; m < n; m++) {
 		struct msghdr *h = &msg[m].msg_hdr;
-		struct sockaddr_in *name = h->msg_name;
 		uint32_t i = next();
 
-		name->sin_family = AF_INET;
-		memcpy(&name->sin_addr, stub.from[i], 4);
+		message_from(h, true, stub.from[i], 0);
+		if (stub.segment)
+			message_tell(h, SOL_UDP, UDP_GRO, (int)stub.segment);
 		memcpy(h->msg_iov->iov_base, stub.data[i], stub.len[i]);
 		msg[m].msg_len = stub.len[i];
-		h->msg_flags = 0;
-		tell_segment(h);
 	}
 	return (int)n;
 }

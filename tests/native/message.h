@@ -1,10 +1,16 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a kernel of the test's own tells of a message, and is told.
+ */
 #pragma once
+#include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "sockopt.h"
+#include "wire.h"
 
 /* Bytes of a datagram by UDP_SEGMENT; 0: the message is one. */
 static inline uint32_t message_segment(const struct msghdr *m)
@@ -16,4 +22,38 @@ static inline uint32_t message_segment(const struct msghdr *m)
 		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_SEGMENT)
 			memcpy(&size, CMSG_DATA(c), sizeof(size));
 	return size;
+}
+
+/* A received message's sender; nothing else is told of it yet. */
+static inline void message_from(struct msghdr *m, bool v4,
+				const uint8_t *addr, be16 port)
+{
+	struct sockaddr_in6 name = { .sin6_family = v4 ? AF_INET : AF_INET6,
+				     .sin6_port = port };
+
+	/* sin_addr stands where sin6_flowinfo does. */
+	memcpy(v4 ? (void *)&name.sin6_flowinfo : &name.sin6_addr, addr,
+	       v4 ? 4 : 16);
+	memcpy(m->msg_name, &name, sizeof(name));
+	m->msg_controllen = 0;
+	m->msg_flags = 0;
+}
+
+/* One more control message of it. */
+static inline void message_tell(struct msghdr *m, int level, int type,
+				int value)
+{
+	struct cmsghdr *c = (struct cmsghdr *)((uint8_t *)m->msg_control +
+					       m->msg_controllen);
+
+	*c = (struct cmsghdr){ CMSG_LEN(sizeof(value)), level, type };
+	memcpy(CMSG_DATA(c), &value, sizeof(value));
+	m->msg_controllen += CMSG_SPACE(sizeof(value));
+}
+
+/* The class byte of the outer header, as the sockets tell it. */
+static inline void message_tell_tos(struct msghdr *m, bool v4, int tos)
+{
+	message_tell(m, v4 ? IPPROTO_IP : IPPROTO_IPV6,
+		     v4 ? IP_TOS : IPV6_TCLASS, tos);
 }

@@ -5,7 +5,7 @@
  */
 #include "check.h"
 #include "decap_frame.h"
-#include "sockopt.h"
+#include "message.h"
 #include "worker.h"
 
 enum { OVERLAY = sizeof(struct overlay), MOST = 14, ROUNDS = 5000,
@@ -33,33 +33,16 @@ static struct frame frame;
 static struct worker worker;
 static struct capture *capture;
 
-static void put(struct msghdr *m, int level, int type, int value)
-{
-	struct cmsghdr *c = (struct cmsghdr *)((uint8_t *)m->msg_control +
-					       m->msg_controllen);
-
-	*c = (struct cmsghdr){ CMSG_LEN(sizeof(value)), level, type };
-	memcpy(CMSG_DATA(c), &value, sizeof(value));
-	m->msg_controllen += CMSG_SPACE(sizeof(value));
-}
-
 static void receive_one(struct mmsghdr *msg, const struct message *what,
 			uint32_t from, uint32_t n)
 {
 	struct msghdr *m = &msg->msg_hdr;
 	bool v4 = frame.settings.family == 4;
-	struct sockaddr_in6 name = { .sin6_family = v4 ? AF_INET : AF_INET6,
-				     .sin6_port = what->port };
 
-	/* sin_addr stands where sin6_flowinfo does. */
-	memcpy(v4 ? (void *)&name.sin6_flowinfo : &name.sin6_addr,
-	       what->sender, v4 ? 4 : 16);
-	memcpy(m->msg_name, &name, sizeof(name));
-	m->msg_controllen = m->msg_flags = 0;
-	put(m, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS,
-	    what->ecn);
+	message_from(m, v4, what->sender, what->port);
+	message_tell_tos(m, v4, what->ecn);
 	if (n > 1)
-		put(m, SOL_UDP, UDP_GRO, (int)lens[from]);
+		message_tell(m, SOL_UDP, UDP_GRO, (int)lens[from]);
 	msg->msg_len = 0;
 	for (uint32_t i = from; i < from + n; msg->msg_len += lens[i++])
 		memcpy((uint8_t *)m->msg_iov->iov_base + msg->msg_len,

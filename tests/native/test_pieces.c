@@ -9,8 +9,8 @@
 
 #include <errno.h>
 
+#include "message.h"
 #include "segment.h"
-#include "sockopt.h"
 
 enum { OVERLAY = sizeof(struct overlay), ROUNDS = 300, TUN_FD = 1,
        LISTEN_FD = 2, UDP_HEADERS = 40 + 8,
@@ -25,31 +25,12 @@ static struct {
 static struct frame frame;
 static struct worker worker;
 
-/* Of datagrams in one the socket tells, of TCP the MTU. */
-static void tell_size(struct msghdr *m)
-{
-	struct cmsghdr *c = CMSG_FIRSTHDR(m);
-	int size = (int)world.gso;
-
-	m->msg_controllen = 0;
-	if (frame.spec.proto != SPEC_UDP)
-		return;
-	c->cmsg_level = SOL_UDP;
-	c->cmsg_type = UDP_GRO;
-	c->cmsg_len = CMSG_LEN(sizeof(size));
-	memcpy(CMSG_DATA(c), &size, sizeof(size));
-	m->msg_controllen = CMSG_SPACE(sizeof(size));
-}
-
 int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
 		    struct timespec *timeout);
 int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
 		    struct timespec *timeout)
 {
 	struct msghdr *m = &msg->msg_hdr;
-	bool v4 = frame.settings.family == 4;
-	struct sockaddr_in from4 = { .sin_family = AF_INET };
-	struct sockaddr_in6 from6 = { .sin6_family = AF_INET6 };
 
 	CHECK(fd == LISTEN_FD && n && flags && !timeout);
 	if (world.received) {
@@ -57,12 +38,10 @@ int __wrap_recvmmsg(int fd, struct mmsghdr *msg, unsigned n, int flags,
 		return -1;
 	}
 	world.received = true;
-	memcpy(&from4.sin_addr, frame.peers[0].outer, 4);
-	memcpy(&from6.sin6_addr, frame.peers[0].outer, 16);
-	memcpy(m->msg_name, v4 ? (void *)&from4 : &from6,
-	       v4 ? sizeof(from4) : sizeof(from6));
-	m->msg_flags = 0;
-	tell_size(m);
+	message_from(m, frame.settings.family == 4, frame.peers[0].outer, 0);
+	/* Of datagrams in one the socket tells the size, of TCP the MTU. */
+	if (frame.spec.proto == SPEC_UDP)
+		message_tell(m, SOL_UDP, UDP_GRO, (int)world.gso);
 	CHECK(frame.len <= m->msg_iov->iov_len);
 	memcpy(m->msg_iov->iov_base, frame.data, frame.len);
 	msg->msg_len = frame.len;
