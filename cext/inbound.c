@@ -210,6 +210,7 @@ bool inbound(struct worker *w, const struct table *t)
 	if (n <= 0)
 		return false;
 	count(&w->counters, COUNT_IN_RECEIVES, n);
+	watch_received(&w->watch, n);
 	w->coalescer.deliver = w->trace.capture ? deliver_shown : deliver;
 	for (int i = 0; i < n; i++) {
 		struct received m = udp_received(&w->receiver, i);

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
-#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,10 +16,7 @@
 #include "rights.h"
 #include "worker.h"
 
-enum {
-	SLEEP_MS = 1000,
-	EVENTS = EVENT_STOP + 1,
-};
+enum { SLEEP_MS = 1000 };
 
 /* What is ready, a bit for each event. */
 enum { QUEUES = (1u << VX_WORKER_QUEUES) - 1, SOCKET = 1u << EVENT_SOCKET };
@@ -41,36 +37,11 @@ static uint64_t now_ns(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-/*
- * A TUN that is deleted under us reports errors for ever: leave it alone,
- * the control thread makes a new plane.
- */
-static void drop_broken(struct worker *w, const struct epoll_event *e)
-{
-	if (e->events & (EPOLLERR | EPOLLHUP) && e->data.u32 < w->n_queues)
-		epoll_ctl(w->epoll, EPOLL_CTL_DEL,
-			  w->tuns[w->queue + e->data.u32], NULL);
-}
-
 static void let_gather(void)
 {
 	struct timespec t = { .tv_nsec = GATHER_NS };
 
 	ppoll(NULL, 0, &t, NULL);
-}
-
-/* Whether anything happened within `ms`; *ready gets what. */
-static bool look(struct worker *w, int ms, unsigned *ready)
-{
-	struct epoll_event events[EVENTS];
-	int n = epoll_wait(w->epoll, events, EVENTS, ms);
-
-	*ready = 0;
-	for (int i = 0; i < n; i++) {
-		drop_broken(w, &events[i]);
-		*ready |= 1u << events[i].data.u32;
-	}
-	return n > 0;
 }
 
 /* What has something; nothing after a while, and to stop. */
@@ -86,10 +57,10 @@ static unsigned wait_until_ready(struct worker *w)
 		let_gather();
 	while (!done && patience_left(p, now_ns() - begin)) {
 		sched_yield();
-		done = look(w, 0, &ready);
+		done = watch_look(&w->watch, 0, &ready);
 	}
 	if (!done)
-		look(w, SLEEP_MS, &ready);
+		watch_look(&w->watch, SLEEP_MS, &ready);
 	patience_learn(p, now_ns() - begin);
 	return ready;
 }
@@ -125,7 +96,7 @@ void *worker_main(void *worker)
 		w->sender.now = now_ms();
 		trace_turn(&w->trace, atomic_load(w->capture));
 		if (take_turn(w, t, ready))
-			look(w, 0, &ready);
+			watch_look(&w->watch, 0, &ready);
 		else
 			ready = wait_until_ready(w);
 	}

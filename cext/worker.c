@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -45,26 +44,6 @@ bool worker_buffers(struct worker *w)
 	w->coalescer.memory = buffers + MERGED;
 	udp_receiver_init(&w->receiver, buffers + RECEIVED);
 	return true;
-}
-
-static int watch(int epoll, int fd, uint32_t event)
-{
-	struct epoll_event e = { .events = EPOLLIN, .data.u32 = event };
-
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
-}
-
-static int watch_all(struct worker *w, int stop)
-{
-	int error;
-
-	w->epoll = epoll_create1(EPOLL_CLOEXEC);
-	error = w->epoll < 0 ? -errno : 0;
-	for (uint32_t i = 0; !error && i < w->n_queues; i++)
-		error = watch(w->epoll, w->tuns[w->queue + i], i);
-	if (!error)
-		error = watch(w->epoll, w->listen, EVENT_SOCKET);
-	return error ? error : watch(w->epoll, stop, EVENT_STOP);
 }
 
 static void take_settings(struct worker *w, const struct vx_settings *s,
@@ -119,10 +98,11 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 	w->peers = peers_new();
 	uncut_init(&w->uncut, settings, tap);
 	take_settings(w, settings, source);
-	w->epoll = -1;
+	w->watch.epoll = -1;
 	if (worker_buffers(w) && w->peers &&
 	    !tracer_init(&w->trace, settings->family))
-		*error = watch_all(w, stop);
+		*error = watch_init(&w->watch, tuns + queue, w->n_queues,
+				    listen, stop);
 	if (!*error)
 		return w;
 	worker_free(w);
@@ -132,8 +112,7 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 void worker_free(struct worker *w)
 {
 	close_own(w->tuns + w->queue, w->n_queues, w->listen);
-	if (w->epoll >= 0)
-		close(w->epoll);
+	watch_free(&w->watch);
 	free(w->buffers);
 	peers_free(w->peers);
 	tracer_free(&w->trace);

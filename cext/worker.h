@@ -16,6 +16,7 @@
 #include "trace.h"
 #include "udp.h"
 #include "uncut.h"
+#include "watch.h"
 
 enum {
 	/* What one turn reads from the TUN: so many packets at most, */
@@ -41,7 +42,8 @@ struct worker {
 	uint32_t queue, n_queues;	/* n_queues from `queue` on, */
 	uint32_t turn;			/* one of these, that is read, */
 	uint32_t ready;			/* and those to read, a bit each */
-	int listen, epoll;
+	int listen;
+	struct watch watch;		/* what it wakes for */
 	struct patience patience;	/* before it sleeps */
 	bool vnet, tso, uso;		/* granted offloads of the TUN */
 	pthread_t thread;
@@ -87,10 +89,6 @@ void worker_free(struct worker *w);
 /* Gives a worker its buffers, for free(w->buffers); false: there is no memory
  * for them. */
 bool worker_buffers(struct worker *w);
-
-/* What epoll says in data.u32: the queue's number among the worker's own, or
- * one of these. */
-enum { EVENT_SOCKET = VX_WORKER_QUEUES, EVENT_STOP };
 
 /* The thread's body. */
 void *worker_main(void *worker);

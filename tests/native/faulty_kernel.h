@@ -12,6 +12,8 @@
 /* The calls that fail, and how it was done. */
 enum call { READV, WRITEV, SENDMMSG, RECVMMSG, POLL, EPOLL_WAIT, N_CALLS };
 
+enum { TUN_FD = 1, LISTEN_FD = 2, EPOLL_FD = 3 };
+
 /* Of bulk: least payload of a datagram, and datagrams of a packet. */
 enum { BULK_SIZE = 1300, BULK_PIECES = 45 };
 
@@ -39,7 +41,10 @@ struct kernel {
 	uint64_t icmp;			/* answers written to the TUN */
 	uint64_t halved;		/* calls that took a part */
 	uint64_t by_errno[134];		/* failed sends, of packets */
-	uint64_t unwatched;		/* times that a TUN was left alone */
+	uint64_t unwatched;		/* times that a TUN was left alone, */
+	uint64_t apart;			/* the socket looked at apart, */
+	uint64_t rejoined;		/* and made the epoll's again */
+	bool is_apart;
 	uint64_t wrote, sent;		/* when the last was, trace_now() */
 	struct books books[2];		/* out, in */
 };

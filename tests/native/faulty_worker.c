@@ -4,8 +4,6 @@
 #include "check.h"
 #include "decap_frame.h"
 
-enum { TUN_FD = 1, LISTEN_FD = 2 };
-
 static struct path_mtus path_mtus;
 static struct steering steering;
 static const int sources[4] = { 3, 4, 5, 6 }, tuns[1] = { TUN_FD };
@@ -51,7 +49,9 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 		.reader = &faulty_snapshot.readers[0],
 		.stopping = &faulty_stopping,
 		.path_mtus = &path_mtus, .steering = &steering, .tuns = tuns,
-		.n_queues = 1, .ready = 1, .listen = LISTEN_FD, .epoll = -1,
+		.n_queues = 1, .ready = 1, .listen = LISTEN_FD,
+		.watch = { .tuns = tuns, .n_tuns = 1, .listen = LISTEN_FD,
+			   .epoll = EPOLL_FD },
 		.uncut = { .tap = -1 },
 		.vnet = vnet, .tso = vnet, .uso = vnet,
 	};

@@ -271,3 +271,20 @@ TEST(the_loop_outlives_interrupted_sleeps)
 	check_loop(4);
 	check_loop(6);
 }
+
+/* Trains of datagrams, and sleeps between them. */
+TEST(a_socket_that_is_not_moved_is_looked_at_where_it_is)
+{
+	struct worker *w = worker_begin(4, true);
+	unsigned ready;
+
+	kernel.percent[POLL] = kernel.percent[EPOLL_WAIT] = 50;
+	for (unsigned i = 0; i < 100; i++) {
+		kernel.to_receive = 100;
+		run(w, inbound, &kernel.to_receive);
+		for (unsigned sleeps = 0; sleeps < 100; sleeps++)
+			watch_look(&w->watch, 1, &ready);
+	}
+	CHECK(kernel.apart > 0 && kernel.rejoined > 10);
+	worker_end(w);
+}

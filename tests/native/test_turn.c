@@ -176,7 +176,7 @@ static void begin(uint8_t family, uint32_t bulk, bool whole, struct worker *w)
 	*w = (struct worker){
 		.settings = &settings, .snapshot = &snapshot,
 		.path_mtus = &path_mtus, .tuns = tuns, .n_queues = QUEUES,
-		.ready = (1u << QUEUES) - 1, .listen = -1, .epoll = -1,
+		.ready = (1u << QUEUES) - 1, .listen = -1,
 		.vnet = true, .tso = true,
 		.peers = peers_new(),
 	};
