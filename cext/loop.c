@@ -6,7 +6,6 @@
  * read dry it lets bulk gather or looks for more for a moment (patience.h),
  * then sleeps.
  */
-#include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <time.h>
