@@ -20,7 +20,7 @@ int watch_init(struct watch *w, const int *tuns, uint32_t n, int listen,
 {
 	int error;
 
-	*w = (struct watch){ .tuns = tuns, .n_tuns = n, .listen = listen,
+	*w = (struct watch){ .tuns = tuns, .listen = listen,
 			     .epoll = epoll_create1(EPOLL_CLOEXEC) };
 	error = w->epoll < 0 ? -errno : 0;
 	for (uint32_t i = 0; !error && i < n; i++)
@@ -42,7 +42,7 @@ void watch_free(struct watch *w)
  */
 static void drop_broken(const struct watch *w, const struct epoll_event *e)
 {
-	if (e->events & (EPOLLERR | EPOLLHUP) && e->data.u32 < w->n_tuns)
+	if (e->events & (EPOLLERR | EPOLLHUP) && e->data.u32 < EVENT_SOCKET)
 		epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->tuns[e->data.u32], NULL);
 }
 

@@ -2,7 +2,7 @@
  *
  * What a worker wakes for.
  *
- * An epoll tells what is ready in a third of the time that poll() takes for
+ * An epoll tells what is ready in a quarter of the time that poll() takes for
  * the socket and the epoll, and the packet that is waited for is found that
  * much earlier.  But a socket that it watches costs whoever delivers to it: for
  * each message the kernel calls the epoll back, however busy the worker is
@@ -27,7 +27,6 @@ enum {
 
 struct watch {
 	const int *tuns;
-	uint32_t n_tuns;
 	int listen, epoll;
 	bool apart;		/* the socket is not the epoll's */
 	uint32_t train;		/* receives and sleeps for which not to be */

@@ -12,7 +12,7 @@
 /* The calls that fail, and how it was done. */
 enum call { READV, WRITEV, SENDMMSG, RECVMMSG, POLL, EPOLL_WAIT, N_CALLS };
 
-enum { TUN_FD = 1, LISTEN_FD = 2, EPOLL_FD = 3 };
+enum { TUN_FD = 1, LISTEN_FD = 2, EPOLL_FD = 7 };
 
 /* Of bulk: least payload of a datagram, and datagrams of a packet. */
 enum { BULK_SIZE = 1300, BULK_PIECES = 45 };
@@ -44,7 +44,7 @@ struct kernel {
 	uint64_t unwatched;		/* times that a TUN was left alone, */
 	uint64_t apart;			/* the socket looked at apart, */
 	uint64_t rejoined;		/* and made the epoll's again */
-	bool is_apart;
+	bool is_apart;			/* where it is now */
 	uint64_t wrote, sent;		/* when the last was, trace_now() */
 	struct books books[2];		/* out, in */
 };

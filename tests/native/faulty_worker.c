@@ -50,7 +50,7 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 		.stopping = &faulty_stopping,
 		.path_mtus = &path_mtus, .steering = &steering, .tuns = tuns,
 		.n_queues = 1, .ready = 1, .listen = LISTEN_FD,
-		.watch = { .tuns = tuns, .n_tuns = 1, .listen = LISTEN_FD,
+		.watch = { .tuns = tuns, .listen = LISTEN_FD,
 			   .epoll = EPOLL_FD },
 		.uncut = { .tap = -1 },
 		.vnet = vnet, .tso = vnet, .uso = vnet,
