@@ -30,7 +30,7 @@ FLAGS := $(if $(filter default,$(origin CC)),,CC=$(CC)) CFLAGS=$(CFLAGS) \
 	FWD_SANITIZE=$(FWD_SANITIZE) FWD_WERROR=$(FWD_WERROR)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test check asan tsan netns-asan netns-tsan fuzz counts bench soak image image-test setup packages clean distclean FORCE
+.PHONY: help demo test check asan tsan foreign netns-asan netns-tsan fuzz counts bench soak image image-test setup packages clean distclean FORCE
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,12 +51,17 @@ check: setup ## formatting, lint, types, imports; C without a warning from gcc a
 	CC=gcc $(VENV)/python cext/build.py --into build/check-gcc
 	CC=clang $(VENV)/python cext/build.py --into build/check-clang
 	$(MAKE) -C tests/fuzz check
+	$(MAKE) -j$(JOBS) -C tests/native check-foreign
 
 asan: packages ## the C tests with AddressSanitizer and UBSan
 	$(MAKE) -j$(JOBS) -C tests/native run-asan
 
 tsan: packages ## the C tests with ThreadSanitizer
 	$(MAKE) -j$(JOBS) -C tests/native run-tsan
+
+foreign: ## the C tests as of arm64, arm, ppc64le, riscv64 and s390x, by qemu (minutes)
+	@.ci/packages $(PYTHON) foreign
+	$(MAKE) -j$(JOBS) -C tests/native run-foreign
 
 fuzz: setup ## each fuzz target for SECONDS, each parser for a tenth of that
 	$(MAKE) -j$(JOBS) -C tests/fuzz run SECONDS=$(SECONDS)

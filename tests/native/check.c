@@ -93,7 +93,7 @@ uint64_t rnd(void)
 uint64_t rnd_below(uint64_t n)
 {
 	CHECK(n > 0);
-	return (uint64_t)(((unsigned __int128)rnd() * n) >> 64);
+	return rnd() % n;
 }
 
 uint64_t rnd_range(uint64_t low, uint64_t high)

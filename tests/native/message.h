@@ -40,20 +40,30 @@ static inline void message_from(struct msghdr *m, bool v4,
 }
 
 /* One more control message of it. */
-static inline void message_tell(struct msghdr *m, int level, int type,
-				int value)
+static inline void message_tell_bytes(struct msghdr *m, int level, int type,
+				      const void *value, size_t size)
 {
 	struct cmsghdr *c = (struct cmsghdr *)((uint8_t *)m->msg_control +
 					       m->msg_controllen);
 
-	*c = (struct cmsghdr){ CMSG_LEN(sizeof(value)), level, type };
-	memcpy(CMSG_DATA(c), &value, sizeof(value));
-	m->msg_controllen += CMSG_SPACE(sizeof(value));
+	c->cmsg_len = CMSG_LEN(size);
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	memcpy(CMSG_DATA(c), value, size);
+	m->msg_controllen += CMSG_SPACE(size);
 }
 
-/* The class byte of the outer header, as the sockets tell it. */
-static inline void message_tell_tos(struct msghdr *m, bool v4, int tos)
+static inline void message_tell(struct msghdr *m, int level, int type,
+				int value)
 {
-	message_tell(m, v4 ? IPPROTO_IP : IPPROTO_IPV6,
-		     v4 ? IP_TOS : IPV6_TCLASS, tos);
+	message_tell_bytes(m, level, type, &value, sizeof(value));
+}
+
+/* The class byte of the outer header, as the sockets tell it (RFC 3542). */
+static inline void message_tell_tos(struct msghdr *m, bool v4, uint8_t tos)
+{
+	if (v4)
+		message_tell_bytes(m, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+	else
+		message_tell(m, IPPROTO_IPV6, IPV6_TCLASS, tos);
 }
