@@ -44,6 +44,7 @@ test: setup ## all tests; those with real devices need root
 	$(VENV)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## formatting, lint, types, imports; C without a warning from gcc and clang
+	@.ci/packages $(PYTHON) headers
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
 	$(VENV)/mypy

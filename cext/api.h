@@ -127,12 +127,10 @@ struct vx_test {
 	uint8_t address[16];
 };
 
-/*
- * Opens `queues` queues of TUN device `name` (created persistent if need be)
+/* Opens `queues` queues of TUN device `name` (created persistent if need be)
  * into fds.  offloads: the VX_VNET_HDR, VX_TSO, VX_USO, VX_MULTI_QUEUE that
  * the caller wants; *granted gets those in force.  Without VX_MULTI_QUEUE
- * granted only fds[0] is set.  Returns the number of queues.
- */
+ * granted only fds[0] is set.  Returns the number of queues. */
 int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
 		int *fds, uint32_t *granted);
 
@@ -140,6 +138,8 @@ int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
  * UDP tunnel.  -EOPNOTSUPP: the kernel takes none (before 6.17). */
 int vx_tap_open(const char *name);
 const uint8_t *vx_tap_mac(void);	/* 6 bytes: what it must have */
+/* A queue's device into name[16]; its IFF_TUN, ... (linux/if_tun.h), -errno. */
+int vx_queue_device(int fd, char *name);
 
 /*
  * A worker's receiving socket on local:port, VX_UDP_GRO if granted.  The first

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pathmtu.h"
 
+#include <endian.h>
+
 #include "segment.h"
 
 enum {
@@ -21,7 +23,7 @@ static uint32_t hash_of(const uint8_t *addr, uint8_t family)
 
 	for (unsigned i = 0; i < addr_len(family); i += 4) {
 		memcpy(&word, addr + i, sizeof(word));
-		hash = (hash ^ word) * 0x9e3779b1;
+		hash = (hash ^ le32toh(word)) * 0x9e3779b1;
 		hash ^= hash >> 15;
 	}
 	return hash;
@@ -29,7 +31,7 @@ static uint32_t hash_of(const uint8_t *addr, uint8_t family)
 
 /*
  * By the upper bits: a product's lower ones do not depend on the upper ones of
- * what was multiplied, and there little-endian machines have an address's last
+ * what was multiplied, and there a little-endian word has an address's last
  * byte, in which the Pods of a node differ.  (Its multiplier is odd, so those
  * of a /24 or a /120 have an entry each.)
  */

@@ -41,13 +41,19 @@ static int set_mac(int fd)
 	return ioctl(fd, SIOCSIFHWADDR, &ifr);
 }
 
-/* Nobody reads it: what the kernel sends there must not pile up. */
+/*
+ * Nobody reads it: what the kernel sends there must not pile up.  A 64-bit
+ * kernel does not know the request of a program of 32 bits, whose number has
+ * the size of sock_fprog in it (drivers/net/tun.c, tun_chr_compat_ioctl).
+ */
 static int throw_away(int fd)
 {
 	struct sock_filter nothing = { BPF_RET | BPF_K, 0, 0, 0 };
 	struct sock_fprog filter = { 1, &nothing };
 
-	return ioctl(fd, TUNATTACHFILTER, &filter) < 0 ? -errno : 0;
+	if (ioctl(fd, TUNATTACHFILTER, &filter) < 0)
+		return errno == EINVAL ? -EOPNOTSUPP : -errno;
+	return 0;
 }
 
 static int set_up(int fd, const char *name)

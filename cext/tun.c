@@ -148,6 +148,16 @@ int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
 	return n;
 }
 
+int vx_queue_device(int fd, char *name)
+{
+	struct ifreq ifr = { 0 };
+
+	if (ioctl(fd, TUNGETIFF, &ifr) < 0)
+		return -errno;
+	memcpy(name, ifr.ifr_name, sizeof(ifr.ifr_name));
+	return (uint16_t)ifr.ifr_flags;
+}
+
 int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room)
 {
 	struct iovec iov[2] = { { v, sizeof(*v) }, { buf, room } };

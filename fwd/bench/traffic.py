@@ -10,6 +10,7 @@ streams are iperf3's (``fwd.lab.probes``), which does them well.
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -256,7 +257,7 @@ def connected(path: Route, server: socket.socket) -> socket.socket:
         raise
     # A timeout makes the descriptor non-blocking, and C needs one that blocks.
     sock.settimeout(None)
-    limit = int(_ANSWER_LIMIT).to_bytes(8, "little") + bytes(8)
+    limit = struct.pack("@ll", int(_ANSWER_LIMIT), 0)  # struct timeval
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     return sock
 

@@ -12,7 +12,7 @@ Every failure of C is a -errno and becomes one OSError whose text says what to d
 # cffi's objects are of no type that mypy knows; everything that leaves this package has one.
 from fwd.plane.confining import Trial, calls_limited, keep_rights, limit_calls, trials
 from fwd.plane.counters import CounterInfo, CounterKind, counter_info
-from fwd.plane.opening import Descriptors, probe, tap_mac, try_out
+from fwd.plane.opening import Descriptors, device_of, probe, tap_mac, try_out
 from fwd.plane.peers import NOTHING, PeerGroup, PeerTraffic
 from fwd.plane.plane import EXIT_STUCK, Plane
 from fwd.plane.settings import (
@@ -42,6 +42,7 @@ __all__ = [
     "Trial",
     "calls_limited",
     "counter_info",
+    "device_of",
     "keep_rights",
     "limit_calls",
     "pack_table",

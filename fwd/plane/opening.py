@@ -126,6 +126,18 @@ def open_tap(settings: PlaneSettings, undo: ExitStack) -> tuple[int, ...]:
     return (int(fd),)
 
 
+def device_of(fd: int) -> tuple[str, int]:
+    """A queue's device, and its IFF_TUN, IFF_TAP, ... (linux/if_tun.h).
+
+    Raises OSError if it is no queue, or that of a device that was deleted.
+    """
+    name = ffi.new("char[16]")
+    flags = lib.vx_queue_device(fd, name)
+    if flags < 0:
+        raise OSError(-flags, os.strerror(-flags))
+    return ffi.string(name).decode(errors="replace"), flags
+
+
 def tap_mac() -> bytes:
     """The MAC that the TAP must have."""
     return bytes(ffi.buffer(lib.vx_tap_mac(), MAC_LEN))

@@ -120,16 +120,18 @@ static void neighbours(uint8_t family)
 	uint8_t *last = &dst[addr_len(family) - 1];
 
 	memset(&mtus, 0, sizeof(mtus));
-	for (*last = 2; *last < 112; ++*last) {
-		struct pkt p = error_about(buf, family, dst, 1300 + *last);
+	for (*last = 2; *last < 255; ++*last) {
+		struct pkt p = error_about(buf, family, dst,
+					   1300 + *last % 110);
 
 		path_mtu_learn(&mtus, &p, now);
 	}
 	for (unsigned i = 0; i < PATH_MTUS; i++)
 		used += mtus.entry[i] != 0;
-	CHECK_EQ(used, 110);
-	for (*last = 2; *last < 112; ++*last)
-		CHECK_EQ(applied(buf, family, dst), 1300 + *last - headers);
+	CHECK_EQ(used, 253);
+	for (*last = 2; *last < 255; ++*last)
+		CHECK_EQ(applied(buf, family, dst),
+			 1300 + *last % 110 - headers);
 }
 
 TEST(neighbours_have_an_entry_each)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fwd import plane
-from tests.unable import require_header
+from tests.unable import require_filters, require_header
 
 CEXT = Path(__file__).resolve().parents[2] / "cext"
 ENTRY = re.compile(r'^(CALL|ABSENT|DEADLY)\((\w+), (WORKER|CONTROL|ALL),(?: (\w+),)? "(.+)"\)$')
@@ -58,6 +58,7 @@ def test_what_is_not_for_one_architecture_alone_is_known_on_all() -> None:
 
 
 def test_forbidden_calls_fail_as_they_must() -> None:
+    require_filters()
     tried = plane.trials(0)
     assert {one.of_worker for one in tried} == {True, False}
     assert [(one.text, one.outcome) for one in tried if not one.as_it_must] == []
@@ -65,6 +66,7 @@ def test_forbidden_calls_fail_as_they_must() -> None:
 
 def test_without_a_filter_they_would_reach_the_kernel() -> None:
     """But for calls that it may not have."""
+    require_filters()
     done = {one.text: one.outcome for one in plane.trials(0, confined=False)}
     assert "killed" not in done.values()
     assert [text for text, outcome in done.items() if outcome == "done"]
@@ -100,6 +102,7 @@ print(open("/proc/self/status").read().partition("Seccomp:")[2].split()[0])
 
 @pytest.mark.parametrize("refuse", [True, False])
 def test_a_limited_process_goes_on(*, refuse: bool) -> None:
+    require_filters()
     done = subprocess.run(
         [sys.executable, "-c", GOES_ON.format(refuse=refuse)],
         capture_output=True,

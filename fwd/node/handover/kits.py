@@ -5,19 +5,15 @@ Whoever receives them believes nothing that the kernel does not confirm: a TUN q
 device it is of, a socket where it is bound.
 """
 
-import fcntl
 import socket
-import struct
 from ipaddress import ip_address
 from itertools import islice
 
 from fwd.core import handovertalk as talk
 from fwd.model import IPV4
-from fwd.plane import Descriptors, Offload, Plane, PlaneSettings, SourceCheck
+from fwd.plane import Descriptors, Offload, Plane, PlaneSettings, SourceCheck, device_of
 from fwd.plane.settings import MOST_QUEUES_OF_EACH, MOST_WORKERS
 
-_TUNGETIFF = 0x800454D2
-_IFREQ = struct.Struct("16sH22x")
 _IFF_TUN, _IFF_TAP, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0001, 0x0002, 0x4000, 0x0100
 
 
@@ -125,11 +121,11 @@ def why_not(kit: talk.Kit, settings: PlaneSettings) -> str | None:
 def _check_queue(kit: talk.Kit, fd: int, *, device: str, kind: int) -> None:
     """Of this device, in this namespace or not at all: a deleted one says EBADFD."""
     try:
-        name, flags = _IFREQ.unpack(fcntl.ioctl(fd, _TUNGETIFF, bytes(_IFREQ.size)))
+        name, flags = device_of(fd)
     except OSError as error:
         raise ValueError(f"{kit.device}: a queue that is none: {error.strerror}") from error
     have = flags & (_IFF_TUN | _IFF_TAP | _IFF_VNET_HDR | _IFF_MULTI_QUEUE)
-    if name.rstrip(b"\0") != device.encode() or have != kind:
+    if name != device or have != kind:
         raise ValueError(f"{kit.device}: a queue of another device or kind")
 
 

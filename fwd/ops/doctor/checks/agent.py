@@ -71,7 +71,12 @@ def _rights(pid: int) -> Iterator[Finding]:
     with suppress(OSError):
         if pid and not inforce.are_confined(inforce.threads(pid)):
             said = "the agent has kept rights that it does not need"
-            yield note("rights", said, "fwd rights lists them; --confine=full is the default")
+            yield note(
+                "rights",
+                said,
+                "fwd rights lists them; --confine=full is the default (system calls are limited "
+                "on amd64 and arm64 only)",
+            )
 
 
 def _waiting(status: Status) -> Iterator[Finding]:
