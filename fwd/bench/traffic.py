@@ -257,7 +257,8 @@ def connected(path: Route, server: socket.socket) -> socket.socket:
         raise
     # A timeout makes the descriptor non-blocking, and C needs one that blocks.
     sock.settimeout(None)
-    limit = struct.pack("@ll", int(_ANSWER_LIMIT), 0)  # struct timeval
+    # struct timeval; of 32 bits a little-endian kernel takes its half of each.
+    limit = struct.pack("=qq", int(_ANSWER_LIMIT), 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     return sock
 

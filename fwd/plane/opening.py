@@ -135,7 +135,7 @@ def device_of(fd: int) -> tuple[str, int]:
     flags = lib.vx_queue_device(fd, name)
     if flags < 0:
         raise OSError(-flags, os.strerror(-flags))
-    return ffi.string(name).decode(errors="replace"), flags
+    return os.fsdecode(ffi.string(name)), flags
 
 
 def tap_mac() -> bytes:

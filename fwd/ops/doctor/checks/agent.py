@@ -74,8 +74,8 @@ def _rights(pid: int) -> Iterator[Finding]:
             yield note(
                 "rights",
                 said,
-                "fwd rights lists them; --confine=full is the default (system calls are limited "
-                "on amd64 and arm64 only)",
+                "fwd rights lists them; --confine=full is the default, and where that could not be "
+                "done the agent's log has not-confined or calls-not-limited",
             )
 
 

@@ -30,7 +30,8 @@ _NEEDED = {
     Offload.MULTI_QUEUE: "a TUN driver with IFF_MULTI_QUEUE",
     Offload.UDP_SEGMENT: "Linux 4.18",
     Offload.UDP_GRO: "Linux 5.0",
-    Offload.TUNNEL_GSO: "Linux 6.17 and an underlay address that is not link-local",
+    Offload.TUNNEL_GSO: "Linux 6.17 (and no agent of 32 bits on 64) and an underlay address "
+    "that is not link-local",
 }
 
 
