@@ -45,14 +45,23 @@ test: setup ## all tests; those with real devices need root
 
 check: setup ## formatting, lint, types, imports; C without a warning from gcc and clang
 	@.ci/packages $(PYTHON) headers
+	@$(MAKE) --no-print-directory --output-sync=target -j$(JOBS) $(CHECKS)
+
+# The longest first, as they run side by side.
+CHECKS := check-types check-gcc check-clang check-fuzz check-foreign check-style
+.PHONY: $(CHECKS)
+check-types:
+	$(VENV)/mypy
+check-gcc check-clang: check-%:
+	CC=$* $(VENV)/python cext/build.py --into build/check-$*
+check-fuzz:
+	$(MAKE) -C tests/fuzz check
+check-foreign:
+	$(MAKE) -C tests/native check-foreign
+check-style:
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
-	$(VENV)/mypy
 	$(VENV)/lint-imports --no-cache
-	CC=gcc $(VENV)/python cext/build.py --into build/check-gcc
-	CC=clang $(VENV)/python cext/build.py --into build/check-clang
-	$(MAKE) -C tests/fuzz check
-	$(MAKE) -j$(JOBS) -C tests/native check-foreign
 
 asan: packages ## the C tests with AddressSanitizer and UBSan
 	$(MAKE) -j$(JOBS) -C tests/native run-asan
