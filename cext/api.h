@@ -135,7 +135,7 @@ int vx_tun_open(const char *name, uint32_t offloads, uint32_t queues,
 		int *fds, uint32_t *granted);
 
 /* Opens TAP `name`, which goes with its last descriptor, for super-packets in a
- * UDP tunnel.  -EOPNOTSUPP: the kernel takes none of us (before 6.17). */
+ * UDP tunnel.  -EOPNOTSUPP: none here (before Linux 6.17; and see tap.c). */
 int vx_tap_open(const char *name);
 const uint8_t *vx_tap_mac(void);	/* 6 bytes: what it must have */
 /* A queue's device into name[16]; its IFF_TUN, ... (linux/if_tun.h), -errno. */

@@ -257,7 +257,7 @@ def connected(path: Route, server: socket.socket) -> socket.socket:
         raise
     # A timeout makes the descriptor non-blocking, and C needs one that blocks.
     sock.settimeout(None)
-    # struct timeval; of 32 bits a little-endian kernel takes its half of each.
+    # struct timeval; one of 32 bits has seconds and a zero in the first of these.
     limit = struct.pack("=qq", int(_ANSWER_LIMIT), 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     return sock

@@ -59,7 +59,8 @@ static inline void message_tell(struct msghdr *m, int level, int type,
 	message_tell_bytes(m, level, type, &value, sizeof(value));
 }
 
-/* The class byte of the outer header, as the sockets tell it (RFC 3542). */
+/* The class byte of the outer header: of IPv4 as a byte (ip(7)), else as an int
+ * (RFC 3542, 6.5). */
 static inline void message_tell_tos(struct msghdr *m, bool v4, uint8_t tos)
 {
 	if (v4)
