@@ -68,7 +68,7 @@ def parse(argv: Sequence[str]) -> Options:
     parser = _parser()
     given = parser.parse_args(argv)
     preset: dict[str, Any] = dict(_QUICK if given.quick else _FULL)
-    for name in ("scenarios", "rounds", "time_limit"):
+    for name in ("scenarios", "rounds", "repeats", "time_limit"):
         if getattr(given, name) is not None:
             preset[name] = getattr(given, name)
     names = given.contenders or preset["contenders"]
@@ -183,6 +183,14 @@ def _parser() -> ArgumentParser:
         "sweep",
         choices=("workers", "offloads"),
         help="variants with 1, 2 and 4 workers, or with each offload off",
+    )
+    _option(
+        parser,
+        "repeats",
+        metavar="N",
+        type=_from(int, 0),
+        help="of a measurement that was disturbed, and waits for other load to end (default 2,"
+        " quick 1)",
     )
     _option(
         parser,

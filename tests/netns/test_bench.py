@@ -32,7 +32,8 @@ FOREIGN = ("openvswitch", "wireguard-go")  # may be missing
 CONTENDERS = [name for name in contenders.KNOWN if name not in FOREIGN]
 LIMIT = 120  # seconds
 PROGRAM = "import sys; from fwd.bench.cli import main; sys.exit(main(sys.argv[1:]))"
-SHORT = ("--quick", "--rounds=1", "--udp-sizes=64", f"--prefix={PREFIX}")
+# No repeats: what disturbs a measurement here is the other tests, which will not end for it.
+SHORT = ("--quick", "--rounds=1", "--repeats=0", "--udp-sizes=64", f"--prefix={PREFIX}")
 
 
 @pytest.fixture(autouse=True)

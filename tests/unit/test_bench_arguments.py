@@ -29,9 +29,11 @@ def test_what_is_given_overrides_the_preset() -> None:
         [
             *("--quick", "--rounds=7", "--contenders=kernel,proxy", "--scenarios", "udp,tcp4"),
             *("--udp-sizes=64,512", "--underlay=off", "--seconds=3", "--time-limit=9.5"),
+            "--repeats=0",
         ]
     )
     assert (options.rounds, options.timing.tcp, options.time_limit) == (7, 3, 9.5)
+    assert options.repeats == 0
     assert [one.name for one in options.contenders] == ["kernel", "proxy"]
     assert options.underlays == ("off",)
     chosen = scenarios.chosen(options.scenarios, udp_sizes=options.udp_sizes)
@@ -90,6 +92,7 @@ def test_wireguards_devices_do_not_meet_and_their_names_fit() -> None:
     ("word", "says"),
     [
         ("--rounds=0", "must be 1 or more"),
+        ("--repeats=-1", "must be 0 or more"),
         ("--rounds=x", "'x' is no number"),
         ("--contenders=fwd,ovs", "'ovs' is none of fwd, kernel"),
         ("--scenarios=tcp2", "'tcp2' is none of"),
