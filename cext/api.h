@@ -3,10 +3,10 @@
  * The C ABI, written once: C files include it, build.py hands it to cffi.
  *
  * Byte order: every address is network order, IPv4 in the first 4 of 16
- * bytes; ports, lengths and masks are host integers.  Every function that
- * returns int returns 0 or a file descriptor or a count, else -errno.
- * Nothing here is thread-safe except that the workers run beside all of it:
- * one control thread calls.
+ * bytes; ports, lengths and masks are host integers.  Unless it says otherwise
+ * a function that returns int returns 0, a file descriptor or a count, else
+ * -errno.  Nothing here is thread-safe except that the workers run beside all
+ * of it: one control thread calls.
  */
 #pragma once
 #include <stdint.h>
@@ -187,7 +187,7 @@ int vx_plane_thread(const struct vx_plane *plane, uint32_t worker);
 /*
  * What the workers have learned from packets (queues of flows, path MTUs), for
  * another plane on the same queues: vx_learned_size() bytes.  Restoring checks
- * all of it; -EINVAL: it is of another version, and nothing has changed.
+ * all of it.  -EINVAL: it is of another version; -ENOMEM; nothing has changed.
  */
 uint32_t vx_learned_size(void);
 int vx_plane_learned(const struct vx_plane *plane, uint8_t *out);

@@ -26,6 +26,7 @@
  */
 #pragma once
 #include "pkt.h"
+#include "stride.h"
 
 enum {
 	RUNS = 16,

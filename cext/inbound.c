@@ -51,8 +51,9 @@ static int write_segments(struct worker *w, int tun, const struct pkt *p)
 static int queue_of(const struct worker *w, const struct pkt *p)
 {
 	if (!w->steering)
-		return w->tuns[w->queue];
-	return w->tuns[steer_queue(w->steering, p, w->queue, w->n_queues)];
+		return w->tuns[w->first_queue];
+	return w->tuns[steer_queue(w->steering, p, w->first_queue,
+				   w->n_queues)];
 }
 
 static bool takes_gso(const struct worker *w, const struct pkt *p)
@@ -107,25 +108,33 @@ static be16 outer_port(const struct worker *w, const struct outer *outer)
 	return port;
 }
 
-/*
- * For what is dropped, and while a capture runs for all: counts, shows.
- * Whether the datagram goes on.
- */
-static SELDOM bool in_shown(struct worker *w, const struct outer *outer,
-			    uint8_t *data, uint32_t len, enum counter drop)
+static struct sighting sighting_of(const struct worker *w,
+				   const struct outer *outer, uint8_t *data,
+				   uint32_t len)
 {
-	struct sighting s = { .point = VX_FROM_UNDERLAY, .tos = outer->tos,
-			      .port = outer_port(w, outer),
-			      .outer = outer->addr, .data = data, .len = len,
-			      .packets = 1 };
+	return (struct sighting){ .point = VX_FROM_UNDERLAY, .tos = outer->tos,
+				  .port = outer_port(w, outer),
+				  .outer = outer->addr, .data = data,
+				  .len = len, .packets = 1 };
+}
 
-	if (drop == NO_DROP) {
-		trace_passed(&w->trace, &s);
-		return true;
-	}
-	count(&w->counters, drop, 1);
-	trace_dropped(&w->trace, drop, &s);
-	return false;
+/* Counts and shows a datagram that is dropped. */
+static SELDOM void in_drop(struct worker *w, const struct outer *outer,
+			   uint8_t *data, uint32_t len, enum counter reason)
+{
+	struct sighting s = sighting_of(w, outer, data, len);
+
+	count(&w->counters, reason, 1);
+	trace_dropped(&w->trace, reason, &s);
+}
+
+/* Shows one that goes on to the capture that runs. */
+static SELDOM void in_capture(struct worker *w, const struct outer *outer,
+			      uint8_t *data, uint32_t len)
+{
+	struct sighting s = sighting_of(w, outer, data, len);
+
+	trace_passed(&w->trace, &s);
 }
 
 /* Bytes of the inner packet; 0: it was dropped. */
@@ -137,9 +146,13 @@ static uint32_t in_datagram(struct worker *w, const struct table *t,
 	enum counter drop = decap(w->settings, t, outer, data, len, gso_hint,
 				  &p);
 
-	if (drop != w->trace.ordinary &&
-	    !in_shown(w, outer, data, len, drop))
-		return 0;
+	if (drop != w->trace.ordinary) {	/* or a capture runs */
+		if (drop != NO_DROP) {
+			in_drop(w, outer, data, len, drop);
+			return 0;
+		}
+		in_capture(w, outer, data, len);
+	}
 	decap_take_ecn(outer, &p);
 	path_mtu_apply(w->path_mtus, &p, w->sender.now);
 	coalesce_add(&w->coalescer, &p);
@@ -179,7 +192,7 @@ static void in_message(struct worker *w, const struct table *t,
 
 	if (m->truncated) {
 		count(&w->counters, COUNT_IN_PACKETS, 1);
-		in_shown(w, &outer, m->data, m->len, DROP_IN_TRUNCATED);
+		in_drop(w, &outer, m->data, m->len, DROP_IN_TRUNCATED);
 		return;
 	}
 	do {
@@ -198,7 +211,7 @@ static void in_message(struct worker *w, const struct table *t,
 	} while (at < m->len);
 	count(&w->counters, COUNT_IN_PACKETS, packets);
 	if (good && outer.peer)
-		peer_heard(&w->peers[outer.peer->slot], good, bytes,
+		peer_heard(&w->per_peer[outer.peer->slot], good, bytes,
 			   w->sender.now);
 }
 

@@ -20,7 +20,8 @@ enum { SLEEP_MS = 1000 };
 /* What is ready, a bit for each event. */
 enum { QUEUES = (1u << VX_WORKER_QUEUES) - 1, SOCKET = 1u << EVENT_SOCKET };
 
-uint64_t now_ms(void)
+/* Of a coarse clock. */
+static uint64_t now_ms(void)
 {
 	struct timespec t;
 

@@ -58,9 +58,9 @@ static void answer_unreachable(struct worker *w, const struct pkt *p)
 	struct vnethdr v = { 0 };
 	uint32_t len = icmp_unreachable(p, buf);
 
-	if (len == 0 || !icmp_allowed(&w->icmp, now_ms()))
+	if (len == 0 || !icmp_allowed(&w->icmp, w->sender.now))
 		return;
-	if (tun_write(w->tuns[w->turn], w->vnet, &v, buf, len) == 0)
+	if (tun_write(w->tuns[w->reading], w->vnet, &v, buf, len) == 0)
 		count(&w->counters, COUNT_ICMP_SENT, 1);
 }
 
@@ -74,16 +74,16 @@ static enum counter unowned(const struct pkt *p)
 static uint8_t *lay(struct worker *w, const struct peer *peer,
 		    const struct pkt *p, uint32_t len, uint32_t source)
 {
-	struct slot *slot;
+	struct datagram *d;
 
 	len += OVERLAY;
 	if (pack_is_full(&w->packer, len))
 		udp_send_all(&w->sender, &w->packer);
-	slot = pack_take(&w->packer, source, len);
-	slot->peer = peer;
-	slot->tos = ecn_encap(pkt_tos(p));
-	memcpy(slot->data, &peer->overlay, OVERLAY);
-	return slot->data + OVERLAY;
+	d = pack_take(&w->packer, source, len);
+	d->peer = peer;
+	d->tos = ecn_encap(pkt_tos(p));
+	memcpy(d->data, &peer->overlay, OVERLAY);
+	return d->data + OVERLAY;
 }
 
 /* False: it has to be cut, for the link or because somebody is watching. */
@@ -121,29 +121,28 @@ static void encap(struct worker *w, const struct peer *peer,
 		segment_write(p, i, lay(w, peer, p, segment_len(p, i), source));
 }
 
-/*
- * For what is dropped, and while a capture runs for all: counts, shows.
- * Whether the packet goes on.  len is what was read.
- */
-static SELDOM bool out_shown(struct worker *w, const struct table *t,
-			     const struct pkt *p, uint32_t len, uint32_t n,
-			     enum counter drop)
+/* Counts and shows a packet that is dropped, the n of it; len: as read. */
+static SELDOM void out_drop(struct worker *w, const struct pkt *p,
+			    uint32_t len, uint32_t n, enum counter reason)
 {
-	struct sighting s = { .point = VX_FROM_TUN, .data = p->ip, .len = len,
-			      .packets = n };
-	const struct peer *peer;
+	count(&w->counters, reason, n);
+	trace_dropped(&w->trace, reason,
+		      &(struct sighting){ .point = VX_FROM_TUN, .data = p->ip,
+					  .len = len, .packets = n });
+}
 
-	if (drop != NO_DROP) {
-		count(&w->counters, drop, n);
-		trace_dropped(&w->trace, drop, &s);
-		return false;
-	}
-	peer = table_lookup(t, pkt_dst(p));
-	if (peer) {	/* else it is dropped soon, and shown then */
-		s.outer = peer_outer(peer);
-		trace_passed(&w->trace, &s);
-	}
-	return true;
+/* Shows one that goes on to the capture that runs. */
+static SELDOM void out_capture(struct worker *w, const struct table *t,
+			       const struct pkt *p, uint32_t len, uint32_t n)
+{
+	const struct peer *peer = table_lookup(t, pkt_dst(p));
+
+	if (!peer)
+		return;		/* it is dropped soon, and shown then */
+	trace_passed(&w->trace,
+		     &(struct sighting){ .point = VX_FROM_TUN, .data = p->ip,
+					 .outer = peer_outer(peer), .len = len,
+					 .packets = n });
 }
 
 static void out_packet(struct worker *w, const struct table *t,
@@ -155,14 +154,19 @@ static void out_packet(struct worker *w, const struct table *t,
 	const struct peer *peer;
 
 	count(&w->counters, COUNT_OUT_PACKETS, n);
-	if (drop != w->trace.ordinary && !out_shown(w, t, &p, len, n, drop))
-		return;
+	if (drop != w->trace.ordinary) {	/* or a capture runs */
+		if (drop != NO_DROP) {
+			out_drop(w, &p, len, n, drop);
+			return;
+		}
+		out_capture(w, t, &p, len, n);
+	}
 	path_mtu_learn(w->path_mtus, &p, w->sender.now);
 	if (w->steering)
-		steer_learn(w->steering, &p, w->turn);
+		steer_learn(w->steering, &p, w->reading);
 	peer = table_lookup(t, pkt_dst(&p));
 	if (!peer) {
-		out_shown(w, t, &p, len, n, unowned(&p));
+		out_drop(w, &p, len, n, unowned(&p));
 		answer_unreachable(w, &p);
 		return;
 	}
@@ -170,74 +174,77 @@ static void out_packet(struct worker *w, const struct table *t,
 }
 
 /*
- * Bytes of a queue (a bit) that are its part of a turn: an equal one of
+ * Bytes of a queue that are its part of a turn: an equal one of
  * TURN_BYTES, or of what is bulk's.  That is more, for where there is a TAP
  * bulk mostly leaves whole, and beside queues without it the packets are what
  * is shared, not the bytes.
  */
-static uint32_t part(const struct worker *w, uint32_t queue, uint32_t shares)
+static uint32_t part(const struct worker *w, uint32_t queue_bit,
+		     uint32_t shares)
 {
 	uint32_t bulk = w->ready & patience_carriers(&w->patience);
 
-	if (!(queue & bulk) || (bulk == w->ready && w->uncut.tap < 0))
+	if (!(queue_bit & bulk) || (bulk == w->ready && w->uncut.tap < 0))
 		return TURN_BYTES / shares;
 	return BULK_TURN / __builtin_popcount(bulk);
 }
 
-/* Reads one of `shares` parts of a turn from the queue w->turn.  *more: there
- * may be more in it. */
-static void read_queue(struct worker *w, const struct table *t,
-		       uint32_t shares, bool *more)
+static uint32_t reading_bit(const struct worker *w)
 {
-	uint32_t queue = 1u << (w->turn - w->queue), n, bytes = 0;
-	uint32_t most = patience_beside(&w->patience, queue) ? BULK_SMALL
-							     : OUT_BATCH;
-	uint32_t enough = part(w, queue, shares);
-	int tun = w->tuns[w->turn], len = 0;
+	return 1u << (w->reading - w->first_queue);
+}
+
+/* Reads one of `shares` parts of a turn from the queue w->reading; whether
+ * there may be more in it. */
+static bool read_queue(struct worker *w, const struct table *t, uint32_t shares)
+{
+	uint32_t queue_bit = reading_bit(w), n, bytes = 0;
+	uint32_t most = patience_beside(&w->patience, queue_bit) ? BULK_SMALL
+								 : OUT_BATCH;
+	uint32_t enough = part(w, queue_bit, shares);
+	int tun = w->tuns[w->reading], len = 0;
+	bool flood = false;
 
 	most /= shares;
-	for (n = 0; n < most && bytes <= enough; n++, bytes += len) {
+	for (n = 0; n < most && bytes <= enough && !flood; n++, bytes += len) {
 		struct vnethdr v;
 
 		len = tun_read(tun, w->vnet, &v, w->packet, IP6_MAX_LEN);
 		if (len < 0)
 			break;
-		if (patience_is_flood(len, v.gso_size)) {
-			w->patience.full = true;
-			most = 0;
-		} else {
-			patience_carried(&w->patience, len, queue);
-		}
+		flood = patience_is_flood(len, v.gso_size);
+		if (!flood)
+			patience_carried(&w->patience, len, queue_bit);
 		out_packet(w, t, &v, w->packet, len);
 	}
 	count(&w->counters, COUNT_OUT_READS, n);
+	w->patience.full |= flood;
 	if (len < 0)
-		return;
-	*more = true;
-	w->patience.full |= patience_beside(&w->patience, queue);
+		return false;
+	w->patience.full |= patience_beside(&w->patience, queue_bit);
+	return true;
 }
 
 /* Of the queues that are left the next one, in a circle. */
 static uint32_t next_queue(const struct worker *w, uint32_t left)
 {
-	uint32_t later = left & -(2u << (w->turn - w->queue));
+	uint32_t later = left & -(reading_bit(w) << 1);
 
-	return w->queue + __builtin_ctz(later ? later : left);
+	return w->first_queue + __builtin_ctz(later ? later : left);
 }
 
 bool outbound(struct worker *w, const struct table *t)
 {
-	uint32_t first = w->turn, shares = __builtin_popcount(w->ready);
+	uint32_t first = w->reading, shares = __builtin_popcount(w->ready);
 	bool more = false;
 
-	for (uint32_t left = w->ready; left;
-	     left &= ~(1u << (w->turn - w->queue))) {
-		w->turn = next_queue(w, left);
+	for (uint32_t left = w->ready; left; left &= ~reading_bit(w)) {
+		w->reading = next_queue(w, left);
 		if (left == w->ready)
-			first = w->turn;
-		read_queue(w, t, shares, &more);
+			first = w->reading;
+		more |= read_queue(w, t, shares);
 	}
-	w->turn = first;	/* another one is first next time */
+	w->reading = first;	/* another one is first next time */
 	udp_send_all(&w->sender, &w->packer);
 	return more;
 }

@@ -3,24 +3,24 @@
 
 #include "sockopt.h"
 
-struct slot *pack_take(struct packer *k, uint32_t source, uint32_t len)
+struct datagram *pack_take(struct packer *k, uint32_t source, uint32_t len)
 {
 	uint64_t bit = 1ull << source;
 	uint16_t at = k->n++;
-	struct slot *slot = &k->slots[at];
+	struct datagram *d = &k->datagrams[at];
 
-	slot->data = k->memory + k->bytes;
-	slot->len = len;
-	slot->lost = false;
-	slot->next = NO_SLOT;
+	d->data = k->memory + k->bytes;
+	d->len = len;
+	d->lost = false;
+	d->next = NO_DATAGRAM;
 	k->bytes += len;
 	if (k->used & bit)
-		k->slots[k->tail[source]].next = at;
+		k->datagrams[k->tail[source]].next = at;
 	else
 		k->head[source] = at;
 	k->used |= bit;
 	k->tail[source] = at;
-	return slot;
+	return d;
 }
 
 void pack_reset(struct packer *k)
@@ -43,7 +43,8 @@ static void put_control(struct msghdr *msg, int level, int type,
 	msg->msg_controllen += CMSG_SPACE(len);
 }
 
-static void address(struct messages *m, uint32_t i, const struct slot *first)
+static void address(struct messages *m, uint32_t i,
+		    const struct datagram *first)
 {
 	struct msghdr *msg = &m->msg[i].msg_hdr;
 	int tos = first->tos;
@@ -65,7 +66,7 @@ static void address(struct messages *m, uint32_t i, const struct slot *first)
 		msg->msg_control = NULL;
 }
 
-static bool joins(const struct slot *first, const struct slot *next,
+static bool joins(const struct datagram *first, const struct datagram *next,
 		  uint32_t count, uint32_t bytes)
 {
 	uint32_t most = first->peer->sa.any.sa_family == AF_INET
@@ -77,7 +78,7 @@ static bool joins(const struct slot *first, const struct slot *next,
 }
 
 /* Adds a datagram's bytes to the last piece of memory, or as a new one. */
-static void append(struct msghdr *msg, const struct slot *s)
+static void append(struct msghdr *msg, const struct datagram *s)
 {
 	size_t n = msg->msg_iovlen;
 
@@ -93,11 +94,11 @@ static void append(struct msghdr *msg, const struct slot *s)
 	msg->msg_iovlen++;
 }
 
-/* Fills message i from slot `at` on; returns the slot behind it. */
+/* Fills message i from the datagram `at` on; returns the one behind it. */
 static uint16_t fill(const struct packer *k, struct messages *m, uint32_t i,
 		     uint16_t at, bool segment, struct iovec *iov)
 {
-	const struct slot *first = &k->slots[at], *s = first;
+	const struct datagram *first = &k->datagrams[at], *s = first;
 	struct msghdr *msg = &m->msg[i].msg_hdr;
 	uint32_t bytes = 0;
 
@@ -111,9 +112,9 @@ static uint16_t fill(const struct packer *k, struct messages *m, uint32_t i,
 		bytes += s->len;
 		m->count[i]++;
 		at = s->next;
-		if (at == NO_SLOT || !segment || last < first->len)
+		if (at == NO_DATAGRAM || !segment || last < first->len)
 			break;
-		s = &k->slots[at];
+		s = &k->datagrams[at];
 	} while (joins(first, s, m->count[i], bytes));
 	address(m, i, first);
 	return at;
@@ -126,11 +127,11 @@ void pack_messages(const struct packer *k, uint16_t from,
 	struct iovec *iov = m->iov;
 	uint16_t at = from;
 
-	for (m->n = 0; at != NO_SLOT; m->n++) {
-		bool segment = may_segment(who, k->slots[at].peer);
+	for (m->n = 0; at != NO_DATAGRAM; m->n++) {
+		bool segment = may_segment(who, k->datagrams[at].peer);
 
 		at = fill(k, m, m->n, at, segment, iov);
 		iov += m->msg[m->n].msg_hdr.msg_iovlen;
 	}
-	m->first[m->n] = NO_SLOT;
+	m->first[m->n] = NO_DATAGRAM;
 }

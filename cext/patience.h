@@ -81,13 +81,13 @@ static inline bool patience_is_flood(uint32_t bytes, uint32_t gso_size)
 	       bytes > BULK_SMALL * gso_size;
 }
 
-/* So many bytes were read in one, from this queue (a bit), or received (0). */
+/* So many bytes were read in one, from this queue, or received (0). */
 static inline void patience_carried(struct patience *p, uint32_t bytes,
-				    uint32_t queue)
+				    uint32_t queue_bit)
 {
 	if (bytes < LARGE)
 		return;
-	p->carriers[0] |= queue;
+	p->carriers[0] |= queue_bit;
 	p->large++;
 	if (p->large >= BULK_LARGE)
 		p->bulk = BULK_WAITS;
@@ -105,12 +105,13 @@ static inline uint32_t patience_carriers(const struct patience *p)
 	return p->bulk ? p->carriers[0] | p->carriers[1] : 0;
 }
 
-/* Whether this queue (a bit) has no bulk, but another one has. */
-static inline bool patience_beside(const struct patience *p, uint32_t queue)
+/* Whether this queue has no bulk, but another one has. */
+static inline bool patience_beside(const struct patience *p,
+				   uint32_t queue_bit)
 {
 	uint32_t carriers = patience_carriers(p);
 
-	return carriers && !(carriers & queue);
+	return carriers && !(carriers & queue_bit);
 }
 
 /* The worker has waited, or paused after such a batch. */

@@ -19,7 +19,7 @@
 struct peer_counters {
 	_Alignas(64) _Atomic uint64_t out_packets;
 	_Atomic uint64_t out_bytes, in_packets, in_bytes;
-	_Atomic uint64_t heard;	/* ms of now_ms(); 0: never */
+	_Atomic uint64_t heard;	/* ms, a monotonic clock; 0: never */
 	/* ms: until then its path is asked for no UDP_SEGMENT, which it has
 	 * refused.  The worker's alone; a slot's next owner waits with it. */
 	uint64_t refused_until;

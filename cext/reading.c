@@ -49,7 +49,7 @@ void vx_plane_peers(const struct vx_plane *plane, const uint32_t *slots,
 {
 	memset(out, 0, n * sizeof(*out));
 	for (uint32_t i = 0; i < plane->settings.workers; i++)
-		peers_add(plane->workers[i]->peers, slots, n, out);
+		peers_add(plane->workers[i]->per_peer, slots, n, out);
 }
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The TUN device: opening its queues (vx_tun_open), reading and writing.
+ * Reading from the TUN device, and writing to it.
  */
 #pragma once
 #include <stdbool.h>

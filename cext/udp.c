@@ -26,7 +26,8 @@ static bool may_segment(const void *who, const struct peer *peer)
 {
 	const struct sender *s = who;
 
-	return s->may_segment && s->peers[peer->slot].refused_until <= s->now;
+	return s->may_segment &&
+	       s->per_peer[peer->slot].refused_until <= s->now;
 }
 
 /* By address: peers move with each table. */
@@ -75,7 +76,7 @@ static void count_sent(struct counters *c, uint32_t sends, uint64_t packets,
 void udp_account(struct sender *s, const struct peer *peer, uint32_t packets,
 		 uint64_t bytes)
 {
-	peer_sent(&s->peers[peer->slot], packets, bytes);
+	peer_sent(&s->per_peer[peer->slot], packets, bytes);
 	count_sent(s->counters, 1, packets, bytes);
 }
 
@@ -87,14 +88,14 @@ static void account(struct sender *s, const struct packer *k, uint32_t i,
 	uint64_t packets = 0, bytes = 0;
 
 	for (const uint32_t end = i + n; i < end; i++) {
-		const struct slot *first = &k->slots[m->first[i]];
+		const struct datagram *first = &k->datagrams[m->first[i]];
 		uint16_t at = m->first[i];
 		uint64_t these = 0;
 
 		for (uint32_t left = m->count[i]; left--;
-		     at = k->slots[at].next)
-			these += k->slots[at].len - sizeof(struct overlay);
-		peer_sent(&s->peers[first->peer->slot], m->count[i], these);
+		     at = k->datagrams[at].next)
+			these += k->datagrams[at].len - sizeof(struct overlay);
+		peer_sent(&s->per_peer[first->peer->slot], m->count[i], these);
 		if (m->count[i] > 1)
 			prove(s, first->peer, first->len);
 		packets += m->count[i];
@@ -115,7 +116,7 @@ static enum verdict refused(struct sender *s, const struct peer *peer,
 	count(s->counters, COUNT_OUT_GSO_REFUSED, 1);
 	if (error == EIO)
 		in_force(s, false);
-	s->peers[peer->slot].refused_until =
+	s->per_peer[peer->slot].refused_until =
 		s->now + (error == EIO ? UNABLE_MS : REFUSED_MS);
 	return REPACK;
 }
@@ -154,21 +155,12 @@ static bool wait_for_room(int fd, bool *waited)
 	return true;
 }
 
-be16 udp_port(int fd)
+static struct sighting sighting_of(const struct datagram *d, be16 port)
 {
-	struct sockaddr_in6 name = { 0 };	/* or sockaddr_in */
-	socklen_t len = sizeof(name);
-
-	return getsockname(fd, (struct sockaddr *)&name, &len) ? 0
-							   : name.sin6_port;
-}
-
-static struct sighting datagram(const struct slot *slot, be16 port)
-{
-	return (struct sighting){ .point = VX_TO_UNDERLAY, .tos = slot->tos,
+	return (struct sighting){ .point = VX_TO_UNDERLAY, .tos = d->tos,
 				  .port = port,
-				  .outer = peer_outer(slot->peer),
-				  .data = slot->data, .len = slot->len,
+				  .outer = peer_outer(d->peer),
+				  .data = d->data, .len = d->len,
 				  .packets = 1 };
 }
 
@@ -180,12 +172,12 @@ static SELDOM void lose(struct sender *s, struct packer *k, unsigned source,
 	uint16_t at = m->first[i];
 
 	count(s->counters, reason, m->count[i]);
-	for (uint32_t n = m->count[i]; n--; at = k->slots[at].next) {
-		struct sighting seen = datagram(&k->slots[at],
+	for (uint32_t n = m->count[i]; n--; at = k->datagrams[at].next) {
+		struct sighting seen = sighting_of(&k->datagrams[at],
 						s->port[source]);
 
 		trace_dropped(s->trace, reason, &seen);
-		k->slots[at].lost = true;
+		k->datagrams[at].lost = true;
 	}
 }
 
@@ -197,12 +189,12 @@ static SELDOM void show_sent(struct sender *s, const struct packer *k,
 		unsigned source = __builtin_ctzll(used);
 		be16 port = s->port[source];
 
-		for (uint16_t at = k->head[source]; at != NO_SLOT;
-		     at = k->slots[at].next) {
-			struct sighting seen = datagram(&k->slots[at], port);
+		for (uint16_t at = k->head[source]; at != NO_DATAGRAM;
+		     at = k->datagrams[at].next) {
+			struct sighting seen = sighting_of(&k->datagrams[at], port);
 
 			seen.time = time;
-			if (!k->slots[at].lost)
+			if (!k->datagrams[at].lost)
 				trace_passed(s->trace, &seen);
 		}
 	}
@@ -220,12 +212,12 @@ static enum verdict not_sent(struct sender *s, struct packer *k,
 		return AGAIN;
 	if (m->count[i] > 1 &&
 	    (error == EIO || error == EINVAL || error == EMSGSIZE))
-		return refused(s, k->slots[m->first[i]].peer, error);
+		return refused(s, k->datagrams[m->first[i]].peer, error);
 	lose(s, k, source, i, reason(error));
 	return LOST;
 }
 
-/* Sends the packed messages; returns the slot from which to pack anew. */
+/* Sends the packed messages; returns the datagram from which to pack anew. */
 static uint16_t send_messages(struct sender *s, struct packer *k,
 			      unsigned source, bool *waited)
 {
@@ -251,7 +243,7 @@ static uint16_t send_messages(struct sender *s, struct packer *k,
 			break;
 		}
 	}
-	return NO_SLOT;
+	return NO_DATAGRAM;
 }
 
 void udp_send_all(struct sender *s, struct packer *k)
@@ -263,7 +255,7 @@ void udp_send_all(struct sender *s, struct packer *k)
 		unsigned source = __builtin_ctzll(used);
 		uint16_t at = k->head[source];
 
-		while (at != NO_SLOT) {
+		while (at != NO_DATAGRAM) {
 			pack_messages(k, at, may_segment, s, &s->messages);
 			at = send_messages(s, k, source, &waited);
 		}

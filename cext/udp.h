@@ -7,6 +7,7 @@
 #include "counters.h"
 #include "pack.h"
 #include "peers.h"
+#include "stride.h"
 #include "trace.h"
 
 enum {
@@ -34,7 +35,7 @@ struct sender {
 	uint32_t n_fds;
 	be16 port[VX_MAX_SOURCES];	/* of fds, for who may not ask */
 	struct counters *counters;
-	struct peer_counters *peers;
+	struct peer_counters *per_peer;
 	struct tracer *trace;
 	bool may_segment;		/* UDP_SEGMENT, where paths take it */
 	_Atomic bool segment;		/* it is in force, read by others */

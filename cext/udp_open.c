@@ -164,3 +164,12 @@ int vx_udp_source(uint8_t family, const uint8_t *local, uint32_t scope,
 		*granted = VX_UDP_SEGMENT;
 	return fd;
 }
+
+be16 udp_port(int fd)
+{
+	struct sockaddr_in6 name = { 0 };	/* or sockaddr_in */
+	socklen_t len = sizeof(name);
+
+	return getsockname(fd, (struct sockaddr *)&name, &len) ? 0
+							   : name.sin6_port;
+}

@@ -24,9 +24,6 @@ enum wire_limits {
 	UDP_MAX_PAYLOAD4 = 65507,	/* IPv4: 65535 - 20 - 8 */
 	UDP_MAX_PAYLOAD6 = 65527,	/* IPv6: 65535 - 8 */
 	MAX_PAYLOAD_SEGMENTS = 64,	/* UDP_MAX_SEGMENTS, linux/udp.h */
-	/* From one buffer of 64 KiB to the next: an odd stride keeps what they
-	 * begin with out of one cache set. */
-	LARGE_STRIDE = 65536 + 4096 + 192,
 };
 
 /*
@@ -44,7 +41,10 @@ struct vxlanhdr {
 	be32 vni;		/* VNI << 8 */
 } PACKED;
 
-enum { VXLAN_I = 0x08, VXLAN_PORT = 8472 };
+enum {
+	VXLAN_I = 0x08,
+	VXLAN_PORT = 8472,	/* Linux's and flannel's; IANA's is 4789 */
+};
 
 struct ethernet {
 	uint8_t dst[6];

@@ -61,7 +61,7 @@ static void take_settings(struct worker *w, const struct vx_settings *s,
 	for (uint32_t i = 0; i < s->sources; i++)
 		w->sender.port[i] = udp_port(source[i]);
 	w->sender.counters = &w->counters;
-	w->sender.peers = w->peers;
+	w->sender.per_peer = w->per_peer;
 	w->sender.trace = &w->trace;
 	w->sender.may_segment = s->offloads & VX_UDP_SEGMENT;
 	w->sender.segment = w->sender.may_segment;
@@ -91,15 +91,15 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 	}
 	memset(w, 0, sizeof(*w));
 	w->tuns = tuns;
-	w->queue = w->turn = queue;
+	w->first_queue = w->reading = queue;
 	w->n_queues = settings->queues;
 	w->listen = listen;
 	w->trace.index = index;
-	w->peers = peers_new();
+	w->per_peer = peers_new();
 	uncut_init(&w->uncut, settings, tap);
 	take_settings(w, settings, source);
 	w->watch.epoll = -1;
-	if (worker_buffers(w) && w->peers &&
+	if (worker_buffers(w) && w->per_peer &&
 	    !tracer_init(&w->trace, settings->family))
 		*error = watch_init(&w->watch, tuns + queue, w->n_queues,
 				    listen, stop);
@@ -111,10 +111,10 @@ struct worker *worker_new(const struct vx_settings *settings, uint32_t index,
 
 void worker_free(struct worker *w)
 {
-	close_own(w->tuns + w->queue, w->n_queues, w->listen);
+	close_own(w->tuns + w->first_queue, w->n_queues, w->listen);
 	watch_free(&w->watch);
 	free(w->buffers);
-	peers_free(w->peers);
+	peers_free(w->per_peer);
 	tracer_free(&w->trace);
 	free(w);
 }

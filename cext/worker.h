@@ -38,10 +38,10 @@ struct worker {
 	struct capture *_Atomic const *capture;	/* as the table: once a turn */
 	struct path_mtus *path_mtus;	/* shared by all workers */
 	struct steering *steering;	/* as well; NULL: there is one queue */
-	const int *tuns;		/* all queues; this worker's are */
-	uint32_t queue, n_queues;	/* n_queues from `queue` on, */
-	uint32_t turn;			/* one of these, that is read, */
-	uint32_t ready;			/* and those to read, a bit each */
+	const int *tuns;		/* all queues of the TUN, */
+	uint32_t first_queue, n_queues;	/* and which are this worker's */
+	uint32_t reading;		/* the one that is read, as in tuns */
+	uint32_t ready;			/* bit i: tuns[first_queue + i] is */
 	int listen;
 	struct watch watch;		/* what it wakes for */
 	struct patience patience;	/* before it sleeps */
@@ -63,7 +63,7 @@ struct worker {
 	struct receiver receiver;	/* inbound */
 	struct coalescer coalescer;
 
-	struct peer_counters *peers;
+	struct peer_counters *per_peer;
 	struct tracer trace;
 	_Alignas(64) struct counters counters;
 };
@@ -72,9 +72,6 @@ struct worker {
  * more to do at once. */
 bool outbound(struct worker *w, const struct table *t);
 bool inbound(struct worker *w, const struct table *t);
-
-/* Milliseconds of a coarse monotonic clock. */
-uint64_t now_ms(void);
 
 /*
  * Worker number `index` on its share of all TUN queues and a receiving socket,

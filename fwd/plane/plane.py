@@ -106,7 +106,7 @@ class Plane:
         return bytes(ffi.buffer(buffer))
 
     def relearn(self, learned: bytes) -> bool:
-        """Takes over what another plane has learned.  False: it is of another version."""
+        """Takes over what another plane has learned.  False: of another version, or no memory."""
         buffer = ffi.from_buffer("uint8_t[]", learned)
         return bool(lib.vx_plane_relearn(self._handle, buffer, len(learned)) == 0)
 

@@ -132,8 +132,8 @@ struct worker *fuzz_worker(uint8_t byte)
 
 	if (!w.settings) {
 		csum_init();
-		w.peers = w.sender.peers = peers_new();
-		CHECK(w.peers);
+		w.per_peer = w.sender.per_peer = peers_new();
+		CHECK(w.per_peer);
 		give_buffers(&w);
 		CHECK_EQ(tracer_init(&w.trace, IPV4), 0);
 		w.sender.trace = &w.trace;

@@ -26,11 +26,6 @@ static const struct worker *worker;
 static const struct table *table;
 static uint32_t refused;	/* super-packets that nothing could cut */
 
-uint64_t now_ms(void)
-{
-	return 1;
-}
-
 int udp_receive(struct receiver *r, int fd, bool *more)
 {
 	(void)r;

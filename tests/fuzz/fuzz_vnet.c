@@ -36,19 +36,13 @@ static struct {
 	uint32_t seen;		/* datagrams of it */
 } taken[OUT_BATCH];
 static uint32_t n_taken;
-/* Slot by slot: which of those it is, and the datagram's number among its. */
+/* Of each datagram: of which of those it is, and its number there. */
 static struct {
 	uint32_t packet, segment;
-} of[SLOTS];
+} of[PACK_DATAGRAMS];
 static struct input input;
 static struct worker *worker;
 static uint32_t skipped;	/* bytes of the packer's memory */
-static uint64_t clock_ms;
-
-uint64_t now_ms(void)
-{
-	return clock_ms += 100;
-}
 
 /* The kernel's part: a super-packet's checksum is the pseudo-header's sum. */
 static void leave_unfinished(const struct vnethdr *v, uint8_t *ip, uint32_t n)
@@ -97,6 +91,7 @@ int tun_read(int fd, bool vnet, struct vnethdr *v, uint8_t *buf, size_t room)
 
 	(void)fd;
 	check_last();
+	worker->sender.now += 100;	/* so that an ICMP error may be sent */
 	if (n < sizeof(*v))
 		return -EAGAIN;
 	CHECK(vnet == worker->vnet && n_taken < OUT_BATCH);
@@ -137,21 +132,24 @@ int tun_write(int fd, bool vnet, const struct vnethdr *v, const uint8_t *data,
 	return 0;
 }
 
-struct slot *__real_pack_take(struct packer *k, uint32_t source, uint32_t len);
-struct slot *__wrap_pack_take(struct packer *k, uint32_t source, uint32_t len);
+struct datagram *__real_pack_take(struct packer *k, uint32_t source,
+				  uint32_t len);
+struct datagram *__wrap_pack_take(struct packer *k, uint32_t source,
+				  uint32_t len);
 
 /* Of the packer's memory only what was taken may be touched (--wrap of the
  * linker). */
-struct slot *__wrap_pack_take(struct packer *k, uint32_t source, uint32_t len)
+struct datagram *__wrap_pack_take(struct packer *k, uint32_t source,
+				  uint32_t len)
 {
 	uint8_t *next = k->memory + k->bytes;
 	uint32_t at = k->n, packet = n_taken - 1;
-	struct slot *s;
+	struct datagram *s;
 
-	CHECK(k == &worker->packer && at < SLOTS && n_taken);
+	CHECK(k == &worker->packer && at < PACK_DATAGRAMS && n_taken);
 	CHECK(source < worker->sender.n_fds);
 	s = __real_pack_take(k, source, len);
-	CHECK(s == &k->slots[at] && s->data == next && s->len == len);
+	CHECK(s == &k->datagrams[at] && s->data == next && s->len == len);
 	CHECK(s->data + len <= k->memory + PACK_BYTES);
 	CHECK_EQ(k->bytes, s->data + len - k->memory);
 	__asan_unpoison_memory_region(s->data, len);
@@ -196,7 +194,8 @@ static void check_segment(uint32_t k, uint32_t i, uint8_t *ip, uint32_t len)
 }
 
 /* In memory of its own, so that its end is one to the sanitizer too. */
-static void check_datagram(const struct slot *s, uint32_t packet, uint32_t i)
+static void check_datagram(const struct datagram *s, uint32_t packet,
+			   uint32_t i)
 {
 	uint32_t len = s->len - HEADROOM;
 	uint8_t *ip = malloc(len);
@@ -219,10 +218,10 @@ static void check_places(const struct packer *k)
 {
 	const uint8_t *end = k->memory;
 
-	CHECK(k->n <= SLOTS && k->bytes <= PACK_BYTES);
+	CHECK(k->n <= PACK_DATAGRAMS && k->bytes <= PACK_BYTES);
 	for (uint32_t i = 0; i < k->n; i++) {
-		CHECK(k->slots[i].data >= end);
-		end = k->slots[i].data + k->slots[i].len;
+		CHECK(k->datagrams[i].data >= end);
+		end = k->datagrams[i].data + k->datagrams[i].len;
 	}
 	CHECK(end <= k->memory + k->bytes);
 }
@@ -238,8 +237,8 @@ void udp_send_all(struct sender *s, struct packer *k)
 
 		if (!(k->used >> source & 1))
 			continue;
-		for (; at != NO_SLOT; at = k->slots[at].next, n++)
-			check_datagram(&k->slots[at], of[at].packet,
+		for (; at != NO_DATAGRAM; at = k->datagrams[at].next, n++)
+			check_datagram(&k->datagrams[at], of[at].packet,
 				       of[at].segment);
 	}
 	CHECK_EQ(n, k->n);

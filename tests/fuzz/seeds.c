@@ -252,12 +252,12 @@ static void vnet(const char *dir)
 	}
 }
 
-/* More segments than the packer has slots, or bytes if that is set. */
+/* More segments than the packer has room for, or bytes if that is set. */
 static void vnet_many(const char *dir)
 {
 	for (unsigned i = 0; i < 4; i++) {
 		unsigned byte = FUZZ_VNET | (i & 1) | (i & 2 ? FUZZ_TSO : 0);
-		struct spec s = packet(byte, 1, SLOTS + 10);
+		struct spec s = packet(byte, 1, PACK_DATAGRAMS + 10);
 
 		s.unfinished = true;
 		put8(byte);

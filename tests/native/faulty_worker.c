@@ -59,9 +59,9 @@ struct worker *worker_begin(uint8_t family, bool vnet)
 	w.sender.fds = sources;
 	w.sender.n_fds = 4;
 	w.sender.counters = &w.counters;
-	w.peers = peers_new();
-	CHECK(w.peers);
-	w.sender.peers = w.peers;
+	w.per_peer = peers_new();
+	CHECK(w.per_peer);
+	w.sender.per_peer = w.per_peer;
 	CHECK_EQ(tracer_init(&w.trace, family), 0);
 	w.sender.trace = &w.trace;
 	w.capture = &no_capture;
@@ -121,7 +121,7 @@ void check_in(const struct worker *w)
 
 void worker_end(struct worker *w)
 {
-	peers_free(w->peers);
+	peers_free(w->per_peer);
 	tracer_free(&w->trace);
 	free(w->buffers);
 }

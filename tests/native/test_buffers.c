@@ -13,8 +13,8 @@
 
 enum { REGIONS = 3 + IN_BATCH, BULK_READ = 100, TAP = 1000 };
 
-static_assert(PACK_BYTES / BULK_SIZE < SLOTS,
-	      "bulk fills the packer by bytes, not by slots");
+static_assert(PACK_BYTES / BULK_SIZE < PACK_DATAGRAMS,
+	      "bulk fills the packer by bytes, not by datagrams");
 
 struct region {
 	uint8_t *at;

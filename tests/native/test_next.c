@@ -98,9 +98,9 @@ static void begin(uint8_t family)
 	*w = (struct worker){ .settings = &frame.settings, .tuns = tuns,
 			      .path_mtus = &path_mtus, .n_queues = 1,
 			      .listen = LISTEN_FD, .vnet = true,
-			      .coalescer.to = w, .peers = peers_new() };
+			      .coalescer.to = w, .per_peer = peers_new() };
 	capture = aligned_alloc(64, sizeof(*capture) + sizeof(struct ring));
-	CHECK(capture && w->peers && worker_buffers(w));
+	CHECK(capture && w->per_peer && worker_buffers(w));
 	CHECK_EQ(tracer_init(&w->trace, family), 0);
 	*capture = (struct capture){ .snaplen = UINT32_MAX };
 	CHECK_EQ(ring_init(&capture->rings[0], RING), 0);
@@ -129,10 +129,10 @@ static void receive(bool as_one)
 	outcome = &outcomes[together];
 	outcome->len = 0;
 	memset(&worker.counters, 0, sizeof(worker.counters));
-	memset(worker.peers, 0, sizeof(outcome->peers));
+	memset(worker.per_peer, 0, sizeof(outcome->peers));
 	inbound(&worker, frame.table);
 	memcpy(outcome->counters, &worker.counters, sizeof(worker.counters));
-	memcpy(outcome->peers, worker.peers, sizeof(outcome->peers));
+	memcpy(outcome->peers, worker.per_peer, sizeof(outcome->peers));
 	CHECK_EQ(outcome->counters[COUNT_IN_PACKETS], n_datagrams);
 	outcome->counters[COUNT_IN_RECEIVES] = 0;	/* by design another */
 	outcome->len += records(outcome->bytes + outcome->len, &shown);
@@ -267,7 +267,7 @@ static void check_rounds(uint8_t family)
 	}
 	CHECK(taken > plain / 2);
 	frame_free(&frame);
-	peers_free(worker.peers);
+	peers_free(worker.per_peer);
 	tracer_free(&worker.trace);
 	free(worker.buffers);
 	ring_free(&capture->rings[0]);

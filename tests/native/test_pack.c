@@ -16,7 +16,7 @@ static struct peer peers[PEERS];
 static uint8_t memory[PACK_BYTES];
 
 /* What was put into each list, in order. */
-static uint16_t lists[VX_MAX_SOURCES][SLOTS];
+static uint16_t lists[VX_MAX_SOURCES][PACK_DATAGRAMS];
 static uint32_t list_len[VX_MAX_SOURCES];
 
 static void reset(bool v4)
@@ -33,7 +33,7 @@ static void reset(bool v4)
 static void put(uint32_t source, unsigned peer, uint32_t len, uint8_t tos)
 {
 	uint32_t before = k.bytes;
-	struct slot *s;
+	struct datagram *s;
 
 	CHECK(!pack_is_full(&k, len));
 	s = pack_take(&k, source, len);
@@ -42,7 +42,7 @@ static void put(uint32_t source, unsigned peer, uint32_t len, uint8_t tos)
 	CHECK(s->data == memory + before && k.bytes <= PACK_BYTES);
 	CHECK_EQ(s->len, len);
 	CHECK(!s->lost);
-	lists[source][list_len[source]++] = (uint16_t)(s - k.slots);
+	lists[source][list_len[source]++] = (uint16_t)(s - k.datagrams);
 }
 
 /* Peer 0 never takes UDP_SEGMENT when `who` says so. */
@@ -55,14 +55,14 @@ static bool may_segment(const void *who, const struct peer *peer)
 static uint32_t twin_count(const uint16_t *list, uint32_t n, uint32_t at,
 			   const void *who)
 {
-	const struct slot *first = &k.slots[list[at]];
+	const struct datagram *first = &k.datagrams[list[at]];
 	uint32_t most = first->peer->salen == 16 ? MOST4 : MOST6;
 	uint32_t bytes = first->len, count = 1;
 
 	if (!may_segment(who, first->peer))
 		return 1;
 	while (at + count < n && count < 64) {
-		const struct slot *s = &k.slots[list[at + count]];
+		const struct datagram *s = &k.datagrams[list[at + count]];
 
 		if (s->peer != first->peer || s->tos != first->tos ||
 		    s->len > first->len || bytes + s->len > most)
@@ -75,7 +75,7 @@ static uint32_t twin_count(const uint16_t *list, uint32_t n, uint32_t at,
 	return count;
 }
 
-static void check_control(const struct msghdr *h, const struct slot *first,
+static void check_control(const struct msghdr *h, const struct datagram *first,
 			  uint32_t count)
 {
 	bool v4 = first->peer->salen == 16, segment = false, tos = false;
@@ -110,7 +110,7 @@ static void check_control(const struct msghdr *h, const struct slot *first,
 static void check_message(uint32_t i, const uint16_t *list, uint32_t count)
 {
 	const struct msghdr *h = &m.msg[i].msg_hdr;
-	const struct slot *first = &k.slots[list[0]];
+	const struct datagram *first = &k.datagrams[list[0]];
 	const uint8_t *end = NULL;
 	size_t iov = 0, left = 0;
 
@@ -120,7 +120,7 @@ static void check_message(uint32_t i, const uint16_t *list, uint32_t count)
 	CHECK_EQ(h->msg_namelen, first->peer->salen);
 	CHECK_EQ(h->msg_flags, 0);
 	for (uint32_t n = 0; n < count; n++) {
-		const struct slot *s = &k.slots[list[n]];
+		const struct datagram *s = &k.datagrams[list[n]];
 
 		/* Neighbours in memory are one piece. */
 		if (s->data != end) {
@@ -137,7 +137,7 @@ static void check_message(uint32_t i, const uint16_t *list, uint32_t count)
 	check_control(h, first, count);
 }
 
-/* Packs the list from its slot number `from` on. */
+/* Packs the list from its datagram number `from` on. */
 static void check_list(uint32_t source, uint32_t from, const void *who)
 {
 	const uint16_t *list = lists[source];
@@ -153,7 +153,7 @@ static void check_list(uint32_t source, uint32_t from, const void *who)
 		at += count;
 	}
 	CHECK_EQ(m.n, i);
-	CHECK_EQ(m.first[i], NO_SLOT);
+	CHECK_EQ(m.first[i], NO_DATAGRAM);
 }
 
 static void check_all(const void *who)
@@ -217,8 +217,8 @@ static void equal(bool v4, uint32_t n, uint32_t len, uint32_t most)
 
 TEST(limits)
 {
-	equal(true, SLOTS, 100, 64);
-	equal(false, SLOTS, 100, 64);
+	equal(true, PACK_DATAGRAMS, 100, 64);
+	equal(false, PACK_DATAGRAMS, 100, 64);
 	equal(true, 65, 1, 64);
 	equal(true, 300, 1472, 65507 / 1472);
 	equal(true, 3, 65507, 1);
@@ -240,10 +240,10 @@ TEST(most_bytes)
 	}
 }
 
-TEST(all_slots)
+TEST(all_datagrams)
 {
 	reset(true);
-	for (uint32_t i = 0; i < SLOTS; i++)
+	for (uint32_t i = 0; i < PACK_DATAGRAMS; i++)
 		put(i % VX_MAX_SOURCES, i % PEERS, 1, (uint8_t)(i % 4));
 	CHECK(pack_is_full(&k, 1));
 	CHECK(k.used == UINT64_MAX);

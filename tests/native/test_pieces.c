@@ -87,8 +87,8 @@ static void begin(uint8_t family, uint8_t proto, bool vnet)
 			      .listen = LISTEN_FD, .vnet = vnet,
 			      .tso = vnet && proto != SPEC_TCP,
 			      .uso = vnet && proto != SPEC_UDP,
-			      .peers = peers_new() };
-	CHECK(w->peers && worker_buffers(w));
+			      .per_peer = peers_new() };
+	CHECK(w->per_peer && worker_buffers(w));
 	CHECK_EQ(tracer_init(&w->trace, family), 0);
 	w->coalescer.to = w;
 	w->coalescer.tcp = w->tso;
@@ -98,7 +98,7 @@ static void begin(uint8_t family, uint8_t proto, bool vnet)
 static void end(void)
 {
 	frame_free(&frame);
-	peers_free(worker.peers);
+	peers_free(worker.per_peer);
 	tracer_free(&worker.trace);
 	free(worker.buffers);
 }

@@ -178,14 +178,14 @@ static void begin(uint8_t family, uint32_t bulk, bool whole, struct worker *w)
 		.path_mtus = &path_mtus, .tuns = tuns, .n_queues = QUEUES,
 		.ready = (1u << QUEUES) - 1, .listen = -1,
 		.vnet = true, .tso = true,
-		.peers = peers_new(),
+		.per_peer = peers_new(),
 	};
-	CHECK(w->peers && worker_buffers(w));
+	CHECK(w->per_peer && worker_buffers(w));
 	patience_init(&w->patience, 0, !whole);
 	uncut_init(&w->uncut, &settings, world.tap);
 	w->sender = (struct sender){
 		.fds = sources, .n_fds = 1, .counters = &w->counters,
-		.peers = w->peers, .trace = &w->trace, .may_segment = true,
+		.per_peer = w->per_peer, .trace = &w->trace, .may_segment = true,
 		.now = 1000 };
 	CHECK_EQ(tracer_init(&w->trace, family), 0);
 }
@@ -196,7 +196,7 @@ static void end(struct worker *w)
 		close(world.queues[i].fd);
 	if (world.tap >= 0)
 		close(world.tap);
-	peers_free(w->peers);
+	peers_free(w->per_peer);
 	tracer_free(&w->trace);
 	free(w->buffers);
 }
