@@ -2,6 +2,7 @@
 #include "decap.h"
 
 #include "ecn.h"
+#include "segment.h"
 
 static const uint8_t broadcast[6] = { 255, 255, 255, 255, 255, 255 };
 static const uint8_t zero[6];
@@ -56,8 +57,10 @@ static void take_unfinished(uint32_t mtu, struct pkt *p, uint32_t gso_hint)
 	if (p->transport == PROTO_UDP && gso_hint < dlen)
 		p->gso_size = gso_hint;
 	/* Longer than this node's MTU and not yet checksummed: segments of
-	 * the sender's path MTU, by rights ours (but see pathmtu.h). */
-	if (p->transport == PROTO_TCP && p->len > mtu && p->payload < mtu)
+	 * the sender's path MTU, by rights ours (but see pathmtu.h).  Beside
+	 * very long headers they would be tiny, and thousands. */
+	if (p->transport == PROTO_TCP && p->len > mtu && p->payload < mtu &&
+	    p->payload <= SEGMENT_HEADER_MAX)
 		p->gso_size = mtu - p->payload;
 }
 

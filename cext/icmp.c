@@ -26,17 +26,49 @@ bool icmp_allowed(struct icmp_limit *limit, uint64_t now)
 	return true;
 }
 
+/* Bytes of the header `proto` that stands there, if one may be behind it. */
+static uint32_t ahead_of_icmp6(uint8_t proto, const uint8_t *header)
+{
+	switch (proto) {
+	case PROTO_HOPOPT:
+	case PROTO_ROUTING:
+	case PROTO_DSTOPTS:
+		return 8 + 8 * header[1];
+	case PROTO_FRAGMENT:
+		return 8;
+	case PROTO_AH:
+		return 8 + 4 * header[1];	/* RFC 4302, 2.2 */
+	default:
+		return 0;
+	}
+}
+
+/* RFC 4443, 2.4 (e.1): what cannot be read as far as that may be one. */
+static bool is_icmp6_error(const struct pkt *p)
+{
+	uint32_t at = p->l4, len;
+	uint8_t proto = p->proto;
+
+	while (at + 2 <= p->len &&
+	       (len = ahead_of_icmp6(proto, p->ip + at))) {
+		proto = p->ip[at];
+		at += len;
+	}
+	return at >= p->len ||
+	       (proto == PROTO_ICMP6 && p->ip[at] <= ICMP6_LAST_ERROR);
+}
+
 static bool is_icmp_error(const struct pkt *p)
 {
 	uint8_t type;
 
+	if (p->family == IPV6)
+		return is_icmp6_error(p);
 	if (p->l4 >= p->len)
 		return true;
-	type = p->ip[p->l4];
-	if (p->family == IPV6)
-		return p->proto == PROTO_ICMP6 && type <= ICMP6_LAST_ERROR;
 	if (p->proto != PROTO_ICMP4)
 		return false;
+	type = p->ip[p->l4];
 	return type == ICMP4_UNREACHABLE || type == ICMP4_QUENCH ||
 	       type == ICMP4_REDIRECT || type == ICMP4_TIME_EXCEEDED ||
 	       type == ICMP4_PARAMETER;

@@ -65,6 +65,26 @@ static uint16_t when(uint64_t now)
 	return now >> WHEN_SHIFT;
 }
 
+/* Whether the entry is this destination's and good still. */
+static bool is_good(uint64_t entry, uint32_t hash, uint64_t now)
+{
+	uint16_t age = when(now) - (uint16_t)(entry >> 16);
+
+	return entry && entry >> 32 == hash && age <= GOOD_FOR;
+}
+
+static void store(_Atomic uint64_t *at, uint32_t hash, uint32_t mtu,
+		  uint64_t now)
+{
+	uint64_t old = atomic_load_explicit(at, memory_order_relaxed);
+
+	if (is_good(old, hash, now) && mtu > (uint16_t)old)
+		return;
+	atomic_store_explicit(at, (uint64_t)hash << 32 |
+				  (uint32_t)when(now) << 16 | mtu,
+			      memory_order_relaxed);
+}
+
 static void learn(struct path_mtus *m, const struct pkt *p, uint64_t now)
 {
 	const uint8_t *icmp = p->ip + p->l4;
@@ -85,10 +105,7 @@ static void learn(struct path_mtus *m, const struct pkt *p, uint64_t now)
 	if (mtu > UINT16_MAX)
 		mtu = UINT16_MAX;
 	hash = hash_of(pkt_dst(&about), p->family);
-	atomic_store_explicit(&m->entry[index_of(hash)],
-			      (uint64_t)hash << 32 |
-			      (uint32_t)when(now) << 16 | mtu,
-			      memory_order_relaxed);
+	store(&m->entry[index_of(hash)], hash, mtu, now);
 }
 
 void path_mtu_learn(struct path_mtus *m, const struct pkt *p, uint64_t now)
@@ -135,11 +152,10 @@ static void apply(const struct path_mtus *m, struct pkt *p, uint64_t now)
 	uint64_t entry = atomic_load_explicit(&m->entry[index_of(hash)],
 					      memory_order_relaxed);
 	uint32_t mtu = (uint16_t)entry;
-	uint16_t age = when(now) - (uint16_t)(entry >> 16);
 	uint32_t size = p->gso_size ? p->gso_size : p->len - p->payload;
 
-	if (entry >> 32 != hash || mtu <= p->payload ||
-	    mtu - p->payload >= size || age > GOOD_FOR)
+	if (!is_good(entry, hash, now) || mtu <= p->payload ||
+	    mtu - p->payload >= size)
 		return;
 	if (p->gso_size || may_be_cut(p))
 		p->gso_size = mtu - p->payload;

@@ -17,11 +17,14 @@
  * 6.3): the address may be another Pod's by then.  A flow that needs it loses
  * a super-packet, and has it again.
  *
- * Shared by the workers without a lock: an entry is one word.  A lie makes
- * segments smaller than they need be, nothing else.  Two destinations that
- * share an entry take it from each other: while both are sent to, each loses
- * super-packets until the kernel answers again.  Neighbours do not share one,
- * see index_of().
+ * Until then nobody raises it: any Pod of this node may say what the kernel
+ * says, and a lie that made segments too large would stall its neighbour's
+ * flows.  One that makes them smaller than they need be costs them speed.
+ *
+ * Shared by the workers without a lock: an entry is one word.  Two destinations
+ * that share an entry take it from each other: while both are sent to, or a
+ * Pod lies about one of them, each loses super-packets until the kernel answers
+ * again.  Neighbours do not share one, see index_of().
  */
 #pragma once
 #include <stdatomic.h>

@@ -91,6 +91,7 @@ enum ip_proto {
 	PROTO_UDP = 17,
 	PROTO_ROUTING = 43,
 	PROTO_FRAGMENT = 44,
+	PROTO_AH = 51,
 	PROTO_ICMP6 = 58,
 	PROTO_DSTOPTS = 60,
 };

@@ -10,6 +10,7 @@
 
 #include "decap_frame.h"
 #include "ecn.h"
+#include "segment.h"
 
 static void each_family(void (*body)(uint8_t family))
 {
@@ -141,16 +142,21 @@ TEST(mtu_is_the_tables)
 	frame_free(&f);
 }
 
-/* Headers longer than the MTU leave nothing to segment with. */
+/* Headers nearly as long as the MTU would leave segments of a few bytes, and
+ * longer ones none; up to 256 bytes are what segments are made with. */
 TEST(tcp_with_absurd_headers)
 {
-	struct frame f = frame_new(IPV6);
-	struct pkt p;
+	for (uint32_t i = 1; i <= FRAME_MTU / 8; i++) {
+		struct frame f = frame_new(IPV6);
+		struct pkt p;
 
-	f.spec.n_options = FRAME_MTU / 8;
-	p = undone(&f, PROTO_TCP, 100, 0, true);
-	CHECK_EQ(p.gso_size, 0);
-	frame_free(&f);
+		check_context("%u bytes of options", 8 * i);
+		f.spec.n_options = (uint8_t)i;
+		p = undone(&f, PROTO_TCP, 4000, 0, true);
+		CHECK_EQ(p.gso_size, p.payload > SEGMENT_HEADER_MAX
+					     ? 0 : FRAME_MTU - p.payload);
+		frame_free(&f);
+	}
 }
 
 static bool aggregate(struct frame *f, uint32_t hint)

@@ -112,6 +112,46 @@ TEST(never_about_icmp_errors)
 	}
 }
 
+/* What stands ahead of the ICMP header: options, a fragment header, AH. */
+static bool about_hidden_icmp6(uint8_t type, bool options, bool fragment,
+			       bool ah)
+{
+	struct spec s = between_hosts(IPV6, ah ? 51 : 58, ah ? 64 : 40);
+	/* AH: next header, 24 bytes in all, SPI, number, value. */
+	uint8_t payload[64] = { 58, 4 };
+
+	payload[ah ? 24 : 0] = type;
+	s.payload = payload;
+	s.n_options = options;
+	s.frag = fragment;	/* the first one, more to come */
+	return answer(&s) > 0;
+}
+
+TEST(never_about_icmp6_errors_behind_other_headers)
+{
+	for (unsigned i = 0; i < 8 * 256; i++) {
+		uint8_t type = i / 8;
+
+		check_context("type %u, case %u", type, i % 8);
+		CHECK_EQ(about_hidden_icmp6(type, i & 1, i & 2, i & 4),
+			 type >= 128);
+	}
+}
+
+TEST(never_about_what_cannot_be_read)
+{
+	struct spec s = between_hosts(IPV6, 51, 24);
+	uint8_t payload[24] = { 58, 4 };	/* AH, and nothing behind */
+
+	s.payload = payload;
+	CHECK_EQ(answer(&s), 0);
+	payload[1] = 255;
+	CHECK_EQ(answer(&s), 0);
+	s = between_hosts(IPV6, 58, 0);
+	s.frag = 1;
+	CHECK_EQ(answer(&s), 0);
+}
+
 TEST(never_about_nothing)
 {
 	struct spec s = between_hosts(IPV4, 1, 0);

@@ -65,9 +65,9 @@ static void learns(uint8_t family)
 	path_mtu_learn(&mtus, &p, now);
 	CHECK_EQ(applied(buf, family, dst), 1400 - headers);
 	CHECK_EQ(applied(buf, family, other), 1398);
-	p = error_about(buf, family, dst, 9000);
+	p = error_about(buf, family, dst, 9000);	/* a lie */
 	path_mtu_learn(&mtus, &p, now);
-	CHECK_EQ(applied(buf, family, dst), 1398);
+	CHECK_EQ(applied(buf, family, dst), 1400 - headers);
 	/* RFC 1191 knows routers that say 0, and anybody can say 300. */
 	p = error_about(buf, family, dst, 0);
 	path_mtu_learn(&mtus, &p, now);
@@ -101,9 +101,9 @@ static void ages(uint8_t family)
 	CHECK_EQ(applied(buf, family, dst), segment);
 	now = begin + 11 * MINUTE;
 	CHECK_EQ(applied(buf, family, dst), 1398);
-	p = error_about(buf, family, dst, 1400);
+	p = error_about(buf, family, dst, 1410);
 	path_mtu_learn(&mtus, &p, now);
-	CHECK_EQ(applied(buf, family, dst), segment);
+	CHECK_EQ(applied(buf, family, dst), segment + 10);
 	now = 0;
 }
 
