@@ -98,7 +98,7 @@ image: packages ## the container image, from nothing: build/image/fwd.tar (root)
 image-test: setup image ## the image with the manifests' rights, between nodes of a lab (root)
 	$(VENV)/python -m pytest tests/image -rA $(ARGS)
 
-setup: packages .venv/ready build/tools/ready
+setup: packages .venv/ready build/tools/ready ## all that the others need: Debian packages, .venv, tools, the C module
 	@$(MAKE) --no-print-directory fwd/_plane.abi3.so
 
 packages:

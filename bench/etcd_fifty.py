@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -91,54 +91,74 @@ def play(directory: Path, *, count: int) -> list[str]:
     agents: list[Started] = []
     building.dismantle(netns.existing(spec.prefix))
     try:
-        netns.create(namespaces)
-        building.switch(plan)
-        for node in plan.nodes:
-            netns.apply(node.namespace, nodes.host(plan))
-            netns.apply(plan.switch, underlay.plug(plan, node))
-            netns.apply(node.namespace, underlay.uplink(plan, node))
-        netns.await_links(namespaces, limit=30)
-        store = service.start(etcdplane.program(plan, StateDir(directory)))
-        store.await_ready(time.monotonic() + 20)
-        etcdplane.do(
-            plan,
-            "put",
-            f"{KEYS}/config",
-            f'{{"Network":"10.9.0.0/16","SubnetMax":"10.9.{count}.0","EnableNFTables":true,'
-            '"Backend":{"Type":"vxlan"}}',
-        )
-        begun = time.monotonic()
-        agents += [Started(plan, node, directory) for node in plan.nodes[:count]]
-        _until(lambda: all(agent.subnet for agent in agents), agents)
-        took = time.monotonic() - begun
-        cpu = sum(agent.cpu_seconds for agent in agents)
-        subnets = {agent.subnet for agent in agents}
-        lost = sum(agent.log.count("event=lease-discarded") for agent in agents)
-        told = [
-            f"{count} agents, {len(subnets)} subnets, {took:.1f} s until the last one forwards",
-            f"{cpu:.1f} s of CPU, of {took * (os.cpu_count() or 1):.1f} s that there were",
-            f"{sum(agent.process.poll() is not None for agent in agents)} ended, {lost} drew again",
-        ]
-        late = Started(plan, plan.nodes[count], directory)
-        agents.append(late)
-        _until(lambda: "out of subnets" in late.log, agents)
-        told.append(re.findall('event=waiting text="(.*)"', late.log)[0])
-        agents[0].process.kill()
-        agents[0].process.wait()
-        freed, begun = agents[0].subnet, time.monotonic()
-        etcdplane.do(plan, "del", SUBNETS + freed.replace("/", "-"))
-        _until(lambda: late.subnet, agents[1:])
-        took = time.monotonic() - begun
-        told.append(f"one deleted: the one that waits has {late.subnet} of {freed} in {took:.2f} s")
-        assert len(subnets) == count
-        assert late.subnet == freed
-        return told
+        build(plan, namespaces)
+        start_etcd(plan, directory, count=count)
+        told = all_at_once(plan, directory, agents, count=count)
+        return told + one_too_many(plan, directory, agents)
     finally:
         with signals.shielded():
             for agent in agents:
                 agent.process.kill()
                 agent.process.wait()
             building.dismantle(namespaces)  # with etcd, and any agent of which `agents` knows not
+
+
+def build(plan: Topology, namespaces: Sequence[str]) -> None:
+    """The switch, and every node's link to it."""
+    netns.create(namespaces)
+    building.switch(plan)
+    for node in plan.nodes:
+        netns.apply(node.namespace, nodes.host(plan))
+        netns.apply(plan.switch, underlay.plug(plan, node))
+        netns.apply(node.namespace, underlay.uplink(plan, node))
+    netns.await_links(namespaces, limit=30)
+
+
+def start_etcd(plan: Topology, directory: Path, *, count: int) -> None:
+    """With a configuration of so many subnets."""
+    store = service.start(etcdplane.program(plan, StateDir(directory)))
+    store.await_ready(time.monotonic() + 20)
+    etcdplane.do(
+        plan,
+        "put",
+        f"{KEYS}/config",
+        f'{{"Network":"10.9.0.0/16","SubnetMax":"10.9.{count}.0","EnableNFTables":true,'
+        '"Backend":{"Type":"vxlan"}}',
+    )
+
+
+def all_at_once(plan: Topology, directory: Path, agents: list[Started], *, count: int) -> list[str]:
+    """As many agents as subnets; they are added to `agents` and stay.  What there is to say."""
+    begun = time.monotonic()
+    agents += [Started(plan, node, directory) for node in plan.nodes[:count]]
+    _until(lambda: all(agent.subnet for agent in agents), agents)
+    took = time.monotonic() - begun
+    cpu = sum(agent.cpu_seconds for agent in agents)
+    subnets = {agent.subnet for agent in agents}
+    assert len(subnets) == count
+    lost = sum(agent.log.count("event=lease-discarded") for agent in agents)
+    return [
+        f"{count} agents, {len(subnets)} subnets, {took:.1f} s until the last one forwards",
+        f"{cpu:.1f} s of CPU, of {took * (os.cpu_count() or 1):.1f} s that there were",
+        f"{sum(agent.process.poll() is not None for agent in agents)} ended, {lost} drew again",
+    ]
+
+
+def one_too_many(plan: Topology, directory: Path, agents: list[Started]) -> list[str]:
+    """One more waits until the first is deleted, and has its subnet.  What there is to say."""
+    first = agents[0]
+    late = Started(plan, plan.nodes[len(agents)], directory)
+    agents.append(late)
+    _until(lambda: "out of subnets" in late.log, agents)
+    told = re.findall('event=waiting text="(.*)"', late.log)[0]
+    first.process.kill()
+    first.process.wait()
+    freed, begun = first.subnet, time.monotonic()
+    etcdplane.do(plan, "del", SUBNETS + freed.replace("/", "-"))
+    _until(lambda: late.subnet, agents[1:])
+    took = time.monotonic() - begun
+    assert late.subnet == freed
+    return [told, f"one deleted: the one that waits has {late.subnet} of {freed} in {took:.2f} s"]
 
 
 def _until(done: Callable[[], object], agents: list[Started]) -> None:

@@ -91,6 +91,49 @@ async def change_mac(server: ApiServer, agent: Agent, index: int) -> float:
     return time.monotonic() - begun
 
 
+async def begin(agent: Agent, table: Table) -> None:
+    """From its start to all Nodes in force, and what it holds then."""
+    took = await agent.said("forwarding")
+    table.add_row("start to forwarding to all", f"{took:.2f} s", "5 s")
+    await asyncio.sleep(3)
+    table.add_row("RssAnon after the list", f"{agent.memory:.1f} MiB", "")
+
+
+async def heartbeats_alone(
+    server: ApiServer, agent: Agent, asked: argparse.Namespace, table: Table
+) -> None:
+    """What it costs, and holds, to hear of what concerns nobody."""
+    commits, listed = agent.lines("leases"), agent.memory
+    share = await heartbeats(server, agent, rate=asked.rate, seconds=asked.seconds)
+    table.add_row(f"CPU, {asked.rate} heartbeats/s for {asked.seconds:g} s", f"{share:.1%}", "10 %")
+    table.add_row("commits for them", str(agent.lines("leases") - commits), "0")
+    grown = agent.memory - listed
+    table.add_row("RssAnon after them", f"{agent.memory:.1f} MiB ({grown:+.2f})", "+1")
+
+
+async def changes_among_heartbeats(
+    server: ApiServer, agent: Agent, rate: int, table: Table
+) -> None:
+    """How long ten changes take that do concern it."""
+    beats = asyncio.create_task(heartbeats(server, agent, rate=rate, seconds=10))
+    delays = []
+    for number in range(10, 20):
+        await asyncio.sleep(0.9)
+        delays.append(await change_mac(server, agent, number))
+    await beats
+    table.add_row("a MAC change among heartbeats, to its commit", scaled.told(delays), "100 ms")
+
+
+async def second_list(server: ApiServer, agent: Agent, table: Table) -> None:
+    """The API server comes back and knows nothing of before: all Nodes are listed again."""
+    server.nodes.compact()
+    await server.stop()
+    await server.start()
+    await agent.said("api-server-connected", 2)
+    await asyncio.sleep(2)
+    table.add_row("RssAnon after a second list (410)", f"{agent.memory:.1f} MiB", "")
+
+
 async def measure(directory: Path, asked: argparse.Namespace) -> Table:
     """Everything, in a namespace that `prepared` made."""
     table = Table("measure", "value", "bar", title=f"{asked.nodes} nodes")
@@ -102,39 +145,10 @@ async def measure(directory: Path, asked: argparse.Namespace) -> Table:
         agent = Agent(directory, flags(directory, server.url))
         try:
             peak = Peak(agent)
-            took = await agent.said("forwarding")
-            table.add_row("start to forwarding to all", f"{took:.2f} s", "5 s")
-            await asyncio.sleep(3)
-            listed = agent.memory
-            table.add_row("RssAnon after the list", f"{listed:.1f} MiB", "")
-            commits = agent.lines("leases")
-            beats = asyncio.create_task(
-                heartbeats(server, agent, rate=asked.rate, seconds=asked.seconds)
-            )
-            share = await beats
-            table.add_row(
-                f"CPU, {asked.rate} heartbeats/s for {asked.seconds:g} s", f"{share:.1%}", "10 %"
-            )
-            table.add_row("commits for them", str(agent.lines("leases") - commits), "0")
-            grown = agent.memory - listed
-            table.add_row("RssAnon after them", f"{agent.memory:.1f} MiB ({grown:+.2f})", "+1")
-            beats = asyncio.create_task(heartbeats(server, agent, rate=asked.rate, seconds=10))
-            delays = []
-            for number in range(10, 20):
-                await asyncio.sleep(0.9)
-                delays.append(await change_mac(server, agent, number))
-            await beats
-            table.add_row(
-                "a MAC change among heartbeats, to its commit",
-                scaled.told(delays),
-                "100 ms",
-            )
-            server.nodes.compact()
-            await server.stop()
-            await server.start()
-            await agent.said("api-server-connected", 2)
-            await asyncio.sleep(2)
-            table.add_row("RssAnon after a second list (410)", f"{agent.memory:.1f} MiB", "")
+            await begin(agent, table)
+            await heartbeats_alone(server, agent, asked, table)
+            await changes_among_heartbeats(server, agent, asked.rate, table)
+            await second_list(server, agent, table)
             table.add_row("peak of RssAnon", f"{peak.value:.1f} MiB", "64 MiB")
             await server.stop()
             await agent.stop(signal.SIGKILL)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -178,37 +178,56 @@ def measure(
         probe = Probe(path)
         stack.callback(probe.close)
         seconds = (times + 1) * every
-        outages = []
         # Ends with what goes on beside it, however that ends: an interruption waits for no load.
         with traffic.flowing(path, size=64, seconds=seconds, rate=rate, flows=4) as load:
             time.sleep(every / 2)
-            both = {"n1": made.n1, "n2": made.n2}
-            before = losses.counted(both) | losses.of_agent("n2", peer)
-            for _ in range(times):
-                begin = time.monotonic()
-                doing.do()
-                time.sleep(max(0.0, begin + every - time.monotonic()))
-                outages.append(1000 * probe.outage(begin, begin + every))
-                after = losses.counted(both) | losses.of_agent("n2", peer)
-                print(f"{doing.name}: {outages[-1]:.1f} ms; lost at: {losses.told(before, after)}")
-                before = after
+            outages = befall(
+                doing, probe, times=times, every=every, lost=lambda: lost_so_far(made, peer)
+            )
             load.wait()
-        got = load.so_far()
-        again = stream.end()
-    outages.sort()
-    p95 = outages[min(len(outages) - 1, int(0.95 * len(outages)))]
+        return row(doing.name, load.so_far(), again=stream.end(), outages=outages)
+
+
+def lost_so_far(made: Cluster, peer: Agent) -> dict[str, int]:
+    """By place and reason: of both nodes, and of the agent that stays."""
+    return losses.counted({"n1": made.n1, "n2": made.n2}) | losses.of_agent("n2", peer)
+
+
+def befall(
+    doing: Blow, probe: Probe, *, times: int, every: float, lost: Callable[[], dict[str, int]]
+) -> list[float]:
+    """The blows, one after the other; the outage by each in milliseconds, which is printed, too."""
+    outages = []
+    before = lost()
+    for _ in range(times):
+        begin = time.monotonic()
+        doing.do()
+        time.sleep(max(0.0, begin + every - time.monotonic()))
+        outages.append(1000 * probe.outage(begin, begin + every))
+        after = lost()
+        print(f"{doing.name}: {outages[-1]:.1f} ms; lost at: {losses.told(before, after)}")
+        before = after
+    return outages
+
+
+def row(
+    name: str, got: traffic.Datagrams, *, again: int, outages: Sequence[float]
+) -> tuple[str, ...]:
+    """What `show` has columns for."""
+    ordered = sorted(outages)
+    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
     return (
-        doing.name,
-        str(times),
+        name,
+        str(len(ordered)),
         f"{got.sent_rate:,.0f}",
         f"{got.sent:,}",
         f"{got.sent - got.received:,}",
         str(got.reordered),
         str(got.duplicate),
         str(again),
-        f"{statistics.median(outages):.0f}",
+        f"{statistics.median(ordered):.0f}",
         f"{p95:.0f}",
-        f"{outages[-1]:.0f}",
+        f"{ordered[-1]:.0f}",
     )
 
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`fwd run`: the only module that knows all the others.
+"""A running node, from its first leases to its end; `begin` and `start` made what it is given.
 
-Theory of operation.  Everything that can make the agent act is an event in one queue: a source's
-snapshot or trouble, a hint that links changed, a tick a second.  One loop takes them out, one at a
-time, so that no two of them ever change what is forwarded together.
+Theory of operation.  Everything that can change what is forwarded is an event in one queue: a
+source's snapshot or trouble, a hint that links changed, a tick a second.  One loop takes them out,
+one at a time, so that no two of them ever change it together.
+
+The hand-over to another agent goes on beside the queue: while it gives the tunnels away it holds
+`Giver.still`, and the loop handles no event.
 
 Before the first packet flows, any error ends the program with one line.  Afterwards none does: the
 agent says what is wrong once, keeps the last good table and goes on.  What was in force is saved,
@@ -95,32 +98,43 @@ class Agent:
 
         Raises FwdError or OSError if it cannot begin; later it does not give up.
         """
-        async with AsyncExitStack() as stack:
-            stack.callback(self._succession.legacy.abort)
-            if self._succession.legacy.has_ended:
-                stack.push(self._leave_to_next)
-            begun = await self._begin_from_saved()
-            await stack.enter_async_context(self._source)
-            if not begun:
-                await self._begin_from_source()
-            stack.callback(self._forwarding.close)
+        async with AsyncExitStack() as stack:  # at the end it runs backwards
+            from_saved = await self._begin(stack)
             links = stack.enter_context(closing(LinkWatch()))
             giver = stack.enter_context(closing(self._open_giver()))
             server = await ControlServer.open(self._run_dir.path, self._observer.serve)
             stack.enter_context(closing(server))
             # What can fail has not: the agent before goes now.
             self._succession.legacy.done()
+            # At the end it runs ahead of all that closes: a crash from here on leaves the tunnels.
             stack.push(self._leave_to_next)
             self._health.forwarding.set()
             giver.take_name()
             server.take_name()
             await self._forwarding.follow_direct()
             self._health.metrics.look = self._observer.seen
-            self._observer.forwarding(leases_of="saved state" if begun else "source")
-            self._source.announce(self._forwarding.leases)
+            self._observer.forwarding(leases_of="saved state" if from_saved else "source")
+            self._source.announce(self._forwarding.own_leases)
             self._observer.tick()
             self._host.want(self._forwarding.subnet_env)
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            await self._go_on(links, giver, server)
+
+    async def _begin(self, stack: AsyncExitStack) -> bool:
+        """From nothing to packets that flow, the way back on the stack; whether by saved leases."""
+        stack.callback(self._succession.legacy.abort)
+        if self._succession.legacy.has_ended:
+            # At the end it runs ahead of abort(): a crash before that leaves what was revived.
+            stack.push(self._leave_to_next)
+        from_saved = await self._begin_from_saved()
+        await stack.enter_async_context(self._source)
+        if not from_saved:
+            await self._begin_from_source()
+        stack.callback(self._forwarding.close)
+        return from_saved
+
+    async def _go_on(self, links: LinkWatch, giver: Giver, server: ControlServer) -> NoReturn:
+        """Takes events from the queue, and runs beside it all that puts them there or acts."""
+        async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._give_away(giver, server))
             tasks.create_task(watch(lambda: self._forwarding.running))
             tasks.create_task(self._host.keep())
@@ -225,25 +239,25 @@ class Agent:
 
     async def _follow_underlay(self) -> None:
         """Peers learn at once where this node is now."""
-        leases, addresses = self._forwarding.leases, self._forwarding.addresses
+        leases, addresses = self._forwarding.own_leases, self._forwarding.addresses
         try:
             await self._forwarding.follow_underlay()
         finally:
             if self._forwarding.addresses != addresses:
                 self._source.reconnect()
-            if self._forwarding.leases != leases:
-                self._source.announce(self._forwarding.leases)
+            if self._forwarding.own_leases != leases:
+                self._source.announce(self._forwarding.own_leases)
 
     async def _on_snapshot(self, snapshot: Snapshot) -> None:
-        before, self._unusable = self._forwarding.leases, None
+        before, self._unusable = self._forwarding.own_leases, None
         try:
             trouble = await self._forwarding.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
             self._observer.leases_kept(self._about(reason(error)))
             return
         self._in_force(snapshot, own_trouble=trouble)
-        if self._forwarding.leases != before:
-            self._source.announce(self._forwarding.leases)
+        if self._forwarding.own_leases != before:
+            self._source.announce(self._forwarding.own_leases)
 
     async def _retry_own(self) -> None:
         """What was wrong with the own lease may be over: an address that was to come is there."""

@@ -122,6 +122,8 @@ def _run(argv: list[str]) -> int:
     from fwd.node import confining  # noqa: PLC0415 - needs the C module, which others do not
 
     confining.give_up_capabilities(settings)
+    # The supervisor takes this process's place and runs this same command again as its child, with
+    # STORE set: that one goes on below, as does who is to have no supervisor.
     if settings.supervise and STORE not in os.environ:
         program = str(Path(__file__).parent / "supervisor" / "__main__.py")
         keep = "spare" if settings.spare else "no-spare"

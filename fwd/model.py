@@ -46,7 +46,7 @@ class Lease(Struct, frozen=True):
 
 
 class OwnLease(Struct, frozen=True):
-    """This node's lease before its VTEP MAC is settled (see `core.identity`)."""
+    """This node's lease as its source says it, whether its VTEP's MAC is known yet or not."""
 
     node: str
     subnet: Network
@@ -55,6 +55,7 @@ class OwnLease(Struct, frozen=True):
     underlay_ip: Address | None = None
     """An operator's choice of the underlay interface by its address; it beats --public-ip."""
     vtep_mac: bytes | None = None
+    """None: the source knows none; `core.identity` chooses."""
 
     @property
     def family(self) -> int:

@@ -2,7 +2,6 @@
 """`fwd run`, from its settings to its end: what is to be settled before there is an agent."""
 
 import asyncio
-import math
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
@@ -77,24 +76,31 @@ async def _serve_when_free(config: RunConfig, health: Health, stack: AsyncExitSt
     If the port stays another's it is said once, for it is not worth the packets that flow, and
     tried on: a liveness probe that nobody answers would end who forwards.
     """
+    # Until this one forwards, seldom: an agent that crashes is to have its port back.
+    while (fault := await _serve(config, health, stack)) and not health.forwarding.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PORT_SECONDS):
+                await health.forwarding.wait()
+    # Then often: the agent before us is about to let go.
     end = time.monotonic() + PORT_SECONDS
-    while True:
-        try:
-            serving = health.served(config.healthz_ip, config.healthz_port)
-            await stack.enter_async_context(serving)
-        except ConfigError as error:
-            if not health.forwarding.is_set():  # seldom: one that crashes is to have it back
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(PORT_SECONDS):
-                        await health.forwarding.wait()
-                end = time.monotonic() + PORT_SECONDS
-                continue
-            if time.monotonic() > end:
-                log.warning("health", error=str(error))
-                end = math.inf
-            await asyncio.sleep(PORT_SECONDS if end == math.inf else _AGAIN_SECONDS)
-        else:
-            return
+    while fault and time.monotonic() <= end:
+        await asyncio.sleep(_AGAIN_SECONDS)
+        fault = await _serve(config, health, stack)
+    # It does not, or somebody else has the port.
+    if fault:
+        log.warning("health", error=fault)
+    while fault:
+        await asyncio.sleep(PORT_SECONDS)
+        fault = await _serve(config, health, stack)
+
+
+async def _serve(config: RunConfig, health: Health, stack: AsyncExitStack) -> str:
+    """Until the stack is left; or why it cannot now."""
+    try:
+        await stack.enter_async_context(health.served(config.healthz_ip, config.healthz_port))
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def main(config: RunConfig, begun: Begun) -> int:

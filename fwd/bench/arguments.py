@@ -119,9 +119,18 @@ def _parser() -> ArgumentParser:
         "Pod, on this machine.  Needs root.  About 5 minutes, with --quick one.",
         allow_abbrev=False,
     )
-    whole = {"metavar": "N", "type": _from(int, 1)}
+    _what(parser)
+    _traffic(parser)
+    _agents(parser)
+    _bounds(parser)
+    _results(parser)
+    return parser
+
+
+def _what(parser: ArgumentParser) -> None:
+    """Who is compared, by which measures, how often."""
     _option(parser, "quick", action="store_true", help="fewer contenders, measures and rounds")
-    _option(parser, "rounds", help="figures are medians of so many (default 3, quick 2)", **whole)
+    _number(parser, "rounds", help="figures are medians of so many (default 3, quick 2)")
     _option(
         parser,
         "contenders",
@@ -136,6 +145,10 @@ def _parser() -> ArgumentParser:
         type=_names(scenarios.NAMES),
         help=f"of {','.join(scenarios.NAMES)}",
     )
+
+
+def _traffic(parser: ArgumentParser) -> None:
+    """What is sent, and over what: links, addresses, the wiring of Pods."""
     _option(
         parser,
         "underlay",
@@ -153,8 +166,8 @@ def _parser() -> ArgumentParser:
         default=(64, 1300),
         help="bytes of payload (default 64,1300)",
     )
-    _option(parser, "seconds", help="of each TCP stream (default 1)", **whole)
-    _option(parser, "mtu", default=1500, help="of the underlay (default 1500)", **whole)
+    _number(parser, "seconds", help="of each TCP stream (default 1)")
+    _number(parser, "mtu", default=1500, help="of the underlay (default 1500)")
     _option(
         parser,
         "family",
@@ -170,6 +183,10 @@ def _parser() -> ArgumentParser:
         help="of Pods: plain veths, or CNI plugins on nodes that masquerade, as with flannel's"
         " manifests (default veth)",
     )
+
+
+def _agents(parser: ArgumentParser) -> None:
+    """How fwd is run, and with which variants of it."""
     arguments = {"metavar": "ARG", "action": "append", "default": []}
     _option(parser, "run-arg", help="passed on to each fwd run; may be repeated", **arguments)
     _option(
@@ -184,6 +201,10 @@ def _parser() -> ArgumentParser:
         choices=("workers", "offloads"),
         help="variants with 1, 2 and 4 workers, or with each offload off",
     )
+
+
+def _bounds(parser: ArgumentParser) -> None:
+    """What keeps it short, and apart from whatever else runs here."""
     _option(
         parser,
         "repeats",
@@ -207,6 +228,10 @@ def _parser() -> ArgumentParser:
         default="fwdbench",
         help="of the labs' names; benches of different names do not meet",
     )
+
+
+def _results(parser: ArgumentParser) -> None:
+    """Where the figures go."""
     _option(parser, "json", action="store_true", help="print JSON, with every single sample")
     _option(parser, "output", metavar="FILE", help="write the JSON there as well")
     _option(
@@ -216,12 +241,16 @@ def _parser() -> ArgumentParser:
         type=_page,
         help="write a page with plots there as well (needs matplotlib, the extra [bench])",
     )
-    return parser
 
 
 def _option(parser: ArgumentParser, name: str, **settings: Any) -> None:  # noqa: ANN401
     """An option with two dashes and, as every option of fwd, also with one (Go's style)."""
     parser.add_argument(f"--{name}", f"-{name}", **settings)
+
+
+def _number(parser: ArgumentParser, name: str, **settings: Any) -> None:  # noqa: ANN401
+    """A whole one, of at least one."""
+    _option(parser, name, metavar="N", type=_from(int, 1), **settings)
 
 
 def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:

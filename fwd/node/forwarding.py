@@ -56,8 +56,9 @@ class Forwarding:
             family: Forwarder(family, succession, direct_routing=conf.backend.direct_routing)
             for family in sorted(conf.networks)
         }
-        self._leases: tuple[Lease, ...] = ()
-        """The last ones in force, with those that were refused."""
+        self._offered: tuple[Lease, ...] = ()
+        """The source's last snapshot that was taken, refused leases included: a new book judges it
+        anew."""
         self._underlay_troubles: dict[int, str] = {}
         # Set by begin(), before anything else is called.
         self.own: tuple[OwnLease, ...]
@@ -74,7 +75,7 @@ class Forwarding:
         book = self._new_book(stations)
         leases = tuple(leases)
         book.replace(leases)
-        self._leases, self.book = leases, book
+        self._offered, self.book = leases, book
         self.own = tuple(_with_mac(one, stations[family]) for family, one in wanted.items())
         with ExitStack() as undo:
             for forwarder in self.forwarders:
@@ -107,11 +108,11 @@ class Forwarding:
         moved, troubles = await self._find_moved(wanted)
         stations = before | moved
         book = self.book
-        if _leases(stations) != _leases(before):
+        if _own_leases(stations) != _own_leases(before):
             book = self._new_book(stations)
         leases = tuple(leases)
         delta = book.replace(leases)
-        self._leases, self.book = leases, book
+        self._offered, self.book = leases, book
         self.own = tuple(
             _with_mac(wanted[last.family], stations[last.family]) if last.family in moved else last
             for last in self.own
@@ -154,7 +155,7 @@ class Forwarding:
                 self._underlay_troubles.pop(family, None)
                 return
             book = self._new_book(self._stations | {family: station})
-            book.replace(self._leases)
+            book.replace(self._offered)
         except (FwdError, OSError) as error:
             if self._underlay_troubles.get(family) != (text := reason(error)):
                 log.warning("underlay-lost", error=text, kept=before.underlay.address)
@@ -233,7 +234,7 @@ class Forwarding:
 
     def _new_book(self, stations: Stations) -> LeaseBook:
         return LeaseBook(
-            _leases(stations),
+            _own_leases(stations),
             networks=self._conf.networks,
             vni=self._conf.backend.vni,
             all_or_nothing=self._all_or_nothing,
@@ -259,9 +260,9 @@ class Forwarding:
         return tuple(station.underlay.address for station in self.stations)
 
     @property
-    def leases(self) -> tuple[Lease, ...]:
-        """This node's own, for others to know."""
-        return _leases(self._stations)
+    def own_leases(self) -> tuple[Lease, ...]:
+        """This node's, for others to know."""
+        return _own_leases(self._stations)
 
     @property
     def tunnels(self) -> tuple[Tunnel, ...]:
@@ -284,13 +285,13 @@ class Forwarding:
         """What Pods and their plugins have to know of the stations."""
         return SubnetEnv(
             networks=self._conf.networks,
-            subnets={lease.family: lease.subnet for lease in self.leases},
+            subnets={lease.family: lease.subnet for lease in self.own_leases},
             mtu=min(self._conf.backend.pod_mtu(one.underlay.mtu) for one in self.stations),
             ip_masq=self._config.ip_masq,
         )
 
 
-def _leases(stations: Stations) -> tuple[Lease, ...]:
+def _own_leases(stations: Stations) -> tuple[Lease, ...]:
     return tuple(station.lease for station in stations.values())
 
 

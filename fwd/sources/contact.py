@@ -56,6 +56,15 @@ class Ending(Enum):
     HEARD = "heard"
 
 
+class Side(Enum):
+    """What the server is asked for; each may fail while the other goes well."""
+
+    WATCH = "watch"
+    """What others have published."""
+    PUBLISH = "publish"
+    """What this node has to say."""
+
+
 class Contact:
     """With one server, by one word for it in the log: "api-server", "etcd"."""
 
@@ -64,8 +73,8 @@ class Contact:
         self._word = word
         self._server = server
         self._away_since = time.monotonic()
-        self._told: dict[bool, set[str]] = {True: set(), False: set()}
-        """Of watching, and of publishing: what has been said since it went well last."""
+        self._told: dict[Side, set[str]] = {side: set() for side in Side}
+        """What has been said of each since it went well last."""
         self._returned = asyncio.Event()
         """Set, and another one from then on, when the server is back."""
         self.on_fault: Callable[[ConfigError], bool] = lambda _: False
@@ -86,23 +95,23 @@ class Contact:
         if self.away is None:
             return
         fields: dict[str, object] = {"after_seconds": round(self.seconds_away, 1)}
-        if self.away != _NOT_ASKED and not self._told[True]:
+        if self.away != _NOT_ASKED and not self._told[Side.WATCH]:
             fields["error"] = self.away
         log.info(f"{self._word}-connected", server=self._server(), **fields)
         self.away = None
-        self._told[True].discard(NoAnswer.cause)
+        self._told[Side.WATCH].discard(NoAnswer.cause)
         returned, self._returned = self._returned, asyncio.Event()
         returned.set()
 
     def well(self) -> None:
         """The server has answered and all is as it should be: the next failure is news."""
         self.heard()
-        self._told[True].clear()
+        self._told[Side.WATCH].clear()
 
     async def retrying(
-        self, work: Callable[[], Awaitable[Ending | None]], *, is_watch: bool = True
+        self, work: Callable[[], Awaitable[Ending | None]], *, side: Side = Side.WATCH
     ) -> None:
-        """Does work, again after each failure, until it succeeds."""
+        """Does work until it succeeds: again, after a pause, if it failed or its end was QUIET."""
         backoff = Backoff(
             first=RETRY_FIRST_SECONDS, longest=RETRY_LONGEST_SECONDS, spread=RETRY_SPREAD
         )
@@ -113,12 +122,12 @@ class Contact:
             except FwdError as error:
                 if isinstance(error, ServerError):
                     retry_after, came_further = error.retry_after, error.came_further
-                self._failed(error, is_watch=is_watch)
+                self._failed(error, side)
             else:
-                if not is_watch:
+                if side is Side.PUBLISH:
                     self.unpublished = ""
                 if ending is not Ending.QUIET:
-                    self._told[is_watch].clear()
+                    self._told[side].clear()
                     return
             if came_further or time.monotonic() - begun > RETRY_LONGEST_SECONDS:
                 backoff.succeeded()  # it went well, or for long enough
@@ -127,20 +136,20 @@ class Contact:
                 chance=random.random(),  # noqa: S311 - no secret
                 at_least=retry_after,
             )
-            await self._pause(delay, is_watch=is_watch)
+            await self._pause(delay, side)
 
-    async def _pause(self, seconds: float, *, is_watch: bool) -> None:
+    async def _pause(self, seconds: float, side: Side) -> None:
         """What could not be published is, as soon as the watch finds the server back."""
-        if is_watch or self.away is None:
+        if side is Side.WATCH or self.away is None:
             await asyncio.sleep(seconds)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._returned.wait()
 
-    def _failed(self, error: FwdError, *, is_watch: bool) -> None:
+    def _failed(self, error: FwdError, side: Side) -> None:
         text = str(error)
-        if is_watch:
+        if side is Side.WATCH:
             is_first = self.away is None
             if is_first:
                 self._away_since = time.monotonic()
@@ -156,4 +165,4 @@ class Contact:
         cause = (error.cause if isinstance(error, ServerError) else "") or text
         if not any(cause in told for told in self._told.values()):
             log.warning(self._word, error=text)
-        self._told[is_watch].add(cause)
+        self._told[side].add(cause)

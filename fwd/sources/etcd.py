@@ -20,7 +20,7 @@ from fwd.core.netconf import NetConf
 from fwd.core.subnetpool import make_pools
 from fwd.model import Lease, OwnLease, Snapshot, SourceState
 from fwd.ops import log
-from fwd.sources.contact import RETRY_LONGEST_SECONDS, Contact
+from fwd.sources.contact import RETRY_LONGEST_SECONDS, Contact, Side
 from fwd.sources.etcdapi import EtcdApi
 from fwd.sources.etcdkeys import LeaseKeys
 from fwd.sources.etcdown import TTL_SECONDS, OwnKey, Terms
@@ -109,7 +109,7 @@ class EtcdSource(WatchedSource):
 
     async def _publish(self) -> NoReturn:
         while True:
-            await self._contact.retrying(self._key.round, is_watch=False)
+            await self._contact.retrying(self._key.round, side=Side.PUBLISH)
 
     async def _close(self) -> None:
         await self._api.close()

@@ -18,7 +18,7 @@ from fwd.core.nodetable import NodeTable
 from fwd.core.nodewire import Changed, Node, NodeDecoder
 from fwd.model import ConfigError, Lease, OwnLease, Snapshot, SourceState
 from fwd.ops import log
-from fwd.sources.contact import Contact
+from fwd.sources.contact import Contact, Side
 from fwd.sources.kubeapi import KubeApi, Patience
 from fwd.sources.kubeclient import ApiAccess
 from fwd.sources.kubename import node_of_pod
@@ -111,7 +111,7 @@ class KubeSource(WatchedSource):
 
     async def _publish(self) -> NoReturn:
         while True:
-            await self._contact.retrying(self._node.round, is_watch=False)
+            await self._contact.retrying(self._node.round, side=Side.PUBLISH)
 
     async def _close(self) -> None:
         await self._api.close()

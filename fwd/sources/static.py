@@ -50,8 +50,6 @@ class _File(msgspec.Struct, frozen=True):
     leases: list[msgspec.Raw]
 
 
-# What msgspec raises for bytes that are no JSON of ours: the latter two for text that is not UTF-8,
-# and for a thousand brackets.
 _file_decoder = msgspec.json.Decoder(_File)
 _entry_decoder = msgspec.json.Decoder(_Entry)
 

@@ -9,7 +9,7 @@ import pytest
 
 from fwd.model import ConfigError, FwdError
 from fwd.sources import contact as module
-from fwd.sources.contact import Contact, Ending, NoAnswer, ServerError
+from fwd.sources.contact import Contact, Ending, NoAnswer, ServerError, Side
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -73,7 +73,7 @@ async def test_an_outage_is_one_line_and_its_end_is_one(
     publishing = None
     for number in (1, 2):
         server.trouble = NoAnswer("cannot watch: broken off")
-        publishing = asyncio.create_task(contact.retrying(server.publish, is_watch=False))
+        publishing = asyncio.create_task(contact.retrying(server.publish, side=Side.PUBLISH))
         await until(lambda: contact.away is not None)
         server.trouble = NoAnswer(f"cannot list: refused {number}")
         await some_tries(server)
@@ -120,7 +120,7 @@ async def test_what_only_publishing_fails_by_is_told_at_the_second_time(
     server.contact.well()
     lines()
     server.trouble = NoAnswer("cannot take the subnet: no answer in time")
-    publishing = asyncio.create_task(server.contact.retrying(server.publish, is_watch=False))
+    publishing = asyncio.create_task(server.contact.retrying(server.publish, side=Side.PUBLISH))
     await some_tries(server)
     assert lines() == ['etcd error="cannot take the subnet: no answer in time"']
     server.trouble = None
@@ -146,7 +146,7 @@ async def test_one_refusal_is_one_line_whatever_is_refused(
     server.trouble = BadUserError("cannot read: wrong password")
     tasks = [
         asyncio.create_task(server.contact.retrying(server.watch)),
-        asyncio.create_task(server.contact.retrying(server.publish, is_watch=False)),
+        asyncio.create_task(server.contact.retrying(server.publish, side=Side.PUBLISH)),
     ]
     await some_tries(server)
     server.trouble = BadUserError("cannot list: wrong password")
@@ -168,7 +168,7 @@ async def test_what_waits_to_be_published_is_as_soon_as_the_server_is_back(
     watching = asyncio.create_task(contact.retrying(server.watch))
     await until(lambda: contact.away == "cannot list: refused")
     monkeypatch.setattr(module, "RETRY_FIRST_SECONDS", 60.0)
-    publishing = asyncio.create_task(contact.retrying(server.publish, is_watch=False))
+    publishing = asyncio.create_task(contact.retrying(server.publish, side=Side.PUBLISH))
     await until(lambda: contact.unpublished != "")
     begun, server.trouble = time.monotonic(), None
     await publishing

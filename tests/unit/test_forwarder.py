@@ -179,7 +179,7 @@ async def test_what_fails_is_said_and_the_next_event_is_handled(
     wanted: list[str] = []
     agent: Any = Agent.__new__(Agent)
     agent._forwarding = SimpleNamespace(
-        leases=(),
+        own_leases=(),
         addresses=(),
         underlay_trouble=None,
         subnet_env="env",
@@ -252,6 +252,6 @@ async def test_leases_that_are_refused_change_nothing(error: Exception) -> None:
         raise error
 
     told: list[object] = []
-    agent = agent_of(SimpleNamespace(leases=(), take=take), told)
+    agent = agent_of(SimpleNamespace(own_leases=(), take=take), told)
     await agent._on_snapshot(Snapshot(own=(), leases=()))
     assert told == [f"kept: {FULL.strerror}"]

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from fwd.core.nodetable import NodeTable
 from fwd.lab.apiserver.faults import Answer, Cut, How
 from fwd.model import FwdError
-from fwd.sources.contact import Contact, ServerError
+from fwd.sources.contact import Contact, ServerError, Side
 from fwd.sources.kubeapi import KubeApi, Oversized, Refused, Unreachable
 from fwd.sources.kubecredentials import NoCredentials
 from fwd.sources.kubewatch import NodeWatch, Pace
@@ -148,7 +148,7 @@ async def test_each_page_of_a_list_that_fails_is_waited_for_as_the_first(
         Paged(fails=lambda number: NO_ANSWER if made.api.asked.count(number) < 3 else None)
     )
 
-    async def note(seconds: float, **_: bool) -> None:
+    async def note(seconds: float, _: Side) -> None:
         waits.append(seconds)
 
     contact = Contact("api-server", server=lambda: "")

@@ -87,6 +87,7 @@ def hot_path() -> set[str]:
         *ROOT.glob("fwd/core/*.py"),
         *ROOT.glob("fwd/sources/*.py"),
         *(ROOT / "fwd" / name for name in ("agent.py", "model.py", "plane/plane.py")),
+        *(ROOT / "fwd/node" / name for name in ("forwarding.py", "forwarder.py", "tunnel.py")),
     ]
     return {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py"}
 
