@@ -191,7 +191,8 @@ static SELDOM void show_sent(struct sender *s, const struct packer *k,
 
 		for (uint16_t at = k->head[source]; at != NO_DATAGRAM;
 		     at = k->datagrams[at].next) {
-			struct sighting seen = sighting_of(&k->datagrams[at], port);
+			struct sighting seen = sighting_of(&k->datagrams[at],
+							   port);
 
 			seen.time = time;
 			if (!k->datagrams[at].lost)

@@ -185,8 +185,8 @@ static void begin(uint8_t family, uint32_t bulk, bool whole, struct worker *w)
 	uncut_init(&w->uncut, &settings, world.tap);
 	w->sender = (struct sender){
 		.fds = sources, .n_fds = 1, .counters = &w->counters,
-		.per_peer = w->per_peer, .trace = &w->trace, .may_segment = true,
-		.now = 1000 };
+		.per_peer = w->per_peer, .trace = &w->trace,
+		.may_segment = true, .now = 1000 };
 	CHECK_EQ(tracer_init(&w->trace, family), 0);
 }
 
