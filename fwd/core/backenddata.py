@@ -5,6 +5,8 @@ The written form is part of the contract: stock flanneld compares it as text and
 splitting it at `:"` (flannel spec 3.2), so that one space more makes it lose the MAC.
 """
 
+from typing import Any
+
 import msgspec
 
 from fwd.core import gojson
@@ -23,7 +25,12 @@ def decode(text: str | bytes | msgspec.Raw) -> BackendData:
 
     Raises ValueError, which names the key at fault.
     """
-    found = gojson.fields(gojson.parse(text if isinstance(text, str) else bytes(text)), _KEYS)
+    return of(gojson.parse(text if isinstance(text, str) else bytes(text)))
+
+
+def of(value: Any) -> BackendData:  # noqa: ANN401 - JSON
+    """The same of JSON that was read already, by `gojson.parse`.  Raises ValueError, too."""
+    found = gojson.fields(value, _KEYS)
     written = found.get("vtep_mac", "")
     if not written:
         raise ValueError("VtepMAC is missing")

@@ -13,7 +13,6 @@ import posixpath
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network
-from typing import Any
 
 from msgspec import Struct
 
@@ -22,8 +21,9 @@ from fwd.core.backenddata import BackendData
 from fwd.core.text import parse_address, parse_network
 from fwd.model import IPV4, IPV6, Address, Lease, Network
 
-_KEY = re.compile(r"([0-9.]+)-([0-9]+)(?:&([0-9a-f:]+)-([0-9]+))?$", re.ASCII)
-"""As flannel matches it: anchored at the end only."""
+_KEY = re.compile(r"(?<![0-9.])([0-9.]+)-([0-9]+)(?:&([0-9a-f:]+)-([0-9]+))?\Z", re.ASCII)
+"""As flannel matches it: anchored at the end only.  What begins within a row of digits fails where
+the whole row did, so that is not tried: it would take as long as the row's length squared."""
 _LONGEST = {IPV4: 31, IPV6: 127}
 """flannel reads lengths as numbers of 5 and 7 bits."""
 _NO_IPV4 = IPv4Network("0.0.0.0/0")
@@ -63,10 +63,10 @@ def parse_key(text: str) -> dict[int, Network]:
     if match is None:
         raise ValueError("its key is no subnet such as 10.5.34.0-24")
     found: dict[int, Network] = {}
-    for family, address, length in ((IPV4, *match.group(1, 2)), (IPV6, *match.group(3, 4))):
+    for family, (address, length) in ((IPV4, match.group(1, 2)), (IPV6, match.group(3, 4))):
         if address is None:
             continue
-        network = parse_network(f"{address}/{int(length)}")
+        network = parse_network(f"{address}/{length.lstrip('0') or '0'}")
         if network.version != family or network.prefixlen > _LONGEST[family]:
             raise ValueError(f"its key names {network}, which is no IPv{family} subnet of a node")
         if network != _NO_IPV4:
@@ -119,7 +119,7 @@ def decode_value(data: bytes) -> LeaseValue:
     for family, name in ((IPV4, "backend_data"), (IPV6, "backend_v6_data")):
         if name in found:
             try:
-                backends[family] = backenddata.decode(found[name])
+                backends[family] = backenddata.of(found[name])
             except ValueError as error:
                 faults[family] = str(error)
     return LeaseValue(
@@ -130,21 +130,10 @@ def decode_value(data: bytes) -> LeaseValue:
     )
 
 
-def _raw(value: Any) -> str | None:  # noqa: ANN401 - JSON
-    """The text of a JSON value, which backenddata reads."""
-    return None if value is None else json.dumps(_plain(value))
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, gojson.Pairs):
-        return {key: _plain(item) for key, item in value}
-    return value
-
-
 _FIELDS: dict[str, gojson.Decode] = {
     "public_ip": gojson.string,
     "public_ipv6": gojson.string,
     "backend_type": gojson.string,
-    "backend_data": _raw,
-    "backend_v6_data": _raw,
+    "backend_data": lambda value: value,  # backenddata reads it, and has faults of its own
+    "backend_v6_data": lambda value: value,
 }

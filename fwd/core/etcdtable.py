@@ -4,7 +4,8 @@
 Theory of operation.  A list replaces everything that was known before it was asked for: a store
 restored from a backup goes back in time, and is right.  Else only what is newer counts: what
 happens to a key has a revision, and must be of a later one than what is known of it, so that what
-is heard twice (by a watch and as the answer to a request of ours) changes nothing.
+is heard twice (by a watch and as the answer to a request of ours) changes nothing.  A deleted key
+leaves its revision behind (`core.gone`), or an old answer would bring it back.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from msgspec import Struct
 
 from fwd.core.etcdlease import LeaseValue, decode_value, parse_key
 from fwd.core.etcdrpc import KeyValue
+from fwd.core.gone import Gone
+from fwd.core.refusing import refusal
 from fwd.model import IPV4, Lease, Network, Refusal
 
 
@@ -47,13 +50,11 @@ class LeaseTable:
         self._families = tuple(families)
         self._vni = vni
         self._entries: dict[str, Entry] = {}
-        self._ended: dict[str, int] = {}
-        """Keys that are gone, and since which revision; until the next list."""
+        self._ended = Gone()
         self._since: dict[str, tuple[bool, KeyValue]] | None = None
         """While a list is under way: what was put (True) or deleted meanwhile."""
         self._listed = -1
-        self.complete_to = -1
-        """Revision up to which nothing is missing here; what was done since is, in part."""
+        self._complete_to = -1
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -62,6 +63,16 @@ class LeaseTable:
     def is_listed(self) -> bool:
         """Whether there was a list."""
         return self._listed >= 0
+
+    @property
+    def complete_to(self) -> int:
+        """Revision up to which nothing is missing here; what was done since is, in part."""
+        return self._complete_to
+
+    @complete_to.setter
+    def complete_to(self, revision: int) -> None:
+        self._complete_to = revision
+        self._ended.trim(told=revision)
 
     @property
     def prefix(self) -> bytes:
@@ -93,7 +104,8 @@ class LeaseTable:
 
         But what was heard since it was asked for counts if it is newer.
         """
-        before, self._entries, self._ended = self._entries, {}, {}
+        before, self._entries = self._entries, {}
+        self._ended.clear()
         since, self._since = self._since or {}, None
         self._listed = self.complete_to = revision
         for kv in listed:
@@ -109,7 +121,7 @@ class LeaseTable:
         known = self._entries.get(name)
         if kv.mod_revision <= self._seen(name, known):
             return False
-        self._ended.pop(name, None)
+        self._ended.drop(name)
         self._entries[name] = self._entry(name, kv, known)
         if self._since is not None:
             self._since[name] = True, kv
@@ -121,7 +133,7 @@ class LeaseTable:
         known = self._entries.get(name)
         if kv.mod_revision <= self._seen(name, known):
             return False
-        self._ended[name] = kv.mod_revision
+        self._ended.note(name, kv.mod_revision)
         if self._since is not None:
             self._since[name] = False, kv
         return self._entries.pop(name, None) is not None
@@ -135,7 +147,7 @@ class LeaseTable:
     def refusals(self, *, but: str = "") -> tuple[Refusal, ...]:
         """The keys that have something to say and cannot be understood."""
         return tuple(
-            Refusal(entry.node, fault)
+            refusal(entry.node, fault)
             for entry in sorted(self._entries.values(), key=lambda entry: entry.name)
             if entry.name != but
             for fault in entry.faults
@@ -145,8 +157,7 @@ class LeaseTable:
         return kv.key.removeprefix(self._prefix).decode("utf-8", errors="replace")
 
     def _seen(self, name: str, known: Entry | None) -> int:
-        modified = self._listed if known is None else known.modified
-        return max(modified, self._ended.get(name, -1))
+        return max(self._listed, self._ended.since(name)) if known is None else known.modified
 
     def _entry(self, name: str, kv: KeyValue, known: Entry | None) -> Entry:
         if known is not None and (known.value, known.created, known.modified, known.lease_id) == (

@@ -7,6 +7,7 @@ there are is a table of the caller's.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -14,6 +15,8 @@ Decode: TypeAlias = Callable[[Any], Any]
 
 _INT64 = range(-(2**63), 2**63)
 _UINT64 = range(2**64)
+_HALF = re.compile(r"[\ud800-\udfff]")
+"""Half of a character of UTF-16 that was written by its number, and has no other half beside it."""
 
 
 class Pairs(list[tuple[str, Any]]):
@@ -81,9 +84,11 @@ def kind(value: Any) -> str:  # noqa: ANN401
 
 
 def string(value: Any) -> str | None:  # noqa: ANN401
-    """Go's string."""
-    if value is None or (isinstance(value, str) and not isinstance(value, _Number)):
-        return value
+    """Go's string, which has U+FFFD for half a character: no UTF-8 could be made of that."""
+    if value is None:
+        return None
+    if isinstance(value, str) and not isinstance(value, _Number):
+        return _HALF.sub("\ufffd", value)
     raise ValueError(f"must be a string, not {kind(value)}")
 
 

@@ -5,10 +5,10 @@ Theory of operation.  A list replaces everything that was known before it was as
 restored from a backup goes back in time, and is right.  Else only what is newer counts: each
 object's resourceVersion must exceed the one it is known by, so that events which come twice or in
 the wrong order change nothing (versions of one resource are decimal numbers that grow, KEP-5504;
-those of a server that has others are taken as they come).  A deleted Node leaves its version behind
-until the next list, or an old event would bring it back; after that the list's own version does the
-same.  A list of many pages takes time, and all of it is as old as its first page: the answer to a
-patch of ours that comes meanwhile stays, if it is newer.
+those of a server that has others are taken as they come).  A deleted Node leaves its version
+behind (`core.gone`), or an old event would bring it back; after the next list that list's own
+version does the same.  A list of many pages takes time, and all of it is as old as its first page:
+the answer to a patch of ours that comes meanwhile stays, if it is newer.
 
 A heartbeat changes a Node in none of the values that are decoded here, and ends at one comparison.
 """
@@ -17,12 +17,12 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from fwd.core.gone import Gone
 from fwd.core.nodelease import Claims, claims
 from fwd.core.nodewire import Changed, Deleted, Node, Unusable
+from fwd.core.refusing import refusal
 from fwd.model import Lease, Refusal
 
-_REASON = 400
-"""Characters."""
 _VERSION_DIGITS = 20
 
 
@@ -39,6 +39,8 @@ class NodeTable:
         self._vni = vni
         self._known: dict[str, _Known] = {}
         self._versions: dict[str, int] = {}
+        """Of those that are there."""
+        self._gone = Gone()
         self._floor = -1
         self._unusable: dict[str, str] = {}
         self._since: dict[str, Changed | Deleted | Unusable] | None = None
@@ -66,10 +68,11 @@ class NodeTable:
         order = version_order(version)
         self._floor = -1 if order is None else order
         self._known, self._unusable, self._versions = {}, {}, {}
+        self._gone.clear()
         for item in listed:
             self._enter(item, before_known)
         if since is not None and order is not None:
-            for event in since.values():
+            for event in sorted(since.values(), key=lambda one: int(one.version)):
                 self.apply(event)
         return before_known != self._known or before_unusable != self._unusable
 
@@ -78,14 +81,13 @@ class NodeTable:
         name = event.node.name if isinstance(event, Changed) else event.name
         order = version_order(event.version)
         if order is not None:
-            if order <= max(self._floor, self._versions.get(name, -1)):
+            if order <= max(self._floor, self._versions.get(name, self._gone.since(name))):
                 return False
             self._versions[name] = order
             if self._since is not None:
                 self._since[name] = event
         if isinstance(event, Deleted):
-            known = self._known.pop(name, None)
-            return (self._unusable.pop(name, None) or known) is not None
+            return self._delete(name)
         if isinstance(event, Changed):
             known = self._known.get(name)
             if known is not None and known.node == event.node:
@@ -95,6 +97,15 @@ class NodeTable:
         self._enter(event, self._known)
         return True
 
+    def _delete(self, name: str) -> bool:
+        """Whether it was there."""
+        order = self._versions.pop(name, None)
+        if order is not None:
+            self._gone.note(name, order)
+            self._gone.trim(told=order)  # only a watch tells of this, and in its order
+        known = self._known.pop(name, None)
+        return (self._unusable.pop(name, None) or known) is not None
+
     def _enter(self, item: Changed | Unusable, before: dict[str, _Known]) -> None:
         """Notes one Node.  One that cannot be decoded has no lease, whatever it had before."""
         name = item.node.name if isinstance(item, Changed) else item.name
@@ -103,6 +114,7 @@ class NodeTable:
         order = version_order(item.version)
         if order is not None:
             self._versions[name] = order
+            self._gone.drop(name)
         if isinstance(item, Unusable):
             self._known.pop(name, None)
             self._unusable[name] = item.reason
@@ -128,20 +140,14 @@ class NodeTable:
     def refusals(self) -> tuple[Refusal, ...]:
         """The Nodes that have something to say and cannot be understood."""
         found = [
-            Refusal(name, _short(fault))
+            refusal(name, fault)
             for name, known in self._known.items()
             for fault in known.claims.faults
         ]
         found += [
-            Refusal(name, _short(f"node {name}: {reason}"))
-            for name, reason in self._unusable.items()
+            refusal(name, f"node {name}: {reason}") for name, reason in self._unusable.items()
         ]
-        return tuple(sorted(found, key=lambda refusal: (refusal.node, refusal.reason)))
-
-
-def _short(reason: str) -> str:
-    """What a Node says may be a megabyte long, and is quoted."""
-    return reason if len(reason) <= _REASON else f"{reason[:_REASON]}..."
+        return tuple(sorted(found, key=lambda one: (one.node, one.reason)))
 
 
 def version_order(version: str) -> int | None:

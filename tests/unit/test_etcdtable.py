@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of leases: the order in which things are heard does not matter, their revision does."""
 
+from collections.abc import Sized
 from ipaddress import ip_network
+from typing import TypeAlias
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fwd.core.etcdrpc import KeyValue
 from fwd.core.etcdtable import LeaseTable
+from fwd.core.gone import Gone
 
 PREFIX = "/coreos.com/network/subnets/"
 
@@ -162,9 +165,51 @@ def test_both_families_of_a_key_and_one_that_has_only_ipv4() -> None:
     assert table.refusals() == ()
 
 
+def test_keys_that_come_and_go_for_weeks_leave_no_more_than_some() -> None:
+    """Without a list in between: a healthy watch needs none."""
+    table = _table()
+    table.replace([_kv(1, at=5)], revision=10)
+    keys = [f"{PREFIX}10.5.{i >> 8}.{i & 255}-32".encode() for i in range(10_000)]
+    for at, key in enumerate(keys):
+        assert table.put(KeyValue(key, 20 + 2 * at, 20 + 2 * at))
+        assert table.delete(KeyValue(key, mod_revision=21 + 2 * at))
+        table.complete_to = 21 + 2 * at
+    assert sum(len(part) for part in vars(table).values() if isinstance(part, Sized)) < 5000
+    assert not any(table.put(KeyValue(key, 20, 20 + 2 * at)) for at, key in enumerate(keys))
+    assert len(table) == 1, "nothing comes back"
+    assert table.replace([_kv(2, at=3)], revision=4), "a restored backup forgets it all"
+    assert table.put(_kv(3, at=5))
+
+
 _steps = st.lists(
     st.tuples(st.integers(1, 4), st.booleans(), st.integers(0, 3)), min_size=1, max_size=20
 )
+
+
+_Event: TypeAlias = tuple[bool, KeyValue]
+
+
+def _play(steps: list[tuple[int, bool, int]]) -> list[tuple[_Event | None, dict[int, KeyValue]]]:
+    """From revision 2 on, one a step: what is told of it, and what is there then."""
+    store: dict[int, KeyValue] = {}
+    played: list[tuple[_Event | None, dict[int, KeyValue]]] = []
+    for revision, (number, is_put, mac) in enumerate(steps, 2):
+        event: _Event | None = None
+        if is_put:
+            known = store.get(number)
+            created = known.create_revision if known else revision
+            value = _value(number, mac=mac)
+            store[number] = _kv(number, at=revision, created=created, value=value)
+            event = True, store[number]
+        elif store.pop(number, None):
+            event = False, _gone(number, at=revision)
+        played.append((event, store.copy()))
+    return played
+
+
+def _tell(table: LeaseTable, event: _Event) -> bool:
+    is_put, kv = event
+    return (table.put if is_put else table.delete)(kv)
 
 
 @given(_steps, st.data())
@@ -172,21 +217,36 @@ def test_events_in_any_order_end_where_the_store_does(
     steps: list[tuple[int, bool, int]], data: st.DataObject
 ) -> None:
     """The store, step by step; its events then come in any order, each once or twice."""
-    store: dict[int, KeyValue] = {}
-    events: list[tuple[bool, KeyValue]] = []
-    for revision, (number, is_put, mac) in enumerate(steps, 2):
-        if is_put:
-            known = store.get(number)
-            created = known.create_revision if known else revision
-            value = _value(number, mac=mac)
-            store[number] = _kv(number, at=revision, created=created, value=value)
-            events.append((True, store[number]))
-        elif store.pop(number, None):
-            events.append((False, _gone(number, at=revision)))
+    played = _play(steps)
+    events = [event for event, _ in played if event]
     table = _table()
     table.replace([], revision=1)
-    for is_put, kv in data.draw(st.permutations(events + events[::2])):
-        (table.put if is_put else table.delete)(kv)
+    for event in data.draw(st.permutations(events + events[::2])):
+        _tell(table, event)
     expected = _table()
-    expected.replace(store.values(), revision=99)
+    expected.replace(played[-1][1].values(), revision=99)
+    assert table.by_age() == expected.by_age()
+
+
+@given(_steps, st.data())
+def test_no_late_or_early_answer_undoes_what_a_watch_tells(
+    steps: list[tuple[int, bool, int]], data: st.DataObject
+) -> None:
+    """An answer to a request of ours is of any revision; and what is gone is hardly remembered."""
+    played = _play(steps)
+    table = _table()
+    table._ended = Gone(kept=1)
+    table.replace([], revision=1)
+    asked = st.tuples(st.integers(1, 4), st.integers(0, len(played) - 1))
+    for revision, (event, _) in enumerate(played, 2):
+        for number, at in data.draw(st.lists(asked, max_size=2)):
+            kv = played[at][1].get(number)
+            _tell(table, (True, kv) if kv else (False, _gone(number, at=at + 2)))
+        if event:
+            _tell(table, event)
+        if data.draw(st.booleans()):  # an answer of the watch ends with this
+            table.complete_to = revision
+    assert not any(_tell(table, event) for event, _ in played if event)
+    expected = _table()
+    expected.replace(played[-1][1].values(), revision=99)
     assert table.by_age() == expected.by_age()

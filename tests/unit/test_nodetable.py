@@ -2,12 +2,15 @@
 """The table of Nodes, event by event, against computing everything anew."""
 
 import random
+from collections.abc import Sized
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from fwd.core.gone import Gone
 from fwd.core.nodetable import NodeTable
 from fwd.core.nodewire import Changed, Deleted, Unusable
 from fwd.model import Refusal
@@ -120,6 +123,18 @@ def test_what_was_heard_since_a_list_was_asked_for_counts_if_it_is_newer(family:
     assert set(ours.leases()).isdisjoint(before)
 
 
+def test_what_was_heard_since_counts_whatever_was_deleted_after_it() -> None:
+    ours = table(version="10")
+    ours._gone = Gone(kept=1)
+    ours.begin_list()
+    for number in range(1, 6):
+        assert ours.apply(changed(number, version=10 + number))
+    for number in range(1, 4):
+        assert ours.apply(Deleted(f"n{number}", str(20 + number)))
+    ours.replace([], version="10")
+    assert names(ours) == ["n4", "n5"]
+
+
 def test_what_was_heard_meanwhile_is_not_compared_with_a_list_of_no_number() -> None:
     ours = table(changed(1), version="95")
     ours.begin_list()
@@ -139,6 +154,30 @@ def test_versions_that_are_no_numbers_are_taken_as_they_come() -> None:
     first, second = changed(1, public_ip="192.168.9.1"), changed(1, public_ip="192.168.9.2")
     assert ours.apply(Changed(first.node, "abc"))
     assert ours.apply(Changed(second.node, "abb"))
+
+
+def remembered(by: NodeTable) -> int:
+    """Entries of all that it keeps."""
+    return sum(len(part) for part in vars(by).values() if isinstance(part, Sized))
+
+
+def test_nodes_that_come_and_go_for_weeks_leave_no_more_than_some() -> None:
+    """Without a list in between: a healthy watch needs none."""
+    ours = table(changed(1, version=5), version="10")
+    events: list[Changed | Deleted] = []
+    for number in range(2, 5002):
+        version = 10 * number
+        node = replace(changed(2).node, name=f"n{number}")
+        events += [Changed(node, str(version)), Deleted(node.name, str(version + 1))]
+    for event in events:
+        assert ours.apply(event)
+    assert remembered(ours) < 3000
+    random.Random(1).shuffle(events)
+    assert not any(ours.apply(event) for event in events), "nothing comes back"
+    assert names(ours) == ["n1"]
+    assert ours.apply(changed(1, version=20, public_ip="192.168.9.9")), "who is there has its own"
+    assert ours.replace([changed(2, version=5)], version="6"), "a restored backup forgets it all"
+    assert ours.apply(changed(3, version=7))
 
 
 HISTORY = st.lists(
@@ -216,3 +255,22 @@ def test_a_list_in_the_midst_and_a_watch_from_it_end_in_the_truth(
     for event in events[again:]:
         ours.apply(event)
     assert (ours.leases(), ours.refusals()) == (truth.leases(), truth.refusals())
+
+
+@given(HISTORY, st.data())
+def test_no_late_or_early_answer_undoes_what_a_watch_tells(
+    history: list[tuple[int, str]], data: st.DataObject
+) -> None:
+    """Even if of all that is gone only the last one is remembered."""
+    events, truth = play(history)
+    ours = table(version="0")
+    ours._gone = Gone(kept=1)
+    answers = [event for event in events if not isinstance(event, Deleted)]
+    for event in events:
+        for answer in data.draw(st.lists(st.sampled_from(answers), max_size=2)) if answers else ():
+            ours.apply(answer)
+        ours.apply(event)
+    for event in data.draw(st.permutations(events)):
+        assert not ours.apply(event)
+    assert (ours.leases(), ours.refusals()) == (truth.leases(), truth.refusals())
+    assert len(ours._gone) <= 3
