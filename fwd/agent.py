@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from fwd.config import RunConfig
 from fwd.core.backoff import Backoff
+from fwd.core.leases import LeasesError
 from fwd.core.netconf import NetConf
 from fwd.model import ConfigError, FwdError, Snapshot, Trouble
 from fwd.node.forwarder import reason
@@ -71,7 +72,6 @@ class Agent:
         health: Health,
     ) -> None:
         self._config = config
-        self._conf = conf
         self._source = source
         self._run_dir = run_dir
         self._succession = succession
@@ -106,6 +106,7 @@ class Agent:
             stack.enter_context(closing(server))
             # What can fail has not: the agent before goes now.
             self._succession.legacy.done()
+            self._succession.keeping.begun()
             # At the end it runs ahead of all that closes: a crash from here on leaves the tunnels.
             stack.push(self._leave_to_next)
             self._health.forwarding.set()
@@ -122,14 +123,15 @@ class Agent:
     async def _begin(self, stack: AsyncExitStack) -> bool:
         """From nothing to packets that flow, the way back on the stack; whether by saved leases."""
         stack.callback(self._succession.legacy.abort)
-        if self._succession.legacy.has_ended:
-            # At the end it runs ahead of abort(): a crash before that leaves what was revived.
+        if self._succession.legacy.has_ended:  # a crash leaves what was revived: ahead of abort(),
             stack.push(self._leave_to_next)
         from_saved = await self._begin_from_saved()
         await stack.enter_async_context(self._source)
         if not from_saved:
             await self._begin_from_source()
         stack.callback(self._forwarding.close)
+        if self._succession.legacy.has_ended:
+            stack.push(self._leave_to_next)  # and ahead of close()
         return from_saved
 
     async def _go_on(self, links: LinkWatch, giver: Giver, server: ControlServer) -> NoReturn:
@@ -190,7 +192,7 @@ class Agent:
         first = await self._source.first()
         try:
             await self._forwarding.begin(first.own, first.leases)
-        except ConfigError as error:
+        except LeasesError as error:
             raise ConfigError(self._about(str(error))) from error
         self._in_force(first)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from fwd import config, flags, runflags
 from fwd.flags import HelpAsked, UsageError, VersionAsked
 from fwd.model import FwdError
+from fwd.ops.printable import printable
 from fwd.supervisor.words import STORE
 
 _USAGE = """\
@@ -76,7 +77,7 @@ def _finish(program: str, command: Callable[[list[str]], int], words: list[str])
     if lost is not None and not isinstance(lost, BrokenPipeError):
         code, text = code or 1, f"stdout: {_in_words(lost)}"
     if text:
-        print(f"{program}: {text}", file=sys.stderr)
+        print(f"{program}: {printable(text)}", file=sys.stderr)
     return code
 
 
@@ -109,7 +110,15 @@ def _help(_: list[str]) -> int:
     return 0
 
 
+def _open_standard_streams() -> None:
+    """Those that are closed: what is opened next would be one of them, and a child's with it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 def _run(argv: list[str]) -> int:
+    _open_standard_streams()
     try:
         settings = config.run_config(argv, os.environ)
     except HelpAsked:

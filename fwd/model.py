@@ -102,7 +102,8 @@ class Snapshot(Struct, frozen=True):
     """
 
     own: tuple[OwnLease, ...]
-    """This node's, at most one a family."""
+    """This node's, at most one a family; empty: the source knows none yet, and who began without it
+    goes on with those that it has."""
     leases: tuple[Lease, ...] = ()
     refused: tuple[Refusal, ...] = ()
 

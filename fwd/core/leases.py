@@ -24,6 +24,10 @@ from fwd.model import Address, ConfigError, Lease, Network, Refusal
 Key: TypeAlias = tuple[str, int]
 
 
+class LeasesError(ConfigError):
+    """What the source says cannot be in force: it, not the node, is to be put right."""
+
+
 class Delta(Struct, frozen=True):
     """What one snapshot changed: numbers of leases."""
 
@@ -95,7 +99,7 @@ class LeaseBook:
             mistakes += [refusal.reason for refusal in refused]
         if mistakes:
             count = f"{len(mistakes)} mistakes, the first: " if len(mistakes) > 1 else ""
-            raise ConfigError(count + mistakes[0])
+            raise LeasesError(count + mistakes[0])
         old, self._leases, self._judged = self._leases, accepted, judged
         self.refused = tuple(refused)
         return _compare(old, accepted)

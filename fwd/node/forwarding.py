@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from msgspec.structs import replace
 
 from fwd.config import RunConfig
-from fwd.core.leases import LeaseBook
+from fwd.core.leases import LeaseBook, LeasesError
 from fwd.core.netconf import NetConf
-from fwd.model import Address, ConfigError, FwdError, Lease, OwnLease
+from fwd.model import Address, FwdError, Lease, OwnLease
 from fwd.node.forwarder import Forwarder, reason
 from fwd.node.handover.legacy import Succession
 from fwd.node.rundir import RunDir
@@ -98,10 +98,10 @@ class Forwarding:
     async def take(self, own: Iterable[OwnLease], leases: Iterable[Lease]) -> str | None:
         """Puts these leases into force.  What can be refused comes first, changes after it.
 
-        An own lease that cannot be used leaves the family's last one in force, and the peers' go
-        into force all the same, unless all or nothing is wanted; returns what is wrong with it.
-        Raises FwdError or OSError for leases that are refused; the last good ones stay then.  What
-        the kernel refuses after that is said here, and each forwarder tries it again by itself.
+        An own lease that cannot be used leaves the family's last one in force, as none at all does,
+        and the peers' go into force all the same, unless all or nothing is wanted; returns what is
+        wrong with it.  Raises FwdError or OSError for leases that are refused: the last ones stay.
+        What the kernel refuses after that is said here, and tried again by each forwarder.
         """
         before = self._stations
         wanted = self._with_macs(own)
@@ -192,18 +192,18 @@ class Forwarding:
             raise errors[0]
 
     def _by_family(self, own: Iterable[OwnLease]) -> dict[int, OwnLease]:
-        """This node's leases, if they are of just the families that are on.  Or ConfigError."""
+        """This node's leases, if they are of just the families that are on.  Or LeasesError."""
         found = {one.family: one for one in own}
         for one in found.values():
             if one.family not in self._of:
-                raise ConfigError(
+                raise LeasesError(
                     f"node {one.node}: subnet {one.subnet}: IPv{one.family} is not enabled in "
                     "net-conf.json"
                 )
         for family in self._of:
             if family not in found:
                 node = next(iter(found.values())).node
-                raise ConfigError(
+                raise LeasesError(
                     f"node {node} has no IPv{family} subnet, and net-conf.json enables IPv{family}"
                 )
         return {family: found[family] for family in self._of}
@@ -229,8 +229,8 @@ class Forwarding:
         return moved, troubles
 
     def _with_macs(self, own: Iterable[OwnLease]) -> dict[int, OwnLease]:
-        now = self._stations
-        return {family: _with_mac(one, now[family]) for family, one in self._by_family(own).items()}
+        now, wanted = self._stations, self._by_family(tuple(own) or self.own)
+        return {family: _with_mac(one, now[family]) for family, one in wanted.items()}
 
     def _new_book(self, stations: Stations) -> LeaseBook:
         return LeaseBook(

@@ -16,6 +16,7 @@ the node from being ready; afterwards each is for itself.  Failures are said onc
 import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 from msgspec import Struct
@@ -100,11 +101,24 @@ class HostSetup:
         self._changed = asyncio.Event()
         self.ready = asyncio.Event()
         """Set when all that is needed was there once; flannel's readiness never ends, either."""
-        traces.note_start(
+        self._note = partial(
+            traces.note_start,
             run_dir.path,
             devices=tuple(conf.backend.device(family) for family in conf.networks),
             subnet_file=config.subnet_file,
         )
+        self._not_noted: str | None = None
+        self._take_note()
+
+    def _take_note(self) -> None:
+        """For `fwd cleanup`, before anything is made; a full disk is no reason not to forward."""
+        before, self._not_noted = self._not_noted, None
+        try:
+            self._note()
+        except OSError as error:
+            self._not_noted = f"cannot note for `fwd cleanup` what is made here: {error}"
+            if self._not_noted != before:
+                log.warning("run-dir", error=self._not_noted)
 
     def want(self, env: SubnetEnv) -> None:
         """This is what the host is to be set up for, from now on; keep() does it."""
@@ -124,6 +138,8 @@ class HostSetup:
                     await self._changed.wait()
 
     async def _round(self, env: SubnetEnv) -> None:
+        if self._not_noted is not None:
+            self._take_note()
         for part in self._parts:
             right = await self._see_to(part, env)
             if not right and part.needed and not self.ready.is_set():

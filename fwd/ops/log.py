@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from fwd.core.backoff import Allowance
+from fwd.ops.printable import printable
 
 BURST = 30
 """Lines of one event at once."""
@@ -130,5 +131,5 @@ def _quote(value: object) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{printable(escaped)}"'

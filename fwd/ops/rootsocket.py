@@ -7,6 +7,7 @@ removed only if the path is still this one's.  Between that look and the removal
 come: whoever knows of another leaves the path alone.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -16,6 +17,7 @@ from typing import Self
 
 _PEERCRED = struct.Struct("iII")
 _BACKLOG = 16
+_LONGEST = 107
 BESIDE = ".new"
 """Behind the name, as long as it is not the one that others find."""
 
@@ -35,6 +37,9 @@ class RootSocket:
     def beside(cls, path: Path, kind: socket.SocketKind) -> Self:
         """Listens, and nobody finds it before `take_name`.  Raises OSError."""
         new = _beside(path)
+        if len(os.fsencode(new)) > _LONGEST:
+            text = f"a socket's path has at most {_LONGEST} bytes: give a shorter --run-dir"
+            raise OSError(errno.ENAMETOOLONG, text, str(new))
         listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
         try:
             with suppress(FileNotFoundError):

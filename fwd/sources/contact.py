@@ -27,10 +27,6 @@ RETRY_SPREAD = 0.5
 
 _NOT_ASKED = "not asked yet"
 
-REPAIR_BURST = 5
-REPAIR_SECONDS = 30.0
-"""So often what others keep undoing is put back: at once, and after that."""
-
 
 class ServerError(FwdError):
     """A request that came to nothing, in one line.  `retry_after` seconds, 0 if not said."""

@@ -17,15 +17,14 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from fwd.core.backoff import Allowance
 from fwd.core.etcdclaim import Create, Discard, Full, Reuse, Who, decide, older_rival
 from fwd.core.etcdlease import encode_value, make_key
 from fwd.core.etcdtable import Entry, LeaseTable
 from fwd.core.subnetpool import Pool
 from fwd.model import Lease, Network
 from fwd.ops import log
-from fwd.sources.contact import REPAIR_BURST, REPAIR_SECONDS
 from fwd.sources.etcdkeys import LeaseKeys
+from fwd.sources.repairs import Repairs
 
 TTL_SECONDS = 24 * 3600
 
@@ -67,9 +66,9 @@ class OwnKey:
         self._renew_at = 0.0
         self._lost: Mapping[int, Network] = {}
         """The subnets of a key that we had and that went away."""
-        self._repairs = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
         self._wake = asyncio.Event()
         """Set until a round finds nothing that it can do."""
+        self._repairs = Repairs("lease-fought-over", wake=self._wake.set)
         self.name = ""
         """The key, without prefix; empty: this node has none."""
 
@@ -121,14 +120,17 @@ class OwnKey:
         entry = self._entry()
         if entry is None:
             await self._take()
-        elif (value := self._wanted(entry)) not in (None, entry.value):
+            return
+        value = self._wanted(entry)
+        is_repair = value == self._published
+        if value not in (None, entry.value) and self._may(entry.name, is_repair=is_repair):
             assert value is not None
-            await self._write(entry, value)
+            await self._write(entry, value, is_repair=is_repair)
         elif entry.lease_id and time.monotonic() >= self._renew_at:
             if await self._keys.keep_alive(entry, ttl=self._terms.ttl):
                 self._schedule(self._terms.ttl)
         else:
-            self._published = entry.value if value else b""
+            self._published = value or b""
             self._wake.clear()
 
     @property
@@ -187,13 +189,16 @@ class OwnKey:
 
     async def _create(self, subnets: Mapping[int, Network], who: Who) -> None:
         name, before = make_key(subnets), self._before
-        if self._lost and not await self._may_repair(name):
-            return
         is_settled = {family: one.subnet for family, one in self._announced.items()} == subnets
         value = encode_value(who.public_ips, self._announced if is_settled else None)
+        is_news = is_settled and value != self._published
+        is_repair = bool(self._lost) and not is_news
+        if not self._may(name, is_repair=is_repair):
+            self._wake.clear()
+            return
         entry = await self._keys.create(name, value, ttl=self._terms.ttl)
-        if self._lost:
-            self._repaired()
+        if is_repair:
+            self._repairs.done()  # also of a race that is lost: somebody was at the key again
         if entry is None:
             return  # somebody was faster: the next round knows
         rival = older_rival(self._table, entry)
@@ -201,28 +206,14 @@ class OwnKey:
             log.warning("lease-discarded", key=name, text=f"{rival.name} was faster")
             await self._keys.withdraw(entry)
             return
+        if is_settled:
+            self._published = value
         self._tell_taken(entry, before)
         self._own(entry, ttl=self._terms.ttl)
 
-    async def _may_repair(self, name: str) -> bool:
-        """What somebody keeps undoing is not put back as fast as one can."""
-        wait = self._repairs.wait(time.monotonic())
-        if wait:
-            log.warning(
-                "lease-fought-over",
-                key=name,
-                text=f"somebody keeps changing it; it is put back again in {wait:.0f} s",
-            )
-            await asyncio.sleep(wait)
-            return False  # to look again
-        return True
-
-    def _repaired(self) -> None:
-        """Counts it once etcd has answered; a lost race, too: somebody was at the key again.
-
-        What etcd does not do is nobody's fight.
-        """
-        self._repairs.take(time.monotonic())
+    def _may(self, name: str, *, is_repair: bool) -> bool:
+        """What somebody keeps undoing is not put back as fast as one can; all else is written."""
+        return not is_repair or self._repairs.may(key=name)
 
     def _tell_taken(self, entry: Entry, before: Mapping[int, Network]) -> None:
         if before and entry.subnets != before:
@@ -255,14 +246,11 @@ class OwnKey:
         public_ips = {family: one.public_ip for family, one in self._announced.items()}
         return encode_value(public_ips, self._announced)
 
-    async def _write(self, entry: Entry, value: bytes) -> None:
+    async def _write(self, entry: Entry, value: bytes, *, is_repair: bool) -> None:
         """The key's value; a lease stays as it is, and so does a reservation."""
-        is_repair = value == self._published
-        if is_repair and not await self._may_repair(entry.name):
-            return
         is_written = await self._keys.write(entry, value, lease_id=entry.lease_id)
         if is_repair:
-            self._repaired()
+            self._repairs.done()
         if not is_written:
             return
         self._published = value

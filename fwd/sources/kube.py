@@ -67,7 +67,7 @@ class KubeSource(WatchedSource):
         )
         self._node = OwnNode(self._api, decoder, keys, look=self._look, learn=self._on_learned)
         self._own: tuple[OwnLease, ...] = ()
-        """As the Node says it.  Before that, who began from a saved state has announced some."""
+        """As the Node says it; empty until it has said something of use."""
         self._told_faults: tuple[str, ...] = ()
 
     def announce(self, leases: tuple[Lease, ...]) -> None:
@@ -92,10 +92,13 @@ class KubeSource(WatchedSource):
         )
 
     def _snapshot(self) -> Snapshot | None:
-        """The table, if there is one and this node has its subnets."""
-        announced = self._node.leases
-        own = self._own or tuple(OwnLease(one.node, one.subnet, one.public_ip) for one in announced)
-        if not own or not self._watch.listed:
+        """The table, if there is one and this node has its subnets.
+
+        Who began from a saved state has announced some, and may know more of them than the lease
+        says, such as whose choice an address was: while the Node says nothing, neither do we.
+        """
+        own, announced = self._own, self._node.leases
+        if not self._watch.listed or not (own or announced):
             return None
         if announced:  # from now on the Node follows us, not we the Node
             macs = {lease.family: lease.vtep_mac for lease in announced}

@@ -3,25 +3,22 @@
 
 Everything goes through `patch nodes/status`, and only what differs is sent (flannel spec 3.3).  The
 Node is seen through the same watch as all others; so an annotation that somebody removes or changes
-is found missing at once, and put back.  Someone who keeps doing that (a second agent on the node,
-say) wins most of the time: repairs are few after a while, or two programs would patch at each other
-as fast as they can.
+is found missing at once, and put back, as often as `repairs` allows.  What is no repair (another
+address, that the network is up, a Node made anew) never waits for one.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from fwd.core import annotations, nodelease
 from fwd.core.annotations import Keys
-from fwd.core.backoff import Allowance
 from fwd.core.nodewire import Changed, Node, NodeDecoder
 from fwd.model import IPV4, Lease
 from fwd.ops import log
-from fwd.sources.contact import REPAIR_BURST, REPAIR_SECONDS
 from fwd.sources.kubeapi import KubeApi, Oversized
+from fwd.sources.repairs import Repairs
 
 
 class OwnNode:
@@ -51,9 +48,9 @@ class OwnNode:
         self._told_up = False
         self._created = ""
         """creationTimestamp of the Node that all this was told to."""
-        self._repairs = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
         self._wake = asyncio.Event()
         """Set until a round finds nothing that it can do."""
+        self._repairs = Repairs("annotations-fought-over", wake=self._wake.set)
 
     @property
     def leases(self) -> tuple[Lease, ...]:
@@ -84,14 +81,10 @@ class OwnNode:
         if node.created != self._created:  # deleted and made again: it knows nothing of us
             self._created, self._published, self._told_up = node.created, (), False
         missing = annotations.unwritten(annotations.published(leases), node.annotations)
-        if missing and self._published == leases:
+        if missing and self._published != leases:
+            await self._publish(node, leases, missing)
+        elif missing and self._repairs.may(node=node.name):
             await self._repair(node, missing)
-        elif missing:
-            await self._patch(node, {"metadata": {"annotations": self._by_key(missing)}})
-            self._published = leases
-            subnets = ",".join(str(lease.subnet) for lease in leases)
-            text = self._overriding(node, leases)
-            log.info("lease-published", node=node.name, subnet=subnets, **text)
         elif self._is_up and not self._told_up:
             self._published = leases
             await self._patch(node, _network_is_up(datetime.now(UTC)))
@@ -100,6 +93,15 @@ class OwnNode:
         else:
             self._published = leases
             self._wake.clear()
+
+    async def _publish(
+        self, node: Node, leases: tuple[Lease, ...], missing: dict[str, str]
+    ) -> None:
+        await self._patch(node, {"metadata": {"annotations": self._by_key(missing)}})
+        self._published = leases
+        subnets = ",".join(str(lease.subnet) for lease in leases)
+        text = self._overriding(node, leases)
+        log.info("lease-published", node=node.name, subnet=subnets, **text)
 
     def _overriding(self, node: Node, leases: tuple[Lease, ...]) -> dict[str, str]:
         """What an operator has had published in place of the address found, in flannel's words."""
@@ -114,19 +116,9 @@ class OwnNode:
         return {"text": "; ".join(texts)} if texts else {}
 
     async def _repair(self, node: Node, missing: dict[str, str]) -> None:
-        wait = self._repairs.wait(time.monotonic())
-        if wait:
-            log.warning(
-                "annotations-fought-over",
-                node=node.name,
-                text=f"somebody keeps changing them; they are put back again in {wait:.0f} s",
-            )
-            await asyncio.sleep(wait)
-            return  # to look again
         by_key = self._by_key(missing)
         await self._patch(node, {"metadata": {"annotations": by_key}})
-        # Only now: a patch that fails repairs nothing, and is no sign of a fight.
-        self._repairs.take(time.monotonic())
+        self._repairs.done()
         log.warning("annotations-repaired", node=node.name, keys=",".join(by_key))
 
     def _by_key(self, values: dict[str, str]) -> dict[str, str]:

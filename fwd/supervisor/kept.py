@@ -36,6 +36,11 @@ class Kept:
         return tuple(name for name in self._entries if name != LOCK and not name.endswith(TABLE))
 
     @property
+    def has_tunnels(self) -> bool:
+        """Or a part of one."""
+        return any(name != LOCK for name in self._entries)
+
+    @property
     def lock(self) -> bytes:
         """The path of the run directory's lock; empty: unknown."""
         return self._entries.get(LOCK, (b"", []))[0]

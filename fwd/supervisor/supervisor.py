@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program: one agent at a time, what it has given us, and the process that would be the next.
 
-An agent that cannot begin ends this program, too, as it would end alone; one that has forwarded is
+An agent that cannot begin ends this program, too, as it would end alone; one that had begun is
 started again for ever, at once at first and then less and less often.  One that has given all to
 another agent ends it as well, but not in a Pod, where the container would only be started again and
 take everything back: there it stands by until the other one is gone.
@@ -43,7 +43,7 @@ class Supervisor:
         self._spare: Child | None = None
         self._spare_due = 0.0
         """When to start one; 0: there is one, or none is wanted."""
-        self._has_forwarded = False
+        self._has_begun = False
         self._stopping = 0.0
         """When to kill an agent that was told to stop; 0: it was not."""
         self._asked = 0
@@ -69,10 +69,14 @@ class Supervisor:
             code, lived = self._attend()
             if self._stopping and code == EXIT_GIVEN:
                 return 0
-            if self._stopping or code == 0 or not self._has_forwarded:
+            if self._stopping or code == 0 or not self._has_forwarded(code):
                 return code if code >= 0 else 128 - code
             goes_on = self._stand_by() if code == EXIT_GIVEN else self._after_crash(code, lived)
         return 0
+
+    def _has_forwarded(self, code: int) -> bool:
+        """Whether one that ended so is to be followed: before its begin, one that was killed."""
+        return self._has_begun or (code < 0 and self._kept.has_tunnels)
 
     def _start(self) -> bool:
         """An agent, the spare if there is one.  False: we were stopped meanwhile."""
@@ -114,7 +118,7 @@ class Supervisor:
     def _prepare(self) -> None:
         """A spare, once there has been an agent worth to be followed."""
         self._spare_due = time.monotonic() + SPARE_SECONDS
-        if self._stopping or not self._has_forwarded:
+        if self._stopping or not self._has_begun:
             return
         try:
             self._spare = Child.start(self._arguments, waits=True)
@@ -208,8 +212,8 @@ class Supervisor:
         assert agent.talk is not None
         head, _, rest = data.partition(b"\n")
         verb, _, name = head.decode(errors="replace").partition(" ")
+        self._has_begun |= verb == "begun"
         if verb == "put":
-            self._has_forwarded |= bool(fds)
             self._kept.put(name, rest, fds)
             self._queues.read_again(name)
         else:

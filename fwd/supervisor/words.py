@@ -5,11 +5,12 @@ On the SOCK_SEQPACKET socket whose number is in FWD_STORE, one datagram each.  T
 
     put NAME\n DATA       keep this, with the descriptors beside it, instead of what NAME had
     drop NAME            close it
+    begun                it forwards: an agent that ends is followed by another from here on
     load                 everything, as `entry NAME\n DATA` each, then `end`
     forget               close all tunnels; it goes on, and this is its last word
 
-put and drop are answered with `ok`.  The supervisor says one thing by itself, to a process that
-has FWD_SPARE in its environment: `go`, and it is the agent.
+put, drop and begun are answered with `ok`.  The supervisor says one thing by itself, to a process
+that has FWD_SPARE in its environment: `go`, and it is the agent.
 """
 
 STORE = "FWD_STORE"

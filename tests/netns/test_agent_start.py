@@ -45,6 +45,23 @@ def test_a_port_of_somebody_else_is_one_line(cluster: Cluster) -> None:
     )
 
 
+def test_a_run_directory_too_deep_for_sockets_is_one_line(cluster: Cluster) -> None:
+    deep = cluster.directory / ("d" * 100)
+    agent = cluster.start("n1", "--run-dir", str(deep))
+    assert agent.ended() == 1
+    last = agent.log.splitlines()[-1]
+    assert last.startswith(f"fwd run: {deep}/")
+    assert last.endswith("give a shorter --run-dir")
+
+
+def test_without_standard_streams_it_is_as_with_them(cluster: Cluster) -> None:
+    cluster.before = {"n1": ["sh", "-c", 'exec "$@" <&- >&-', "sh"]}
+    agent = cluster.start("n1")
+    agent.says("host-ready")  # programs were started for that
+    streams = [Path(f"/proc/{agent.pid}/fd/{number}") for number in (0, 1)]
+    assert [str(stream.readlink()) for stream in streams] == ["/dev/null"] * 2
+
+
 def test_the_settings_are_one_line_without_secrets(cluster: Cluster) -> None:
     secrets = ("--etcd-password=hush", "--etcd-endpoints=http://me:hush@a:1,http://b:2", "-v=9")
     agent = cluster.started("n1", *secrets)

@@ -177,6 +177,26 @@ def test_a_second_address_changes_nothing_until_the_first_one_goes(kube: Triangl
 
 
 @EACH_FAMILY
+def test_begun_by_saved_leases_a_new_address_is_followed_though_the_own_node_is_gone(
+    kube: Triangle,
+) -> None:
+    """What was saved says where the node was, and not that somebody wants it there."""
+    there, new = kube.facts.underlay("n2"), kube.facts.underlay("n22")
+    kube.api.do(lambda server: server.nodes.delete("n2"))
+    kube.agents["n2"].says("waiting")
+    assert kube.agents["n2"].stop()[0] == 0
+    agent = kube.agents["n2"] = kube.started("n2")
+    assert 'leases-of="saved state"' in agent.says("forwarding")
+    wait_for("the peers", lambda: agent.status()["source"]["leases-of"] == "source")
+    kube.move("n2", gone=there, come=new)
+    assert f"public-ip={new} " in agent.says("underlay-changed")
+    kube.put(2, annotations={})
+    public_ip = PUBLIC_IP[kube.facts.family]
+    wait_for("published", lambda: kube.published("n2").get(public_ip) == new)
+    wait_for("packets", lambda: kube.reaches(kube.n2, "n1"))
+
+
+@EACH_FAMILY
 def test_an_address_that_moves_to_a_bridge_is_followed(kube: Triangle) -> None:
     agent, there = kube.agents["n2"], kube.facts.underlay("n2")
     kube.n2.ip("link", "add", "br0", "type", "bridge")

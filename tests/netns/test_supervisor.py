@@ -252,6 +252,21 @@ def test_an_agent_that_cannot_begin_ends_its_supervisor(cluster: Cluster) -> Non
     assert agent.ended() == 2
 
 
+def test_an_agent_that_fails_after_its_first_tunnel_could_not_begin(cluster: Cluster) -> None:
+    cluster.start("n2").says("host-ready")
+    hindrance = cluster.directory / "n1" / "fwd.sock.new"
+    for before in ([], [cluster.n1]):
+        hindrance.mkdir(parents=True)
+        agent = cluster.start("n1", "--supervise")
+        assert agent.ended() == 1
+        assert str(hindrance) in agent.log.splitlines()[-1]
+        assert not agent.lines("agent-crashed")
+        assert all(cluster.reaches(node, "n2") for node in before), "the one before goes on"
+        hindrance.rmdir()
+        if not before:
+            cluster.started("n1")
+
+
 def test_in_a_pod_it_stands_by(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
     cluster.start("n2").says("host-ready")

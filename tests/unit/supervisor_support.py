@@ -27,7 +27,10 @@ def say(*words):
     print(*words, flush=True)
 
 def put(name, data="", descriptors=()):
-    socket.send_fds(talk, [f"put {name}\\n{data}".encode()], descriptors)
+    tell(f"put {name}\\n{data}", descriptors)
+
+def tell(text, descriptors=()):
+    socket.send_fds(talk, [text.encode()], descriptors)
     assert talk.recv(16) == b"ok"
 """
 

@@ -194,6 +194,9 @@ async def test_what_fails_is_said_and_the_next_event_is_handled(
 
 
 MAC = b"\0\0\0\0"
+OWN = OwnLease(
+    "n1", ip_network("10.244.1.0/24"), underlay_ip=ip_address("192.168.0.1"), vtep_mac=MAC
+)
 FULL = OSError(errno.ENOBUFS, "No buffer space available")
 
 
@@ -212,6 +215,18 @@ def agent_of(forwarding: Any, told: list[object]) -> Any:  # noqa: ANN401
     return agent
 
 
+def forwarding_of(take: Any) -> Any:  # noqa: ANN401
+    """One of IPv4, whose forwarder takes leases in this way."""
+    forwarding: Any = Forwarding.__new__(Forwarding)
+    forwarding._config = forwarding._conf = forwarding._run_dir = None
+    forwarding._all_or_nothing = False
+    station = SimpleNamespace(lease="own")
+    forwarding._of = {4: SimpleNamespace(family=4, station=station, take=take)}
+    forwarding.own = (OWN,)
+    forwarding.book = SimpleNamespace(leases="book", replace=lambda _: None)
+    return forwarding
+
+
 async def test_leases_that_a_plane_cannot_take_at_once_are_in_force(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,22 +241,29 @@ async def test_leases_that_a_plane_cannot_take_at_once_are_in_force(
         raise ConfigError("no such address")
 
     monkeypatch.setattr(forwarding_module, "find_station", find_station)
-    own = OwnLease("n1", ip_network("10.244.1.0/24"), ip_address("192.168.0.1"), vtep_mac=MAC)
-    station = SimpleNamespace(lease="own")
-    forwarding: Any = Forwarding.__new__(Forwarding)
-    forwarding._config = forwarding._conf = forwarding._run_dir = None
-    forwarding._all_or_nothing = False
-    forwarding._of = {4: SimpleNamespace(family=4, station=station, take=take)}
-    forwarding.own = (own,)
-    forwarding.book = SimpleNamespace(leases="book", replace=lambda _: None)
+    forwarding = forwarding_of(take)
     told: list[object] = []
     agent = agent_of(forwarding, told)
-    moved = replace(own, public_ip=ip_address("192.168.0.9"))
+    moved = replace(OWN, public_ip=ip_address("192.168.0.9"))
     await agent._on_snapshot(snapshot := Snapshot(own=(moved,), leases=()))
     assert taken == ["book"]
     assert told == ["in force, but: no such address", "saved"]
     assert agent._unusable is snapshot, "and is tried again"
     assert caplog.messages == [f'event=failed error="{FULL.strerror}"']
+
+
+async def test_a_snapshot_that_says_nothing_of_the_own_leases_leaves_them_as_they_are() -> None:
+    """Begun from a saved state, while the own Node is gone: an operator's choice in it holds."""
+    taken: list[object] = []
+
+    async def take(_: object, leases: object) -> None:
+        taken.append(leases)
+
+    forwarding, told = forwarding_of(take), list[object]()
+    await agent_of(forwarding, told)._on_snapshot(Snapshot(own=(), leases=()))
+    assert taken == ["book"]
+    assert told == ["in force, but: None", "saved"]
+    assert forwarding.own == (OWN,)
 
 
 @pytest.mark.parametrize("error", [FULL, ConfigError(str(FULL.strerror))], ids=["OS", "ours"])

@@ -14,8 +14,9 @@ import pytest
 from fwd.lab.apiserver.access import ANONYMOUS
 from fwd.lab.apiserver.faults import Answer, Cut, Expire, How, Unit
 from fwd.sources import contact
-from fwd.sources.contact import REPAIR_BURST, ServerError
+from fwd.sources.contact import ServerError
 from fwd.sources.kubewatch import NodeWatch, Pace
+from fwd.sources.repairs import REPAIR_BURST
 from tests.unit.endless_rounds import end_rounds
 from tests.unit.kube_member import (
     BOTH,

@@ -127,9 +127,9 @@ def test_a_spare_comes_soon_after_the_first_packets(monkeypatch: pytest.MonkeyPa
     made, now = Supervisor([], keeps_spare=True), time.monotonic()
     made._prepare()
     first = made._spare
-    assert first is None, "nothing has been forwarded"
+    assert first is None, "none has begun"
     assert made._spare_due < now + supervisor.SPARE_LOST_SECONDS, "it is looked at again soon"
-    made._has_forwarded = True
+    made._has_begun = True
     monkeypatch.setattr(os, "fork", lambda: 12345)
     made._prepare()
     assert made._spare is not None

@@ -144,7 +144,8 @@ def plant(place: Path) -> None:
 CRASHES = """
 fifo = os.open("fifo", os.O_WRONLY)
 put("d", descriptors=[fifo])
-say("put")
+tell("begun")
+say("begun")
 sys.exit(1)
 """
 
@@ -182,6 +183,17 @@ def test_in_a_loop_of_crashes_nothing_is_kept(tmp_path: Path, form: str) -> None
         assert sum("event=store-dropped text=" in line for line in lines) == 1
         assert lines[-1].endswith("in-a-row=5 again-in-seconds=2")
         assert 'reason="exit code 1" lived-seconds=0' in lines[-1]
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_before_it_has_begun_only_one_that_was_killed_is_followed(tmp_path: Path, end: str) -> None:
+    words = f"import signal\nfd = os.open('/dev/null', os.O_RDONLY)\nput('d', '', [fd])\n{end}\n"
+    with Program(tmp_path, words, "text").running() as program:
+        if end.startswith("sys"):
+            assert program.ended() == 3
+            assert program.log == []
+        else:
+            program.waits_for(lambda: any("agent-crashed" in line for line in program.log))
 
 
 def is_held(reader: int) -> bool:

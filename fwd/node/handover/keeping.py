@@ -50,6 +50,10 @@ class StoreKeeping:
         self._store.drop(device)
         self._store.drop(device + TABLE)
 
+    def begun(self) -> None:
+        """See Keeping."""
+        self._store.begun()
+
     def hold(self) -> None:
         """What is closed here from now on is for the next start to forward by."""
         self._holds = True

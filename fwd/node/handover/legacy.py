@@ -66,6 +66,9 @@ class Keeping(Protocol):
     def drop(self, device: str) -> None:
         """It is closed."""
 
+    def begun(self) -> None:
+        """Nothing more can fail at the start: there is to be a later one, after a crash."""
+
     def hold(self) -> None:
         """What is closed from now on is for that start, too."""
 

@@ -66,6 +66,10 @@ class Store:
         """Keeps nothing there.  When this returns, the supervisor's copies are closed."""
         self._ask(f"drop {name}".encode())
 
+    def begun(self) -> None:
+        """This agent is one that another is to follow."""
+        self._ask(b"begun")
+
     def put_lock(self, path: str) -> None:
         """Where a supervisor that stands by sees whether an agent runs."""
         self.put(LOCK, path.encode())
