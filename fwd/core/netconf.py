@@ -5,6 +5,7 @@ Reading the file is `config`'s, decoding JSON as Go does is `gojson`'s.  Keys th
 flannel's etcd mode are decoded, because a wrong type there is an error in every mode, and kept.
 """
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
@@ -18,8 +19,10 @@ from fwd.model import IPV4, IPV6, Address, ConfigError, Network
 DEFAULT_VNI = 1
 DEFAULT_PORT = 8472
 """The kernel's vxlan default, which flannel leaves in force when Port is 0 or absent."""
-VNI_LIMIT = 10**7
-"""The wire has 24 bits, but a device name 15 characters, and `flannel.` takes eight."""
+VNI_LIMIT = 2**24
+"""As the wire has it.  A device's name has less room for it, see `_check_names`."""
+NAME_CHARACTERS = 15
+"""Of a device's name at most: the kernel's IFNAMSIZ without the zero at the end."""
 
 FLANNEL_OVERHEAD = 50
 """20 IPv4 + 8 UDP + 8 VXLAN + 14 inner Ethernet; flannel takes it for IPv6 too (spec 5.5)."""
@@ -115,7 +118,21 @@ def parse_netconf(text: str | bytes) -> NetConf:
     ):
         if on and network is None:
             raise ConfigError(f"please define a correct {key} parameter in the flannel config")
-    return replace(conf, backend=_parse_backend(backend))
+    vxlan = _parse_backend(backend)
+    _check_names(vxlan, conf.networks)
+    return replace(conf, backend=vxlan)
+
+
+def _check_names(backend: VxlanConf, families: Iterable[int]) -> None:
+    """Raises ConfigError where a device of these families cannot have flannel's name for it."""
+    longest = max(map(backend.device, families), key=len)
+    if len(longest) > NAME_CHARACTERS:
+        digits = NAME_CHARACTERS - len(longest) + len(str(backend.vni))
+        raise ConfigError(
+            f"Error registering network: {longest} is longer than a device's name may be "
+            f"({NAME_CHARACTERS} characters): choose a VNI of {10**digits - 1} at most in "
+            "net-conf.json, for all nodes"
+        )
 
 
 def _parse_backend(value: Any) -> VxlanConf:  # noqa: ANN401 - JSON

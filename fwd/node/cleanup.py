@@ -5,6 +5,10 @@ What is ours: rules by the names of their chains and tables, routes by their mar
 by the note that the agent keeps (`node.traces`).  A device goes with its addresses and routes.  A
 file that somebody changed after us is left, and said.
 
+Rules and routes are all agents' of this host, and the note is only one run directory's, or lost.
+So TUNs count that have a name of ours with any VNI: one that is in use is another agent's, which
+would lose its rules.
+
 flannel's rules and subnet.env have the same names as ours.  Where a kernel vxlan device has taken
 the place of our TUN, flannel runs on this node, and these are its own: they are left.
 
@@ -12,6 +16,7 @@ Rules whose engine cannot be asked are not known to be gone: the note stays, and
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +38,8 @@ from fwd.ops.rootsocket import BESIDE
 
 _DEVICES = tuple(VxlanConf().device(family) for family in routetable.FAMILIES)
 """Where there is no note."""
+_NAME = re.compile(r"flannel(-v6)?\.\d+")
+"""`VxlanConf.device` of any VNI; not flannel0, a TUN of flannel's udp backend."""
 
 
 class Cleaned(Struct, frozen=True):
@@ -45,7 +52,7 @@ class Cleaned(Struct, frozen=True):
 
 
 def clean_up(run_dir: Path, *, dry_run: bool) -> Cleaned:
-    """Raises FwdError while an agent runs, ConfigError or OSError.
+    """Raises FwdError while an agent runs, with whatever run directory, ConfigError or OSError.
 
     What it could not remove is there for the next time, and so is the note.
     """
@@ -56,7 +63,7 @@ def clean_up(run_dir: Path, *, dry_run: bool) -> Cleaned:
     try:
         return _remove_all(run_dir, dry_run=dry_run, made_lock=made_lock)
     finally:
-        if dry_run and made_lock:
+        if made_lock:
             (run_dir / RunDir.LOCK).unlink(missing_ok=True)
         held.close()
 
@@ -64,7 +71,7 @@ def clean_up(run_dir: Path, *, dry_run: bool) -> Cleaned:
 def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> Cleaned:
     """In the order in which a node should lose them; the note last."""
     note = traces.load(run_dir)
-    devices = note.devices or _DEVICES
+    devices = _devices(note.devices)
     flannels = [name for name in devices if _is_flannels(name)]
     remove = _Remover(dry_run=dry_run)
     for path, digest in note.conflists.items():
@@ -91,6 +98,18 @@ def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> Cle
     for directory in dict.fromkeys([run_dir, *(Path(one).parent for one in note.subnet_files)]):
         remove.empty_directory(directory)
     return Cleaned(remove.lines, remove.refused)
+
+
+def _devices(noted: tuple[str, ...]) -> tuple[str, ...]:
+    """What may be ours, or was until flannel came."""
+    found = _with_our_names("tun")
+    if not noted and not found:  # nothing says that an agent of ours was here last
+        found = _with_our_names("vxlan")
+    return tuple(dict.fromkeys([*(noted or _DEVICES), *found]))
+
+
+def _with_our_names(kind: str) -> list[str]:
+    return [one.name for one in netlink.find_devices(kind) if _NAME.fullmatch(one.name)]
 
 
 def _is_flannels(name: str) -> bool:

@@ -21,6 +21,12 @@ from fwd.node import netlink
 from fwd.node.ifaddress import InterfaceAddress
 
 _POSIX_CLASS = re.compile(r"\[:\^?\w+:\]")
+_NO_PATTERN = (
+    *(re.error, FutureWarning, DeprecationWarning),
+    *(OverflowError, ValueError),  # numbers of repetition that are too large, and too long to read
+    RecursionError,  # groups in groups
+)
+"""What comes of compiling something else than a pattern."""
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -133,7 +139,7 @@ def _compiled(text: str) -> re.Pattern[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return re.compile(text)
-    except (re.error, FutureWarning, DeprecationWarning) as error:
+    except _NO_PATTERN as error:
         raise Miss(f"{failed}: {error}") from error
 
 

@@ -33,9 +33,7 @@ class RunDir:
         self = cls.enter(path)
         if not self.is_ours:
             self.close()
-            raise ConfigError(
-                f"another agent runs with {path}: stop it, or give --run-dir of this one's own"
-            )
+            raise ConfigError(f"another agent runs with {path}: stop it first")
         return self
 
     @classmethod

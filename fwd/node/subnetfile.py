@@ -28,6 +28,10 @@ _LINE = re.compile(
 """As dotenv files have it, which flannel takes this one for."""
 
 
+_NUMBER = re.compile("[0-9]{1,10}")
+"""More digits are no MTU, and of thousands int() makes an error."""
+
+
 class SubnetEnv(Struct, frozen=True):
     """Cluster networks and this node's subnets by family, of the families that are on."""
 
@@ -113,7 +117,7 @@ def read(path: Path) -> SubnetEnv | None:
     return SubnetEnv(
         networks=_cidrs(values, "NETWORK"),
         subnets=subnets,
-        mtu=int(mtu) if mtu.isdecimal() else 0,
+        mtu=int(mtu) if _NUMBER.fullmatch(mtu) else 0,
         ip_masq=values.get("FLANNEL_IPMASQ") == "true",
     )
 

@@ -15,6 +15,7 @@ from fwd.core.outerheaders import outer_headers
 from fwd.core.packetrecord import PASSED, PacketRecord, Point
 from fwd.ops.capturing import CapturedTunnel, CaptureHeader
 from fwd.ops.drops import stamp
+from fwd.ops.printable import printable
 
 _WAYS = {
     Point.FROM_TUN: "from Pods",
@@ -78,7 +79,7 @@ def _fate(header: CaptureHeader, record: PacketRecord) -> str:
     """The verdict, and what else is known."""
     parts = ["passed" if record.verdict == PASSED else f"dropped, {header.reasons[record.verdict]}"]
     if record.outer is not None:
-        name = header.nodes.get(str(record.outer))
+        name = printable(header.nodes.get(str(record.outer), ""))
         parts.append(f"peer {name} ({record.outer})" if name else f"peer {record.outer}")
     if record.packets > 1:
         parts.append(f"{record.packets} packets in one")

@@ -8,6 +8,7 @@ is answered with {"error": "why"}.
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -178,8 +179,9 @@ class Connection:
         """Raises FwdError if no agent listens there."""
         self._run_dir = run_dir
         self._path = run_dir / SOCKET_NAME
+        self._limit, self._end = _READ_SECONDS, 0.0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_READ_SECONDS)
+        self._socket.settimeout(self._limit)
         try:
             self._socket.connect(str(self._path))
             with suppress(BrokenPipeError, ConnectionResetError):  # refused unheard: it says why
@@ -198,8 +200,14 @@ class Connection:
         """From now on reads wait as long as it takes."""
         self._socket.settimeout(None)
 
+    def until(self, seconds: float) -> None:
+        """From now on reads wait so long all together; what has come by then is still read."""
+        self._limit, self._end = seconds, time.monotonic() + seconds
+
     def read(self, size: int = 1 << 16) -> bytes:
         """Up to that many bytes; empty at the end."""
+        if self._end:
+            self._socket.settimeout(max(self._end - time.monotonic(), 0.1))
         try:
             return self._socket.recv(size)
         except ConnectionResetError:  # an end, too: it had not read all that we said
@@ -224,7 +232,7 @@ class Connection:
         if isinstance(error, PermissionError):
             return FwdError(f"{self._path} is for root only")
         if isinstance(error, TimeoutError):
-            return FwdError(f"the agent at {self._path} did not answer in {_READ_SECONDS:.0f} s")
+            return FwdError(f"the agent at {self._path} did not answer in {self._limit:.0f} s")
         return FwdError(f"{self._path}: {error.strerror or error}")
 
     def _about_nobody(self) -> FwdError:

@@ -4,6 +4,7 @@
 from collections.abc import Iterable
 
 from fwd.model import IPV4
+from fwd.ops.printable import printable
 from fwd.ops.status import BatchStatus, HostStatus, LeaseStatus, Status, TunnelStatus
 
 FEW_PEERS = 20
@@ -33,7 +34,7 @@ def render(status: Status, *, all_peers: bool = False) -> str:
         for tunnel in status.tunnels
         for drop in tunnel.drops
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _leases(status: Status) -> str:
@@ -95,7 +96,7 @@ def _peers(leases: Iterable[LeaseStatus], *, all_peers: bool) -> list[str]:
 
 def _peer(lease: LeaseStatus) -> tuple[str, ...]:
     return (
-        lease.node,
+        printable(lease.node),  # here already, as columns are as wide as what is shown
         lease.subnet,
         lease.public_ip,
         duration(lease.age_seconds),

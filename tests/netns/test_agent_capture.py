@@ -5,7 +5,9 @@ Two agents with both families, for all tests of this file together: each makes t
 in one family and looks at that.
 """
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -230,3 +232,24 @@ def test_a_capture_ends_by_itself_and_shows_lines(watched: Watched, family: int)
     assert f"in  u1 {there} > {here} {icmp}, length {length}: passed, peer n2" in lines
     assert again.returncode == 1
     assert "a capture runs already" in again.stderr
+
+
+def test_a_capture_of_an_agent_that_is_stopped_ends(watched: Watched, tmp_path: Path) -> None:
+    """With what it has seen before that."""
+    path = tmp_path / "some.pcapng"
+    command = ["ip", "netns", "exec", watched.n1.name, sys.executable, "-m", "fwd", "capture"]
+    command += ["--run-dir", str(watched.agent.run_dir), "--seconds", "2", "-w", str(path)]
+    begun = len(watched.agent.lines("capture-begins"))
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as capture:
+        try:
+            watched.agent.says("capture-begins", times=begun + 1)
+            ping(watched, FACTS[4].tunnel_ip("n2"))
+            os.kill(watched.agent.pid, signal.SIGSTOP)
+            _, said = capture.communicate(timeout=20)
+        finally:
+            os.kill(watched.agent.pid, signal.SIGCONT)
+            capture.kill()
+    assert said.endswith("fwd.sock did not answer in 7 s\n")
+    assert said.count("\n") == 1
+    assert capture.returncode == 1
+    assert tshark(path, "icmp", "frame.number")

@@ -2,6 +2,8 @@
 """`fwd cleanup`: a node is after it as it was before the first start, whatever the agent's mode."""
 
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +127,61 @@ def test_cleanup_leaves_a_node_that_is_flannels_again(host: Host, mode: str) -> 
     assert host.subnet_env.exists()
     assert host.conflist.exists() is (mode == "copy"), "the same that flannel's Pod puts there"
     assert not host.run_dir.exists()
+
+
+def give_number(host: Host, vni: int) -> None:
+    host.cluster.configure(nft=False, VNI=vni)
+    for one in host.cluster.entries.values():
+        one["backend-data"]["VNI"] = vni
+    host.cluster.write()
+
+
+@pytest.mark.parametrize("vni", [1, 4096])
+def test_cleanup_with_another_run_dir_refuses_too(host: Host, tmp_path: Path, vni: int) -> None:
+    give_number(host, vni)
+    host.started()
+    ran = host.dump()
+    refused = host.cleanup()
+    assert refused.returncode == 1
+    assert refused.stderr.endswith(f"another agent runs with {host.run_dir}: stop it first\n")
+    (tmp_path / "empty").mkdir()
+    for name in ("none", "empty"):
+        for flags in (["--dry-run"], []):
+            refused = host.cleanup("--run-dir", str(tmp_path / name), *flags)
+            assert (refused.returncode, refused.stdout) == (1, "")
+            assert re.search(rf"device flannel\S*\.{vni} is in use by another", refused.stderr)
+    assert host.dump() == ran
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_cleanup_without_a_note_finds_devices_of_any_number(host: Host) -> None:
+    give_number(host, 4096)
+    host.node.everything()  # looking makes iptables' tables
+    before = host.dump()
+    host.started().stop()
+    assert FACTS[4].routes(host.cluster.n1, "proto", "87"), "into the tunnel"
+    shutil.rmtree(host.run_dir)
+    listed = host.cleanup("--dry-run")
+    done = host.cleanup()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == listed.stdout.replace("would remove", "removed")
+    for device in ("flannel.4096", "flannel-v6.4096"):
+        assert f"removed device {device}, with its addresses and routes\n" in done.stdout
+    after = host.dump()
+    assert all(after[key] == before[key] for key in before if key != "files")
+    assert host.cleanup().stdout == "nothing to remove\n"
+
+
+def test_cleanup_where_there_was_only_flannel(host: Host) -> None:
+    """With a number of its own: the rules have the names of ours."""
+    host.started().stop()
+    shutil.rmtree(host.run_dir)
+    for facts in FACTS.values():
+        host.cluster.n1.ip("link", "del", facts.device)
+    vxlan = ("type", "vxlan", "id", "4096", "dstport", "8472")
+    host.cluster.n1.ip("link", "add", "flannel.4096", *vxlan)
+    rules = host.node.everything()
+    done = host.cleanup()
+    assert "left: device flannel.4096, which is a vxlan device, not ours\n" in done.stdout
+    assert "left: rules and subnet.env" in done.stdout
+    assert host.node.everything() == rules

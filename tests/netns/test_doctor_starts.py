@@ -210,6 +210,15 @@ def test_new_devices_may_have_no_ipv6_address(nodes: Cluster) -> None:
     assert before(nodes).graded("wrong") == []
 
 
+def test_no_rules_at_all(nodes: Cluster) -> None:
+    """And in a namespace of its own, where iptables has no tables yet."""
+    report = before(nodes)
+    about = [one for one in report.findings if one["looked-at"] == "firewall"]
+    assert [(one["grade"], one["found"]) for one in about] == [
+        ("ok", "no rule drops the overlay (tables looked at: 0)")
+    ]
+
+
 @contextmanager
 def _listening(namespace: str, port: int) -> Iterator[None]:
     def listen() -> socket.socket:

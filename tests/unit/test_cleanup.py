@@ -21,6 +21,7 @@ NO_RIGHT = "Could not fetch rule set generation id: Permission denied (you must 
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Makes nft and iptables-nft fail with these words; the machine has nothing else of ours."""
     monkeypatch.setattr(netlink, "find_device", lambda _: None)
+    monkeypatch.setattr(netlink, "find_devices", lambda _: [])
     monkeypatch.setattr(routetable, "held", lambda _: [])
     place = tmp_path / "bin"
     place.mkdir()

@@ -216,3 +216,53 @@ def test_a_program_within_bounds_ends_as_it_does(words: str, code: int) -> None:
     assert (done.returncode, done.stdout) == (code, "said\n")
     missing = run([*bounding, "/nowhere"], capture_output=True, text=True, check=False)
     assert missing.returncode == 127
+
+
+NO_NETLINK = "Unable to initialize Netlink socket: Protocol not supported"
+NO_LEGACY = "Unable to open /proc/net/ip_tables_names: No such file or directory"
+NO_RIGHT = "you must be root"
+
+
+def failing(path: Path, **words: str) -> None:
+    """Programs that end with these."""
+    for name, said in words.items():
+        script(path / name.replace("_", "-"), f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+
+
+@pytest.mark.parametrize("absent", [{}, {"nft": NO_NETLINK}, {"iptables_nft_save": NO_LEGACY}])
+async def test_no_rules_at_all_drop_nothing(
+    patient: Patient, path: Path, tables: Tables, absent: dict[str, str]
+) -> None:
+    """A node on which nobody has made one yet.  What the kernel does not know has none either."""
+    iptables(path, "")
+    tables()
+    failing(path, **absent)
+    (found,) = await look(patient)
+    assert (found.grade, found.found) == (
+        Grade.WELL,
+        "no rule drops the overlay (tables looked at: 0)",
+    )
+
+
+@pytest.mark.parametrize(
+    "refusing", [("nft",), ("iptables_nft_save",), ("nft", "iptables_nft_save")]
+)
+async def test_rules_that_may_not_be_read_are_not_none(
+    patient: Patient, path: Path, tables: Tables, refusing: tuple[str, ...]
+) -> None:
+    """Though others have none: in a Pod without NET_RAW only the legacy ones are refused."""
+    iptables(path, "")
+    tables()
+    failing(path, **dict.fromkeys(refusing, NO_RIGHT))
+    await cannot_be_read(patient)
+
+
+async def test_no_program_to_ask(patient: Patient, path: Path) -> None:
+    (path / "nft").unlink()
+    await cannot_be_read(patient)
+
+
+async def cannot_be_read(patient: Patient) -> None:
+    (found,) = await look(patient)
+    assert found.grade is Grade.NOTE
+    assert found.found.startswith("no rules can be read: ")

@@ -166,7 +166,7 @@ REGISTERING = "Error registering network: error decoding VXLAN backend config: "
             '{"Network": "10.3.0.0/16", "Backend": {"Type": 7}}',
             "error decoding Backend property of config: Type: must be a string, not a number",
         ),
-        (conf(VNI=10**7), REGISTERING + "VNI: 10000000 is not within 0 to 9999999"),
+        (conf(VNI=2**24), REGISTERING + "VNI: 16777216 is not within 0 to 16777215"),
         (conf(VNI=-1), REGISTERING + "VNI: -1 is not within"),
         (conf(VNI="1"), REGISTERING + "VNI: must be an integer, not a string"),
         (conf(VNI=2**70), REGISTERING + "VNI: must be an integer"),
@@ -180,6 +180,49 @@ def test_what_is_wrong_is_said_in_flannels_words(written: str, says: str) -> Non
         parse_netconf(written)
     assert str(raised.value).startswith(says)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("vni", "families", "device"),
+    [
+        (10**4, (IPV4, IPV6), "flannel-v6.10000"),
+        (10**4, (IPV6,), "flannel-v6.10000"),
+        (2**24 - 1, (IPV6,), "flannel-v6.16777215"),
+        (10**7, (IPV4,), "flannel.10000000"),
+    ],
+)
+def test_a_vni_whose_devices_name_the_kernel_would_not_take_is_refused(
+    vni: int, families: tuple[int, ...], device: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_netconf(stacked(vni, families))
+    most = "9999" if IPV6 in families else "9999999"
+    assert str(raised.value) == (
+        f"Error registering network: {device} is longer than a device's name may be (15 "
+        f"characters): choose a VNI of {most} at most in net-conf.json, for all nodes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("vni", "families"), [(9999, (IPV4, IPV6)), (9999, (IPV6,)), (10**7 - 1, (IPV4,))]
+)
+def test_the_largest_vni_of_these_families(vni: int, families: tuple[int, ...]) -> None:
+    backend = parse_netconf(stacked(vni, families)).backend
+    assert backend.vni == vni
+    assert max(len(backend.device(family)) for family in families) == 15
+
+
+def stacked(vni: int, families: tuple[int, ...]) -> str:
+    """A file with these families on, and networks of both."""
+    return json.dumps(
+        {
+            "Network": "10.244.0.0/16",
+            "IPv6Network": "fc00::/48",
+            "EnableIPv4": IPV4 in families,
+            "EnableIPv6": IPV6 in families,
+            "Backend": {"Type": "vxlan", "VNI": vni},
+        }
+    )
 
 
 @given(st.text() | st.binary())

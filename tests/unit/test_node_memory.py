@@ -163,6 +163,21 @@ def test_each_subnet_counts_alone(tmp_path: Path) -> None:
     assert (env.subnets, env.mtu) == ({IPV6: ip_network("2001:cafe:42::/64")}, 0)
 
 
+@pytest.mark.parametrize(
+    ("written", "mtu"),
+    [
+        *(("1450", 1450), ('"1450"', 1450), ("0", 0)),
+        *((bad, 0) for bad in ("-1450", "1450.0", "", "9" * 5000, "\N{SUPERSCRIPT TWO}")),
+    ],
+)
+def test_an_mtu_that_cannot_be_read_is_none(tmp_path: Path, written: str, mtu: int) -> None:
+    path = tmp_path / "subnet.env"
+    path.write_text(f"FLANNEL_SUBNET=10.244.5.1/24\nFLANNEL_MTU={written}\n")
+    env = subnetfile.read(path)
+    assert env is not None
+    assert (str(env.subnets[IPV4]), env.mtu) == ("10.244.5.0/24", mtu)
+
+
 def test_no_subnet_env_is_nothing(tmp_path: Path) -> None:
     assert subnetfile.read(tmp_path / "none") is None
 

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from fwd import cli
+from fwd.ops import capturefile
 from fwd.ops.capturing import FRAME, CapturedTunnel, CaptureHeader
+from fwd.ops.commands import capture
 from fwd.ops.control import (
     SOCKET_NAME,
     Asker,
     CaptureRequest,
+    Connection,
     ControlServer,
     DropsRequest,
     Request,
@@ -96,6 +99,57 @@ async def test_a_capture_that_cannot_go_on_says_why(
     assert await main(tmp_path, "capture") == 1
     server.close()
     assert capsys.readouterr().err == "fwd capture: Cannot allocate memory\n"
+
+
+@pytest.mark.parametrize("begun", [b"", FRAME.pack(0, 0, 7)[:5]], ids=["nothing", "a part"])
+async def test_a_capture_of_which_no_more_comes(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    begun: bytes,
+) -> None:
+    """The agent is stopped, say, and so does not even end."""
+    monkeypatch.setattr(capture, "_SPARE_SECONDS", 0.8)
+
+    async def serve(_: Request, asker: Asker) -> None:
+        await asker.send_line(HEADER)
+        await asker.send(begun)
+        await asker.stays(60)
+
+    server = await ControlServer.open(tmp_path, serve)
+    server.take_name()
+    path = tmp_path / "x.pcapng"
+    words = ("capture", "--seconds", "0.2", "-w", str(path))
+    assert await asyncio.wait_for(main(tmp_path, *words), 10) == 1
+    server.close()
+    where = tmp_path / SOCKET_NAME
+    assert capsys.readouterr().err == f"fwd capture: the agent at {where} did not answer in 1 s\n"
+    whole = capturefile.begin(HEADER) + capturefile.end(time_ns=0, lost=[0, 0])
+    assert len(path.read_bytes()) == len(whole)
+
+
+async def test_what_has_come_is_read_after_that(served: Served, tmp_path: Path) -> None:
+    """Whoever takes the packets from us may be slow."""
+    served.ends_well = True
+    connection = await asyncio.to_thread(Connection, tmp_path, CaptureRequest())
+    with connection:
+        lines = connection.lines()
+        await asyncio.to_thread(next, lines)
+        connection.until(0.0)
+        whole = FRAME.size * len(TUNNELS)
+        assert len(await asyncio.to_thread(lines.read_exactly, whole)) == whole
+
+
+@pytest.mark.parametrize("flag", ["-c", "-s", "--megabytes"])
+@pytest.mark.parametrize("number", ["1.5", "1e3", "x", "inf", "-1"])
+async def test_a_number_that_is_not_whole_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, number: str
+) -> None:
+    assert await main(tmp_path, "capture", flag, number) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    wrong = "must be " if number == "-1" else f"invalid whole number value: '{number}'"
+    assert wrong in said
 
 
 @pytest.mark.usefixtures("served")

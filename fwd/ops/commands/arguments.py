@@ -38,5 +38,5 @@ def at_least(low: float, kind: type[float] = float) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"must be {low:g} or more")
         return value
 
-    parse.__name__ = "number"
+    parse.__name__ = "whole number" if issubclass(kind, int) else "number"
     return parse

@@ -34,6 +34,8 @@ filters, as of pcap-filter(7) for the inner packet, with what a tunnel has besid
   tshark -d udp.port==8472,vxlan -r /tmp/x.pcapng
 """
 _MOST_REFUSAL = 1 << 16
+_SPARE_SECONDS = 5.0
+"""After its time the agent has ended the capture, or does not run any more."""
 
 
 class Sink(Protocol):
@@ -119,13 +121,13 @@ def main(argv: list[str]) -> int:
     given = _parse(argv)
     request = CaptureRequest(
         filter=" ".join(given.filter),
-        snaplen=int(given.snaplen),
+        snaplen=given.snaplen,
         seconds=given.seconds,
-        most_bytes=int(given.megabytes) << 20,
+        most_bytes=given.megabytes << 20,
     )
     with Connection(given.run_dir, request) as connection:
         stream = _Stream(connection.lines())
-        connection.endless()
+        connection.until(given.seconds + _SPARE_SECONDS)
         if given.write is None:
             taken = _pass(stream, _Lines(stream.header), most=given.count)
         elif str(given.write) == "-":
@@ -142,14 +144,16 @@ def main(argv: list[str]) -> int:
 def _pass(stream: _Stream, sink: Sink, *, most: int | None) -> int:
     """Hands packets on until there are no more, or enough; how many."""
     taken = 0
-    with suppress(KeyboardInterrupt, BrokenPipeError):
-        for index, record in stream.records():
-            sink.packet(index, record)
-            taken += 1
-            if taken == most:
-                break
-    with suppress(BrokenPipeError):
-        sink.end(stream.lost)
+    try:
+        with suppress(KeyboardInterrupt, BrokenPipeError):
+            for index, record in stream.records():
+                sink.packet(index, record)
+                taken += 1
+                if taken == most:
+                    break
+    finally:  # a file is whole, too, if the agent does not answer any more
+        with suppress(BrokenPipeError):
+            sink.end(stream.lost)
     return taken
 
 
@@ -160,10 +164,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_run_dir()
     add = parser.add_argument
     add("-w", "--write", type=Path, metavar="FILE", help="as pcapng; - is stdout")
-    add("-c", "--count", type=at_least(1), metavar="N", help="so many packets at most")
-    add("-s", "--snaplen", type=at_least(0), default=0, metavar="N", help="bytes of each; 0: all")
+    add("-c", "--count", type=at_least(1, int), metavar="N", help="so many packets at most")
+    whole = at_least(0, int)
+    add("-s", "--snaplen", type=whole, default=0, metavar="N", help="bytes of each; 0: all")
     most = f"at most; default: 60, and never more than {MOST_SECONDS:.0f}"
     add("--seconds", type=at_least(0), default=60.0, metavar="S", help=most)
-    add("--megabytes", type=at_least(1), default=64, metavar="N", help="at most; default: 64")
+    add("--megabytes", type=at_least(1, int), default=64, metavar="N", help="at most; default: 64")
     add("filter", nargs="*", metavar="FILTER", help="see below; default: everything")
     return parser.parse_args(argv)

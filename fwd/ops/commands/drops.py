@@ -12,6 +12,7 @@ from fwd.model import FwdError
 from fwd.ops.commands.arguments import Parser
 from fwd.ops.control import GONE, Connection, DropsRequest
 from fwd.ops.drops import DropLine
+from fwd.ops.printable import printable
 from fwd.ops.report import drop_reasons
 
 _HEAD_BYTES = 32
@@ -67,11 +68,12 @@ def describe(drop: DropLine) -> str:
     peer = f" {'from' if drop.direction == 'in' else 'for'} {who}" if who else ""
     many = f", {drop.packets} packets in one" if drop.packets > 1 else ""
     head = bytes.fromhex(drop.head)[:_HEAD_BYTES].hex(" ", 4)
-    return (
-        f"{drop.time} {drop.device} {drop.direction} {drop.reason}{peer}: {drop.text}\n"
-        f"    {_flow(drop)}, length {drop.length}{many}\n"
-        f"    {head or 'nothing of it was read'}"
+    lines = (
+        f"{drop.time} {drop.device} {drop.direction} {drop.reason}{peer}: {drop.text}",
+        f"    {_flow(drop)}, length {drop.length}{many}",
+        f"    {head or 'nothing of it was read'}",
     )
+    return "\n".join(map(printable, lines))
 
 
 def _flow(drop: DropLine) -> str:

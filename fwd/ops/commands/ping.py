@@ -14,6 +14,7 @@ from fwd.flags import UsageError
 from fwd.model import IPV4, IPV6, Address, FwdError
 from fwd.ops import lockholder, status
 from fwd.ops.commands.arguments import Parser, at_least
+from fwd.ops.printable import printable
 from fwd.ops.probe.echo import Echo, Outcome, Prober
 from fwd.ops.probe.series import round_trips, series
 from fwd.ops.status import LeaseStatus, Status
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     document = status.decode(status.fetch(given.run_dir))
     name, address = find(document, given.node, family=given.family)
     _refuse_from_elsewhere(given.run_dir)
-    print(f"{name} at {address}")
+    print(f"{printable(name)} at {address}")
     return asyncio.run(
         _ping(
             address,

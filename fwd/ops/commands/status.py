@@ -14,6 +14,7 @@ from rich.text import Text
 
 from fwd.flags import UsageError
 from fwd.ops import status, statustext
+from fwd.ops.printable import printable
 from fwd.ops.status import LeaseStatus, Status, TunnelStatus
 
 WATCH_SECONDS = 1.0
@@ -81,13 +82,13 @@ def _pictures(run_dir: Path) -> Iterator[Group]:
 def view(before: Status, now: Status, *, seconds: float) -> Group:
     """The screen: the node, its tunnels, its peers by rate, its drops."""
     source = now.source
-    head = Text(
+    head = _text(
         f"{now.node}   {source.kind}: {source.standing}, {source.detail}   "
         f"{len(now.leases)} leases of {source.leases_of}"
     )
     parts: list[Text | Table] = [head]
     if now.trouble:
-        parts.append(Text(now.trouble, style="red"))
+        parts.append(_text(now.trouble, style="red"))
     parts.append(_tunnels(before, now, seconds))
     parts.append(_peers(before, now, seconds))
     drops = _drops(before, now, seconds)
@@ -102,16 +103,22 @@ def _tunnels(before: Status, now: Status, seconds: float) -> Table:
     for tunnel in now.tunnels:
         state = Text("up") if tunnel.forwarding else Text("down", style="red")
         if tunnel.offloads.fallen_back:
-            state.append(f", without {' '.join(tunnel.offloads.fallen_back)}", style="yellow")
+            fallen_back = " ".join(tunnel.offloads.fallen_back)
+            state.append_text(_text(f", without {fallen_back}", style="yellow"))
         old = was.get(tunnel.family, tunnel)
         table.add_row(
-            tunnel.device,
+            _text(tunnel.device),
             state,
             _tunnel_rate(old, tunnel, "out_sent", "out_bytes", seconds),
             _tunnel_rate(old, tunnel, "in_written", "in_bytes", seconds),
             statustext.batches(tunnel.batches) or "-",
         )
     return table
+
+
+def _text(written: str, style: str = "") -> Text:
+    """As it is: a str would be markup to rich, and what others wrote may have brackets."""
+    return Text(printable(written), style=style)
 
 
 def _tunnel_rate(
@@ -142,8 +149,8 @@ def _peers(before: Status, now: Status, seconds: float) -> Table:
     found.sort(key=lambda one: (-one[0][1] - one[0][3], one[1].node, one[1].family))
     for (out_packets, out_bytes, in_packets, in_bytes), lease in found[:_MOST_ROWS]:
         table.add_row(
-            lease.node,
-            lease.subnet,
+            _text(lease.node),
+            _text(lease.subnet),
             _rate(out_packets, out_bytes, seconds),
             _rate(in_packets, in_bytes, seconds),
             statustext.heard(lease),
@@ -165,7 +172,8 @@ def _drops(before: Status, now: Status, seconds: float) -> Table:
             grown = drop.count - was.get((tunnel.family, drop.reason), 0)
             style = "red" if grown else ""
             rate = Text(f"{grown / seconds:.0f}/s", style=style)
-            table.add_row(f"{tunnel.device} {drop.reason}", str(drop.count), rate, drop.text)
+            reason = _text(f"{tunnel.device} {drop.reason}")
+            table.add_row(reason, str(drop.count), rate, _text(drop.text))
     return table
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fwd.ops.doctor.finding import Finding, Grade
+from fwd.ops.printable import printable
 
 _WIDTH = 110
 """Of a report that goes into a file or a pipe."""
@@ -48,7 +49,8 @@ def tell(findings: Sequence[Finding], *, as_json: bool) -> None:
         sys.stdout.write(f"{document(findings)}\n")
         return
     console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
-    margin = max((len(one.looked_at) for one in findings), default=0) + _GRADE_WIDTH + 2
+    subjects = (printable(one.looked_at) for one in findings)
+    margin = max(map(len, subjects), default=0) + _GRADE_WIDTH + 2
     for one in findings:
         for line in _lines(one, margin, width=max(console.width - margin, _LEAST_WIDTH)):
             console.print(line, soft_wrap=True)
@@ -59,7 +61,7 @@ def _lines(one: Finding, margin: int, *, width: int) -> Iterator[Text]:
     """The grade and the subject, what was found beside them, and what to do under that."""
     grade = one.grade.value.upper() if one.grade is Grade.WRONG else one.grade.value
     begin = Text(f"{grade:<{_GRADE_WIDTH}}", style=_STYLE[one.grade])
-    begin.append(f"{one.looked_at:<{margin - _GRADE_WIDTH}}", style="default")
+    begin.append(f"{printable(one.looked_at):<{margin - _GRADE_WIDTH}}", style="default")
     for text in _wrapped(one.found, width):
         yield Text.assemble(begin, text)
         begin = Text(" " * margin)
@@ -69,7 +71,8 @@ def _lines(one: Finding, margin: int, *, width: int) -> Iterator[Text]:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Commands and paths stay in one piece, as they are to be copied."""
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return [printable(line) for line in lines]
 
 
 def summary(findings: Sequence[Finding]) -> str:

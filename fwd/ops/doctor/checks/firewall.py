@@ -14,10 +14,10 @@ from fwd.core.firewall import iptables as iptables_text
 from fwd.core.firewall.walk import Chain, Decision, Fate, decide, with_any_mark
 from fwd.node.rules import backend
 from fwd.node.rules.iptables import COMMANDS, Iptables
-from fwd.node.rules.programs import find, read_lines
+from fwd.node.rules.programs import RuleError, find, read_lines
 from fwd.ops.doctor.checks import nfttables
 from fwd.ops.doctor.checks.firstpackets import Kind, kinds
-from fwd.ops.doctor.checks.nfttables import Table
+from fwd.ops.doctor.checks.nfttables import Answers, Table
 from fwd.ops.doctor.finding import Finding, note, well, wrong
 from fwd.ops.doctor.patient import Patient
 
@@ -64,7 +64,8 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
         return
     found: list[_Passage] = []
     looked_at = too_large = 0
-    async for table in _tables():
+    answers = Answers()
+    async for table in _tables(answers):
         if table.chains is None:
             too_large += 1
             yield note(_SUBJECT, f"{table.where} is too large to look at, and may drop the overlay")
@@ -72,7 +73,8 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
             looked_at += 1
             found += _passages(table.where, table.chains, table.families, patient)
         del table  # before the next is read
-    if not looked_at and not too_large:
+    has_none = not looked_at and not too_large and answers.given and not answers.refused
+    if not looked_at and not too_large and not has_none:
         yield note(_SUBJECT, "no rules can be read: no iptables, no nft, or no right to ask them")
     drops: dict[_Drop, list[Kind]] = {}
     for one in sorted(found, key=attrgetter("number")):
@@ -87,7 +89,7 @@ async def look(patient: Patient) -> AsyncIterator[Finding]:
             "; and ".join(dict.fromkeys(kind.remedy for kind in dropped)),
             cause=next((kind.cause for kind in dropped if kind.cause), ""),
         )
-    if looked_at and not drops:
+    if (looked_at or has_none) and not drops:
         yield well(_SUBJECT, f"no rule drops the overlay (tables looked at: {looked_at})")
 
 
@@ -148,27 +150,31 @@ def _ours_will_accept(decision: Decision, chain: Chain, where: str, patient: Pat
     )
 
 
-async def _tables() -> AsyncIterator[Table]:
+async def _tables(answers: Answers) -> AsyncIterator[Table]:
     engines = await backend.installed()
     for engine in engines:
         for family in engine.programs:
-            async for table in _of_iptables(engine, family):
+            async for table in _of_iptables(engine, family, answers):
                 yield table
                 del table
     program = find("nft")
     if program is None:
         return
     has_nft = any(engine.back_end == "nft" for engine in engines)
-    async for table in nfttables.tables(program, besides_iptables=has_nft):
+    async for table in nfttables.tables(program, besides_iptables=has_nft, answers=answers):
         yield table
         del table
 
 
-async def _of_iptables(engine: Iptables, family: int) -> AsyncIterator[Table]:
+async def _of_iptables(engine: Iptables, family: int, answers: Answers) -> AsyncIterator[Table]:
     save = _Save()
     done = await read_lines([engine.programs[family].save], save.take)
-    if done.code:  # a kernel without this back end has no rules in it, either
+    try:
+        done.checked()
+    except RuleError as error:  # a kernel without this back end has no rules in it, either
+        answers.count(error)
         return
+    answers.count(None)
     command = f"{COMMANDS[family]}-{engine.back_end}"
     for name, lines in save.tables.items():
         if lines is None:

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 
 from fwd.core.firewall import nft as text
 from fwd.core.firewall.walk import Chain
-from fwd.node.rules.programs import RuleError, run
+from fwd.node.rules.programs import NotInKernelError, RuleError, run
 
 MOST_MEBIBYTES = 64
 """Of nft: 6,000 rules, or 40,000 elements of a set of ranges.  Python needs 50 to read them."""
@@ -35,11 +35,25 @@ class Table(Struct, frozen=True):
     families: tuple[int, ...]
 
 
+class Answers:
+    """How programs that list rules have ended."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.refused = 0
+        """There may be rules: not those by a kernel that does not know this kind."""
+
+    def count(self, error: RuleError | None) -> None:
+        """One more."""
+        self.given += error is None
+        self.refused += error is not None and not isinstance(error, NotInKernelError)
+
+
 class _TooLargeError(Exception):
     """More memory, or more time, than there is for it."""
 
 
-async def tables(program: str, *, besides_iptables: bool) -> AsyncIterator[Table]:
+async def tables(program: str, *, besides_iptables: bool, answers: Answers) -> AsyncIterator[Table]:
     """Those of the IP families.  besides_iptables: those that iptables keeps are left out."""
     for family in _FAMILIES:
         where, families = f"nft {family}", text.families(family)
@@ -48,8 +62,10 @@ async def tables(program: str, *, besides_iptables: bool) -> AsyncIterator[Table
         except _TooLargeError:
             yield Table(where, None, families)
             continue
-        except RuleError:
+        except RuleError as error:
+            answers.count(error)
             continue  # no nf_tables in this kernel, or no right: who needs it has said so
+        answers.count(None)
         for name, may_drop in found.items():  # no name for what is read: it is to go before more is
             yield Table(
                 f"{where} {name}",
