@@ -37,6 +37,10 @@ class ServerError(FwdError):
     cause: str = ""
     """What several requests can fail by, in different texts; empty: the text is all there is."""
 
+    def __init__(self, text: str) -> None:
+        """A server's text may have bytes that are no character; status and log are UTF-8."""
+        super().__init__(text.encode(errors="replace").decode())
+
 
 class NoAnswer(ServerError):  # noqa: N818 - a kind of failure
     """Nothing was heard, or half of it: no connection, broken off, TLS."""

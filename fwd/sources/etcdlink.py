@@ -19,13 +19,16 @@ from grpclib.client import Channel, StreamStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
 from msgspec import Struct
 
 from fwd.core.etcdrpc import AuthenticateRequest, AuthenticateResponse
 from fwd.core.protobuf import Message, decode, encode
 from fwd.model import ConfigError
+from fwd.sources import etcdwords
 from fwd.sources.apart import apart, outcome
 from fwd.sources.contact import NoAnswer, ServerError
+from fwd.sources.dialing import connect
 from fwd.sources.etcdaccess import Endpoint, EtcdAccess, line
 
 M = TypeVar("M", bound=Message)
@@ -57,11 +60,6 @@ class BadUser(Refused, ConfigError):  # noqa: N818
     cause = "user"
 
 
-# Parts of etcd's texts (its rpctypes): it has one code for several.
-_TOKEN_ENDED = ("invalid auth token", "revision of auth store is old")
-_NAMELESS = "user name is empty"
-_NO_USER = ("authentication failed", _NAMELESS, "user name not found")
-_AUTH_OFF = "authentication is not enabled"
 _PASSING = (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED)
 """Another member may do better."""
 _UNCLEAR = (Status.UNKNOWN, Status.INTERNAL)  # of a proxy, too
@@ -172,7 +170,7 @@ class EtcdLink:
                 return await self._in_time(once(connection), connection)
             except GRPCError as error:
                 text = error.message or error.status.name
-                if self._is_for_want_of_token(text) and not is_anew:
+                if etcdwords.wants_token(text, self._access.username) and not is_anew:
                     self.forget_token()
                     is_anew = True
                     continue
@@ -187,11 +185,6 @@ class EtcdLink:
                 failures.append(self._pass_over(connection, error))
         raise Unreachable(f"cannot {doing}: {'; '.join(failures)}")
 
-    def _is_for_want_of_token(self, text: str) -> bool:
-        """Whether another one may do; that etcd wants none may have changed, too."""
-        wanted = _TOKEN_ENDED + ((_NAMELESS,) if self._access.username else ())
-        return any(one in text for one in wanted)
-
     async def _in_time(self, work: Awaitable[T], connection: "_Connection") -> T:
         """Its result.  TimeoutError, which is an OSError, if it takes too long."""
         task = apart(work)
@@ -205,16 +198,8 @@ class EtcdLink:
         return result
 
     def _refusal(self, text: str, *, doing: str) -> Refused:
-        text = text.removeprefix("etcdserver: ")
-        if any(one in text for one in _NO_USER):
-            hint = "--etcd-username and --etcd-password" + (
-                "" if self._access.username else ": this etcd wants a user"
-            )
-            return BadUser(f"cannot {doing}: {text} ({hint})")
-        if "permission denied" in text:
-            user = self._access.username or "of this certificate"
-            text += f": the role of user {user} does not allow it"
-        return Refused(f"cannot {doing}: {text}")
+        kind = BadUser if etcdwords.is_of_user(text) else Refused
+        return kind(f"cannot {doing}: {etcdwords.explained(text, self._access.username)}")
 
     async def _connected(self) -> "_Connection":
         """The connection to the endpoint in use."""
@@ -222,10 +207,10 @@ class EtcdLink:
             if self._connection is None:
                 endpoint = self._access.endpoints[self._place]
                 context = self._access.context() if endpoint.is_tls else None
-                channel = Channel(endpoint.host, endpoint.port, codec=_Codec(), ssl=context)
+                channel = _Channel(endpoint.host, endpoint.port, codec=_Codec(), ssl=context)
+                channel.seconds = self._patience.connect
                 try:
-                    async with asyncio.timeout(self._patience.connect):
-                        await channel.__connect__()
+                    await channel.__connect__()
                 except BaseException:
                     channel.close()
                     raise
@@ -240,7 +225,7 @@ class EtcdLink:
         try:
             self._token = (await self._in_time(method(request), connection)).token
         except GRPCError as error:
-            if _AUTH_OFF not in (error.message or ""):
+            if not etcdwords.is_without_users(error.message or ""):
                 raise
             self._is_without_users = True
 
@@ -257,6 +242,17 @@ class EtcdLink:
             self.close()
             self._place = (place + 1) % len(self._access.endpoints)
         return f"{endpoint.url}: {text}"
+
+
+class _Channel(Channel):
+    """One whose name is looked up beside the loop.  grpclib calls `_create_connection` for it."""
+
+    seconds: float
+    """In which it must be connected."""
+
+    async def _create_connection(self) -> H2Protocol:
+        to = self._host, self._port
+        return await connect(self._protocol_factory, to, tls=self._ssl, seconds=self.seconds)
 
 
 class _Connection(Struct, eq=False):

@@ -68,7 +68,7 @@ class OwnKey:
         """The subnets of a key that we had and that went away."""
         self._wake = asyncio.Event()
         """Set until a round finds nothing that it can do."""
-        self._repairs = Repairs("lease-fought-over", wake=self._wake.set)
+        self._repairs = Repairs(wake=self._wake.set)
         self.name = ""
         """The key, without prefix; empty: this node has none."""
 
@@ -213,7 +213,7 @@ class OwnKey:
 
     def _may(self, name: str, *, is_repair: bool) -> bool:
         """What somebody keeps undoing is not put back as fast as one can; all else is written."""
-        return not is_repair or self._repairs.may(key=name)
+        return not is_repair or self._repairs.may("lease-fought-over", key=name)
 
     def _tell_taken(self, entry: Entry, before: Mapping[int, Network]) -> None:
         if before and entry.subnets != before:

@@ -212,9 +212,9 @@ class KubeApi:
             headers["Authorization"] = authorization
         if self._has_stale_transport:
             await self._disconnect()
-        if self._transport is None:  # from here on nobody else may close it before it is used
-            self._transport = kubeclient.transport(configuration)
         patience = self._patience
+        if self._transport is None:  # from here on nobody else may close it before it is used
+            self._transport = kubeclient.transport(configuration, seconds=patience.connect)
         timeout = aiohttp.ClientTimeout(
             total=None, connect=patience.connect, sock_connect=patience.connect, sock_read=read
         )
@@ -295,4 +295,6 @@ def _seconds(text: str) -> float:
 
 
 def _line(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        error = error.os_error  # which has the name
     return " ".join(str(error).split()) or type(error).__name__

@@ -21,18 +21,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from aiohttp import TCPConnector
+from aiohttp import TCPConnector, connector
+from aiohttp.abc import AbstractResolver, ResolveResult
 from msgspec import Struct
 
 from fwd.model import ConfigError
 from fwd.sources import proxies
 from fwd.sources.kubeplugin import end_plugin
+from fwd.sources.names import NAMES
 
 _SECRETS = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _SCHEMES = ("http", "https")
 _TOKEN = "BearerToken"  # noqa: S105 - by this name the client has the Authorization header's value
 _READ_BYTES = 1 << 16
 """aiohttp holds up to twice this; the client's own 2 MiB would be a third of our memory."""
+_NAME_SHARE = 0.9
+"""Of the time for a connection: aiohttp's own words for its end have nothing of names."""
+_LONGEST_LOOKUP = 60.0
+"""Where whoever asks has a limit of his own."""
 
 # A server that is gone without a word is noticed within half a minute; client-go has pings.
 _KEEPALIVE = {
@@ -132,6 +138,8 @@ async def _load_kubeconfig(configuration: Any, paths: str) -> None:  # noqa: ANN
     from kubernetes.aio.config import kube_config  # noqa: PLC0415 - brings YAML
 
     _forget_lost_files(kube_config)
+    # Who gives OIDC tokens is asked by the client itself, with a connector of its own.
+    vars(connector)["DefaultResolver"] = lambda **_: _Resolver(_LONGEST_LOOKUP)
     try:
         await kube_config.load_kube_config(
             config_file=paths, client_configuration=configuration, persist_config=False
@@ -176,9 +184,10 @@ def has_credentials(configuration: Any) -> bool:  # noqa: ANN401
     return bool(configuration.api_key.get(_TOKEN) or configuration.cert_file)
 
 
-def transport(configuration: Any) -> Any:  # noqa: ANN401 - a RESTClientObject
+def transport(configuration: Any, *, seconds: float = 5.0) -> Any:  # noqa: ANN401
     """The client's way to send requests: TLS, proxies, connections.  Raises OSError, ssl.SSLError.
 
+    `seconds` are those of a request for its connection; what becomes of a name is known before.
     Its `_create_connector` is made to be overridden, for settings of sockets among others.
     """
     _enter()
@@ -187,10 +196,41 @@ def transport(configuration: Any) -> Any:  # noqa: ANN401 - a RESTClientObject
     class Transport(RESTClientObject):  # type: ignore[misc] # mypy does not follow it
         def _create_connector(self) -> TCPConnector:
             return TCPConnector(
-                limit=self.maxsize, ssl=self.ssl_context, socket_factory=_make_socket
+                limit=self.maxsize,
+                ssl=self.ssl_context,
+                socket_factory=_make_socket,
+                resolver=_Resolver(_NAME_SHARE * seconds),
             )
 
     return Transport(configuration)
+
+
+class _Resolver(AbstractResolver):
+    """aiohttp's own asks the loop, which would not end before its last lookup did."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def resolve(
+        self, host: str, port: int = 0, family: int = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """As aiohttp's: families that this node has no address of are not asked for."""
+        found = await NAMES.look_up(host, seconds=self._seconds, flags=socket.AI_ADDRCONFIG)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=one.host,
+                port=port,
+                family=one.family,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for one in found
+            if family in (socket.AF_UNSPEC, one.family)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 def _make_socket(info: Any) -> socket.socket:  # noqa: ANN401 - a tuple of getaddrinfo's

@@ -50,7 +50,7 @@ class OwnNode:
         """creationTimestamp of the Node that all this was told to."""
         self._wake = asyncio.Event()
         """Set until a round finds nothing that it can do."""
-        self._repairs = Repairs("annotations-fought-over", wake=self._wake.set)
+        self._repairs = Repairs(wake=self._wake.set)
 
     @property
     def leases(self) -> tuple[Lease, ...]:
@@ -83,7 +83,7 @@ class OwnNode:
         missing = annotations.unwritten(annotations.published(leases), node.annotations)
         if missing and self._published != leases:
             await self._publish(node, leases, missing)
-        elif missing and self._repairs.may(node=node.name):
+        elif missing and self._repairs.may("annotations-fought-over", node=node.name):
             await self._repair(node, missing)
         elif self._is_up and not self._told_up:
             self._published = leases

@@ -24,16 +24,14 @@ class Repairs:
     address that is new, and is woken when it may.
     """
 
-    def __init__(self, event: str, *, wake: Callable[[], None]) -> None:
-        """`event` is what the log calls it when a repair has to wait."""
-        self._event = event
+    def __init__(self, *, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._allowance = Allowance(burst=REPAIR_BURST, seconds=REPAIR_SECONDS)
         self._timer: asyncio.TimerHandle | None = None
         self._is_told = False
 
-    def may(self, **where: object) -> bool:
-        """Whether it may be put back now; says it once, and where, if that has to wait."""
+    def may(self, event: str, **where: object) -> bool:
+        """Whether it may be put back now; says it once, as this event, if that has to wait."""
         wait = self._allowance.wait(time.monotonic())
         if not wait:
             return True
@@ -42,7 +40,7 @@ class Repairs:
         if not self._is_told:
             self._is_told = True
             text = f"somebody keeps undoing it; it is put back again in {wait:.0f} s"
-            log.warning(self._event, **where, text=text)
+            log.warning(event, **where, text=text)
         return False
 
     def done(self) -> None:

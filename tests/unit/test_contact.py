@@ -174,3 +174,7 @@ async def test_what_waits_to_be_published_is_as_soon_as_the_server_is_back(
     await publishing
     assert time.monotonic() - begun < 30
     watching.cancel()
+
+
+def test_what_a_server_says_is_text() -> None:
+    assert str(ServerError("no\udcff\udcfe")) == "no??"
