@@ -26,33 +26,36 @@ bool icmp_allowed(struct icmp_limit *limit, uint64_t now)
 	return true;
 }
 
-/* Bytes of the header `proto` that stands there, if one may be behind it. */
-static uint32_t ahead_of_icmp6(uint8_t proto, const uint8_t *header)
+/* Of a header that ICMP may stand behind how many bytes a unit of its length
+ * is, 8 of them not counted; -1: it is none. */
+static int unit_of(uint8_t proto)
 {
 	switch (proto) {
 	case PROTO_HOPOPT:
 	case PROTO_ROUTING:
 	case PROTO_DSTOPTS:
-		return 8 + 8 * header[1];
-	case PROTO_FRAGMENT:
 		return 8;
 	case PROTO_AH:
-		return 8 + 4 * header[1];	/* RFC 4302, 2.2 */
-	default:
+		return 4;	/* RFC 4302, 2.2 */
+	case PROTO_FRAGMENT:
 		return 0;
+	default:
+		return -1;
 	}
 }
 
 /* RFC 4443, 2.4 (e.1): what cannot be read as far as that may be one. */
 static bool is_icmp6_error(const struct pkt *p)
 {
-	uint32_t at = p->l4, len;
+	uint32_t at = p->l4;
 	uint8_t proto = p->proto;
+	int unit;
 
-	while (at + 2 <= p->len &&
-	       (len = ahead_of_icmp6(proto, p->ip + at))) {
+	while ((unit = unit_of(proto)) >= 0) {
+		if (at + 2 > p->len)
+			return true;
 		proto = p->ip[at];
-		at += len;
+		at += 8 + unit * p->ip[at + 1];
 	}
 	return at >= p->len ||
 	       (proto == PROTO_ICMP6 && p->ip[at] <= ICMP6_LAST_ERROR);

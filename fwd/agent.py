@@ -193,7 +193,7 @@ class Agent:
         try:
             await self._forwarding.begin(first.own, first.leases)
         except LeasesError as error:
-            raise ConfigError(self._about(str(error))) from error
+            raise ConfigError(self._about(error)) from error
         self._in_force(first)
 
     async def _feed_source(self) -> NoReturn:
@@ -255,7 +255,7 @@ class Agent:
         try:
             trouble = await self._forwarding.take(snapshot.own, snapshot.leases)
         except (FwdError, OSError) as error:
-            self._observer.leases_kept(self._about(reason(error)))
+            self._observer.leases_kept(self._about(error))
             return
         self._in_force(snapshot, own_trouble=trouble)
         if self._forwarding.own_leases != before:
@@ -279,10 +279,10 @@ class Agent:
             self._unusable = snapshot
             self._again.failed(time.monotonic())
 
-    def _about(self, text: str) -> str:
-        """A file of leases is named with what is wrong in it."""
-        where = self._config.static_leases
-        return text if where is None else f"{where}: {text}"
+    def _about(self, error: FwdError | OSError) -> str:
+        """In one line; a file of leases is named with what is wrong in it."""
+        where, text = self._config.static_leases, reason(error)
+        return f"{where}: {text}" if where and isinstance(error, LeasesError) else text
 
 
 def _saved_state(config: RunConfig, conf: NetConf, run_dir: RunDir) -> SavedState | None:

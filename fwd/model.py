@@ -103,7 +103,7 @@ class Snapshot(Struct, frozen=True):
 
     own: tuple[OwnLease, ...]
     """This node's, at most one a family; empty: the source knows none yet, and who began without it
-    goes on with those that it has."""
+    goes on with those that it has.  Never empty in a source's `first()`."""
     leases: tuple[Lease, ...] = ()
     refused: tuple[Refusal, ...] = ()
 

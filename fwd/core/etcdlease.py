@@ -23,7 +23,8 @@ from fwd.model import IPV4, IPV6, Address, Lease, Network
 
 _KEY = re.compile(r"(?<![0-9.])([0-9.]+)-([0-9]+)(?:&([0-9a-f:]+)-([0-9]+))?\Z", re.ASCII)
 """As flannel matches it: anchored at the end only.  What begins within a row of digits fails where
-the whole row did, so that is not tried: it would take as long as the row's length squared."""
+the whole row did, so that is not tried: it would take as long as the row's length squared.
+But flannel takes the last four numbers of a longer row of digits and dots; here it is refused."""
 _LONGEST = {IPV4: 31, IPV6: 127}
 """flannel reads lengths as numbers of 5 and 7 bits."""
 _NO_IPV4 = IPv4Network("0.0.0.0/0")

@@ -121,7 +121,6 @@ class LeaseTable:
         known = self._entries.get(name)
         if kv.mod_revision <= self._seen(name, known):
             return False
-        self._ended.drop(name)
         self._entries[name] = self._entry(name, kv, known)
         if self._since is not None:
             self._since[name] = True, kv

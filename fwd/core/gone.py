@@ -12,7 +12,7 @@ _KEPT = 1024
 
 
 class Gone:
-    """Names by the version of their end."""
+    """Names by the version of their end, also those that are there again: nobody asks for them."""
 
     def __init__(self, *, kept: int = _KEPT) -> None:
         """At least so many are remembered, the last ones: for a server that is not that orderly."""
@@ -31,10 +31,6 @@ class Gone:
     def note(self, name: str, version: int) -> None:
         """It is gone since then."""
         self._since[name] = version
-
-    def drop(self, name: str) -> None:
-        """It is there again."""
-        self._since.pop(name, None)
 
     def since(self, name: str) -> int:
         """What is said of a name that is not there is old up to this version."""

@@ -70,7 +70,7 @@ class LeaseBook:
     def replace(self, leases: Iterable[Lease]) -> Delta:
         """Puts these leases in the place of all others, and notes in `refused` which it does not.
 
-        Raises ConfigError, which names the nodes and the values at fault, and changes nothing then:
+        Raises LeasesError, which names the nodes and the values at fault, and changes nothing then:
         if the own lease is at fault, or any while all or nothing is wanted.
         """
         ours = {lease.node for lease in self._own}

@@ -114,7 +114,6 @@ class NodeTable:
         order = version_order(item.version)
         if order is not None:
             self._versions[name] = order
-            self._gone.drop(name)
         if isinstance(item, Unusable):
             self._known.pop(name, None)
             self._unusable[name] = item.reason

@@ -9,8 +9,8 @@ Rules and routes are all agents' of this host, and the note is only one run dire
 So TUNs count that have a name of ours with any VNI: one that is in use is another agent's, which
 would lose its rules.
 
-flannel's rules and subnet.env have the same names as ours.  Where a kernel vxlan device has taken
-the place of our TUN, flannel runs on this node, and these are its own: they are left.
+flannel's rules and subnet.env have the same names as ours.  Where there is a kernel vxlan device
+with such a name, flannel runs on this node, and these are its own: they are left.
 
 Rules whose engine cannot be asked are not known to be gone: the note stays, and it is an error.
 """
@@ -102,14 +102,9 @@ def _remove_all(run_dir: Path, *, dry_run: bool, made_lock: bool = False) -> Cle
 
 def _devices(noted: tuple[str, ...]) -> tuple[str, ...]:
     """What may be ours, or was until flannel came."""
-    found = _with_our_names("tun")
-    if not noted and not found:  # nothing says that an agent of ours was here last
-        found = _with_our_names("vxlan")
-    return tuple(dict.fromkeys([*(noted or _DEVICES), *found]))
-
-
-def _with_our_names(kind: str) -> list[str]:
-    return [one.name for one in netlink.find_devices(kind) if _NAME.fullmatch(one.name)]
+    found = [one.name for kind in ("tun", "vxlan") for one in netlink.find_devices(kind)]
+    ours = filter(_NAME.fullmatch, found)
+    return tuple(dict.fromkeys([*(noted or _DEVICES), *ours]))
 
 
 def _is_flannels(name: str) -> bool:

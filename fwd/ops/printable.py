@@ -9,9 +9,9 @@ reads them is root.
 def printable(text: str) -> str:
     r"""The same, with what acts instead of being seen written out, as `\x1b` or `\u202e`.
 
-    That is what moves a terminal's cursor, ends a line, turns the direction of writing round, or
-    has no width.  Letters of every language stay.  A backslash stays, too: who has to tell it from
-    one of ours doubles it before.
+    That is what moves a terminal's cursor, ends a line, or turns the direction of writing round.
+    Letters of every language stay.  A backslash stays, too: who has to tell it from one of ours
+    doubles it before.
     """
     if text.isprintable():
         return text

@@ -31,7 +31,7 @@ class Repairs:
         self._is_told = False
 
     def may(self, event: str, **where: object) -> bool:
-        """Whether it may be put back now; says it once, as this event, if that has to wait."""
+        """Whether it may be put back now; says as this event, once a pause, if that has to wait."""
         wait = self._allowance.wait(time.monotonic())
         if not wait:
             return True

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program: one agent at a time, what it has given us, and the process that would be the next.
 
-An agent that cannot begin ends this program, too, as it would end alone; one that had begun is
-started again for ever, at once at first and then less and less often.  One that has given all to
-another agent ends it as well, but not in a Pod, where the container would only be started again and
-take everything back: there it stands by until the other one is gone.
+An agent that cannot begin ends this program, too, as it would end alone; one that had begun, or was
+killed while it forwarded already, is started again for ever, at once at first and then less and
+less often.  One that has given all to another agent ends it as well, but not in a Pod, where the
+container would only be started again and take everything back: there it stands by until the other
+one is gone.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from fwd.supervisor.kept import Kept, close_all, receive
 from fwd.supervisor.pauses import FIRST_PAUSE, LONGEST_PAUSE, Pauses
 from fwd.supervisor.queues import Queues
 from fwd.supervisor.saying import reason, say
-from fwd.supervisor.words import EXIT_GIVEN, FORGET
+from fwd.supervisor.words import BEGUN, EXIT_GIVEN, FORGET
 
 STOP_SECONDS = 10.0
 STAND_BY_SECONDS = 5.0
@@ -69,13 +70,13 @@ class Supervisor:
             code, lived = self._attend()
             if self._stopping and code == EXIT_GIVEN:
                 return 0
-            if self._stopping or code == 0 or not self._has_forwarded(code):
+            if self._stopping or code == 0 or not self._is_followed(code):
                 return code if code >= 0 else 128 - code
             goes_on = self._stand_by() if code == EXIT_GIVEN else self._after_crash(code, lived)
         return 0
 
-    def _has_forwarded(self, code: int) -> bool:
-        """Whether one that ended so is to be followed: before its begin, one that was killed."""
+    def _is_followed(self, code: int) -> bool:
+        """Whether there is another one after its end; before its begin, if it was killed."""
         return self._has_begun or (code < 0 and self._kept.has_tunnels)
 
     def _start(self) -> bool:
@@ -202,6 +203,7 @@ class Supervisor:
             return False
         except (OSError, ValueError):  # it lives, and no drop of it will be heard any more
             agent.hang_up()
+            self._has_begun = True  # we would not hear it say so
             self._kept.drop_tunnels()
             return False
         with contextlib.suppress(OSError):  # it does not wait any more, and has said so or ended
@@ -212,7 +214,7 @@ class Supervisor:
         assert agent.talk is not None
         head, _, rest = data.partition(b"\n")
         verb, _, name = head.decode(errors="replace").partition(" ")
-        self._has_begun |= verb == "begun"
+        self._has_begun |= data in (BEGUN, FORGET)  # who says that it goes on has begun, or will
         if verb == "put":
             self._kept.put(name, rest, fds)
             self._queues.read_again(name)

@@ -18,6 +18,7 @@ STORE = "FWD_STORE"
 SPARE = "FWD_SPARE"
 """Environment: load all that is needed to forward, and wait."""
 GO = b"go"
+BEGUN = b"begun"
 FORGET = b"forget"
 EXIT_GIVEN = 90
 """An agent's exit code after it has handed over."""

@@ -150,6 +150,9 @@ TEST(never_about_what_cannot_be_read)
 	s = between_hosts(IPV6, 58, 0);
 	s.frag = 1;
 	CHECK_EQ(answer(&s), 0);
+	s = between_hosts(IPV6, 51, 1);		/* AH's first byte alone */
+	s.payload = payload;
+	CHECK_EQ(answer(&s), 0);
 }
 
 TEST(never_about_nothing)

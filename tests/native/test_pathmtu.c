@@ -104,6 +104,10 @@ static void ages(uint8_t family)
 	p = error_about(buf, family, dst, 1410);
 	path_mtu_learn(&mtus, &p, now);
 	CHECK_EQ(applied(buf, family, dst), segment + 10);
+	now += 9 * MINUTE;	/* said again, it is good for as long again */
+	path_mtu_learn(&mtus, &p, now);
+	now += 9 * MINUTE;
+	CHECK_EQ(applied(buf, family, dst), segment + 10);
 	now = 0;
 }
 

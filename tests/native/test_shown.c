@@ -67,7 +67,7 @@ static void check_out_shown_once(uint8_t family, bool vnet)
 	uint32_t used;
 
 	kernel.percent[SENDMMSG] = 50;
-	kernel.to_read = PACKETS;	/* in turns: slots are reused */
+	kernel.to_read = PACKETS;	/* in turns: datagrams are reused */
 	run(w, outbound, &kernel.to_read);
 	check_out(w);
 	used = records(w);

@@ -171,9 +171,8 @@ def test_a_full_run_directory_is_said_and_the_note_taken_later(host: Host) -> No
         assert "cannot note for `fwd cleanup`" in agent.says("run-dir")
         filler.unlink()
         agent.says("host-ready")
-        assert set(load(host.run_dir).devices) == {
-            FACTS[family].device for family in host.cluster.families
-        }
+        devices = {FACTS[family].device for family in host.cluster.families}
+        wait_for("the note", lambda: set(load(host.run_dir).devices) == devices)
         agent.stop()
     finally:
         subprocess.run(["umount", "--lazy", host.run_dir], check=True, timeout=10)

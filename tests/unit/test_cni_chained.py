@@ -73,6 +73,7 @@ def node(tmp_path: Path, request: pytest.FixtureRequest) -> Node:
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine has nothing else of ours."""
     monkeypatch.setattr(netlink, "find_device", lambda _: None)
+    monkeypatch.setattr(netlink, "find_devices", lambda _: [])
     monkeypatch.setattr(routetable, "held", lambda _: [])
     monkeypatch.setattr(cleanup._Remover, "rules", lambda _: None)
 

@@ -16,13 +16,6 @@ def test_a_name_that_never_was_has_no_old_news() -> None:
     assert (gone.since("n10"), gone.since("n20"), gone.since("x")) == (10, 20, -1)
 
 
-def test_a_name_that_is_there_again_is_not_gone() -> None:
-    gone = _of(10, 20)
-    gone.drop("n10")
-    gone.drop("x")
-    assert (gone.since("n10"), len(gone)) == (-1, 1)
-
-
 def test_of_many_the_older_ones_are_forgotten_and_old_news_of_them_stays_old() -> None:
     gone = _of(50, 10, 40, 20, 30)
     gone.trim(told=50)
@@ -43,6 +36,18 @@ def test_what_is_ahead_of_what_was_told_is_not_forgotten() -> None:
     gone.trim(told=20)
     assert len(gone) == 4
     assert gone.since("x") < 20 <= gone.since("n20")
+
+
+def test_what_was_forgotten_stays_so_when_less_is_told() -> None:
+    gone = _of(30, 40, 50, 60, 70)
+    gone.trim(told=99)
+    assert gone.since("x") == 50
+    for version in (80, 90):
+        gone.note(f"n{version}", version)
+    gone.note("n100", 100)
+    gone.trim(told=20)
+    assert gone.since("x") == 50
+    assert gone.since("n30") == 50, "or old news would bring it back"
 
 
 def test_where_nothing_can_be_forgotten_it_is_not_tried_each_time() -> None:

@@ -8,13 +8,19 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fwd.core.etcdclaim import Who
+from fwd.core.etcdrpc import KeyValue
+from fwd.core.etcdtable import Entry, LeaseTable
+from fwd.core.subnetpool import Pool
 from fwd.model import Lease
 from fwd.sources import repairs
+from fwd.sources.etcdown import OwnKey, Terms
 from fwd.sources.kubeapi import Patience
-from fwd.sources.repairs import REPAIR_BURST
+from fwd.sources.repairs import REPAIR_BURST, Repairs
 from tests.etcd_server import SUBNETS, EtcdServer
 from tests.unit import etcd_member, kube_member
 from tests.unit.etcd_member import until, value
@@ -127,6 +133,25 @@ async def test_after_the_pause_it_is_put_back(server: Server) -> None:
     await kube_member.until(lambda: address(server) == HERE)
 
 
+async def test_each_pause_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(repairs, "REPAIR_SECONDS", 0.5)
+    woken = asyncio.Event()
+    ours = Repairs(wake=woken.set)
+    for _ in range(REPAIR_BURST):
+        assert ours.may("fought-over")
+        ours.done()
+    for pauses in (1, 2):
+        assert not ours.may("fought-over")
+        async with asyncio.timeout(SOON):
+            while not ours.may("fought-over"):
+                await woken.wait()
+                woken.clear()
+        ours.done()
+        assert len(caplog.records) == pauses
+
+
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
     with EtcdServer(tmp_path / "etcd") as made:
@@ -190,3 +215,69 @@ async def test_in_etcd_what_others_write_ends_no_pause(
     await asyncio.sleep(0.3)
     assert etcd.leases().get(node.key) == before.get(node.key)
     assert "fought-over" not in caplog.text, "it was said when the pause began"
+
+
+class Hostile:
+    """A store in which somebody deletes each new key before its maker hears that it is there."""
+
+    def __init__(self, table: LeaseTable) -> None:
+        self.is_at_war = False
+        self.created: list[bytes] = []
+        """What the keys were to be."""
+        self._table = table
+        self._revision = 1
+
+    async def create(self, name: str, value: bytes, *, ttl: int) -> Entry | None:
+        assert ttl
+        await asyncio.sleep(0)
+        self.created.append(value)
+        self._revision += 1
+        at = self._revision
+        self._table.put(KeyValue(self._table.key(name), at, at, value=value, lease=at))
+        entry = self._table.entry(name)
+        if self.is_at_war:
+            self.delete(name)
+        return entry
+
+    def delete(self, name: str) -> None:
+        self._revision += 1
+        self._table.delete(KeyValue(self._table.key(name), mod_revision=self._revision))
+
+
+async def test_in_etcd_another_address_that_is_deleted_at_once_is_news_once() -> None:
+    """The key is gone whenever the node looks, so that it never sees its new value there."""
+    (subnet,) = OWN.values()
+    before, after = (
+        Lease("n1", subnet, ip_address(f"192.168.0.{number}"), etcd_member.mac(1), 1)
+        for number in (1, 7)
+    )
+    table = LeaseTable(prefix=SUBNETS, families=(4,), vni=1)
+    table.replace([], revision=1)
+    hostile: Any = Hostile(table)
+
+    async def who() -> Who:
+        return Who(public_ips={4: before.public_ip}, previous=OWN)
+
+    first = int(subnet.network_address)
+    terms = Terms(pools={4: Pool(4, subnet.prefixlen, first, first)})
+    ours = OwnKey(hostile, table, terms, who=who, waiting=lambda _: None)
+
+    async def work() -> None:
+        while True:
+            await ours.round()
+
+    ours.announce((before,))
+    working = asyncio.create_task(work())
+    try:
+        await until("it has a key", lambda: ours.name, SOON)
+        hostile.created.clear()
+        hostile.is_at_war = True
+        hostile.delete(ours.name)
+        ours.announce((after,))
+        await asyncio.sleep(0.5)
+        assert not working.done()
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    assert set(hostile.created) == {etcd_member.value(7).replace(":07", ":01").encode()}
+    assert len(hostile.created) == REPAIR_BURST + 1

@@ -185,6 +185,12 @@ def test_in_a_loop_of_crashes_nothing_is_kept(tmp_path: Path, form: str) -> None
         assert 'reason="exit code 1" lived-seconds=0' in lines[-1]
 
 
+def test_one_that_gave_its_supervisor_up_before_it_had_begun_is_followed(tmp_path: Path) -> None:
+    words = "put('d')\ntalk.send(b'forget')\nsys.exit(1)\n"
+    with Program(tmp_path, words, "text").running() as program:
+        program.waits_for(lambda: any("agent-crashed" in line for line in program.log))
+
+
 @pytest.mark.parametrize("end", ["sys.exit(3)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_before_it_has_begun_only_one_that_was_killed_is_followed(tmp_path: Path, end: str) -> None:
     words = f"import signal\nfd = os.open('/dev/null', os.O_RDONLY)\nput('d', '', [fd])\n{end}\n"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from fwd.ops import log
 from fwd.supervisor.descriptors import receive_descriptors
-from fwd.supervisor.words import FORGET, GO, LOCK, MOST_BYTES, MOST_DESCRIPTORS, STORE
+from fwd.supervisor.words import BEGUN, FORGET, GO, LOCK, MOST_BYTES, MOST_DESCRIPTORS, STORE
 
 ANSWER_SECONDS = 2.0
 
@@ -68,7 +68,7 @@ class Store:
 
     def begun(self) -> None:
         """This agent is one that another is to follow."""
-        self._ask(b"begun")
+        self._ask(BEGUN)
 
     def put_lock(self, path: str) -> None:
         """Where a supervisor that stands by sees whether an agent runs."""
