@@ -26,8 +26,8 @@ bool icmp_allowed(struct icmp_limit *limit, uint64_t now)
 	return true;
 }
 
-/* Of a header that ICMP may stand behind how many bytes a unit of its length
- * is, 8 of them not counted; -1: it is none. */
+/* IPv6 headers that ICMP may stand behind have 8 bytes, and as many units as
+ * their second byte says: bytes of a unit; -1: it is another header. */
 static int unit_of(uint8_t proto)
 {
 	switch (proto) {

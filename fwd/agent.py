@@ -123,15 +123,15 @@ class Agent:
     async def _begin(self, stack: AsyncExitStack) -> bool:
         """From nothing to packets that flow, the way back on the stack; whether by saved leases."""
         stack.callback(self._succession.legacy.abort)
-        if self._succession.legacy.has_ended:  # a crash leaves what was revived: ahead of abort(),
-            stack.push(self._leave_to_next)
+        if self._succession.legacy.has_ended:
+            stack.push(self._leave_to_next)  # a crash leaves what was revived: ahead of abort()
         from_saved = await self._begin_from_saved()
         await stack.enter_async_context(self._source)
         if not from_saved:
             await self._begin_from_source()
         stack.callback(self._forwarding.close)
         if self._succession.legacy.has_ended:
-            stack.push(self._leave_to_next)  # and ahead of close()
+            stack.push(self._leave_to_next)  # and what was taken of it: ahead of close()
         return from_saved
 
     async def _go_on(self, links: LinkWatch, giver: Giver, server: ControlServer) -> NoReturn:

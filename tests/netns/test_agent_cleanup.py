@@ -172,10 +172,12 @@ def test_cleanup_without_a_note_finds_devices_of_any_number(host: Host) -> None:
     assert host.cleanup().stdout == "nothing to remove\n"
 
 
-def test_cleanup_where_there_was_only_flannel(host: Host) -> None:
+@pytest.mark.parametrize("noted", [False, True], ids=["no note", "a note"])
+def test_cleanup_where_there_is_only_flannel(host: Host, *, noted: bool) -> None:
     """With a number of its own: the rules have the names of ours."""
     host.started().stop()
-    shutil.rmtree(host.run_dir)
+    if not noted:
+        shutil.rmtree(host.run_dir)
     for facts in FACTS.values():
         host.cluster.n1.ip("link", "del", facts.device)
     vxlan = ("type", "vxlan", "id", "4096", "dstport", "8472")

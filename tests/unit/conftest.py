@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for tests with a real etcd."""
+"""Fixtures for tests with a real etcd, and with names that nobody resolves."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.etcd_server import EtcdServer
 from tests.unit.etcd_member import guard
+from tests.unit.names_support import Lookups, hanging, no_complaints
 
 
 @pytest.fixture
@@ -25,3 +26,17 @@ def guarded(tmp_path: Path) -> Iterator[EtcdServer]:
         guard(server)
         server.user = ("--user", "root:root")
         yield server
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lookups]:
+    """Each hangs until it is told its answer."""
+    with hanging(monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+async def complaints() -> AsyncIterator[None]:
+    """There are to be none of asyncio's."""
+    async with no_complaints():
+        yield

@@ -22,7 +22,7 @@ LONG = 20.0
 """Seconds that no test takes."""
 
 
-class Server:
+class Lookups:
     """Stands for the C library's lookup: it hangs until it is told the answer."""
 
     def __init__(self) -> None:
@@ -43,9 +43,9 @@ class Server:
 
 
 @contextmanager
-def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lookups]:
     """No lookup is left behind."""
-    made = Server()
+    made = Lookups()
     monkeypatch.setattr(socket, "getaddrinfo", made.getaddrinfo)
     yield made
     made.answers()

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,27 +16,13 @@ from tests.unit.names_support import (
     HERE,
     LONG,
     NAME,
-    Server,
-    hanging,
+    Lookups,
     looking,
-    no_complaints,
     wait_for,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUND = [Found("fe80::1%7", socket.AF_INET6), Found("127.0.0.1", socket.AF_INET)]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with hanging(monkeypatch) as made:
-        yield made
-
-
-@pytest.fixture
-async def complaints() -> AsyncIterator[None]:
-    async with no_complaints():
-        yield
 
 
 async def ask(names: Names, name: str = NAME, seconds: float = LONG) -> list[Found]:
@@ -51,37 +36,39 @@ async def asking(names: Names, count: int) -> list["asyncio.Task[list[Found]]"]:
     return tasks
 
 
-async def test_many_callers_have_one_thread(server: Server) -> None:
+async def test_many_callers_have_one_thread(lookups: Lookups) -> None:
     tasks = await asking(Names(), 50)
     assert len(looking()) == 1
     assert looking()[0].daemon, "else the process would wait for it"
-    server.answers()
+    lookups.answers()
     assert await asyncio.gather(*tasks) == [FOUND] * 50
-    assert server.asked == [NAME]
+    assert lookups.asked == [NAME]
 
 
-async def test_the_next_one_asks_anew(server: Server) -> None:
-    server.answers()
+async def test_the_next_one_asks_anew(lookups: Lookups) -> None:
+    lookups.answers()
     names = Names()
     assert await ask(names) == FOUND
-    server.answers(HERE)
+    lookups.answers(HERE)
     assert await ask(names) == FOUND[1:]
 
 
-async def test_who_asks_later_waits_for_the_lookup_under_way(server: Server) -> None:
+async def test_who_asks_later_waits_for_the_lookup_under_way(lookups: Lookups) -> None:
     names = Names()
     for _ in range(5):
         with pytest.raises(Unresolved, match=rf"^cannot resolve {NAME}: no answer in time$"):
             await ask(names, seconds=0.01)
     (last,) = await asking(names, 1)
-    assert len(looking()) == len(server.asked) == 1
-    server.answers()
+    assert len(looking()) == len(lookups.asked) == 1
+    lookups.answers()
     assert await last == FOUND
 
 
 @pytest.mark.usefixtures("complaints")
 @pytest.mark.parametrize("answer", [ANSWER, socket.gaierror(-2, "no such name")])
-async def test_a_caller_that_is_gone_takes_nothing_with_it(server: Server, answer: object) -> None:
+async def test_a_caller_that_is_gone_takes_nothing_with_it(
+    lookups: Lookups, answer: object
+) -> None:
     names = Names()
     first, second = await asking(names, 2)
     first.cancel()
@@ -89,7 +76,7 @@ async def test_a_caller_that_is_gone_takes_nothing_with_it(server: Server, answe
     assert first.cancelled()
     assert not second.done()
     second.cancel()
-    server.answers(answer)
+    lookups.answers(answer)
     await asyncio.wait({second})
     wait_for(lambda: not looking())
     await asyncio.sleep(0)
@@ -97,9 +84,9 @@ async def test_a_caller_that_is_gone_takes_nothing_with_it(server: Server, answe
 
 
 @pytest.mark.usefixtures("complaints")
-async def test_cancelled_when_the_answer_is_there_already(server: Server) -> None:
+async def test_cancelled_when_the_answer_is_there_already(lookups: Lookups) -> None:
     (task,) = await asking(Names(), 1)
-    server.answers(socket.gaierror(-2, "no such name"))
+    lookups.answers(socket.gaierror(-2, "no such name"))
     wait_for(lambda: not looking())  # and the loop has had no turn since
     asyncio.get_running_loop().call_soon(task.cancel)
     await asyncio.wait({task})
@@ -114,18 +101,18 @@ async def test_cancelled_when_the_answer_is_there_already(server: Server) -> Non
         (MemoryError(), "MemoryError"),
     ],
 )
-async def test_an_error_is_everybodys(server: Server, error: Exception, why: str) -> None:
+async def test_an_error_is_everybodys(lookups: Lookups, error: Exception, why: str) -> None:
     tasks = await asking(names := Names(), 3)
-    server.answers(error)
+    lookups.answers(error)
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, Unresolved)
         assert str(outcome).startswith(f"cannot resolve {NAME}: {why}")
         assert "\n" not in str(outcome)
-    server.answers()
+    lookups.answers()
     assert await ask(names) == FOUND
 
 
-async def test_threads_are_bounded(server: Server) -> None:
+async def test_threads_are_bounded(lookups: Lookups) -> None:
     names = Names(most=2)
     for number in (1, 2):
         with pytest.raises(Unresolved, match="no answer in time"):
@@ -133,12 +120,12 @@ async def test_threads_are_bounded(server: Server) -> None:
     with pytest.raises(Unresolved, match=r"^cannot resolve 3\.test: 2 other names hang$"):
         await ask(names, "3.test")
     assert len(looking()) == 2
-    server.answers()
+    lookups.answers()
     wait_for(lambda: not looking())
     assert await ask(names, "3.test") == FOUND
 
 
-async def test_no_thread_to_be_had(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_thread_to_be_had(lookups: Lookups, monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -147,7 +134,7 @@ async def test_no_thread_to_be_had(server: Server, monkeypatch: pytest.MonkeyPat
         patched.setattr(threading.Thread, "start", cannot)
         with pytest.raises(Unresolved, match=f"^cannot resolve {NAME}: can't start new thread$"):
             await ask(names)
-    server.answers()
+    lookups.answers()
     assert await ask(names) == FOUND
 
 
@@ -155,9 +142,9 @@ async def test_no_thread_to_be_had(server: Server, monkeypatch: pytest.MonkeyPat
     ("text", "family"),
     [("10.0.0.1", socket.AF_INET), ("fd00::1", socket.AF_INET6), ("fe80::1%lo", socket.AF_INET6)],
 )
-async def test_an_address_needs_no_lookup(server: Server, text: str, family: int) -> None:
+async def test_an_address_needs_no_lookup(lookups: Lookups, text: str, family: int) -> None:
     assert await ask(Names(), text) == [Found(text, family)]
-    assert not server.asked
+    assert not lookups.asked
 
 
 def test_a_loop_that_is_closed_is_told_nothing() -> None:
@@ -168,18 +155,18 @@ def test_a_loop_that_is_closed_is_told_nothing() -> None:
     assert not caller.answer.done()
 
 
-def test_the_next_loop_has_the_lookup_under_way(server: Server) -> None:
+def test_the_next_loop_has_the_lookup_under_way(lookups: Lookups) -> None:
     names = Names()
     with pytest.raises(Unresolved):
         asyncio.run(ask(names, seconds=0.01))
 
     async def waits() -> list[Found]:
         (task,) = await asking(names, 1)
-        server.answers()
+        lookups.answers()
         return await task
 
     assert asyncio.run(waits()) == FOUND
-    assert server.asked == [NAME]
+    assert lookups.asked == [NAME]
 
 
 HANGS = """

@@ -3,7 +3,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,16 @@ from fwd.sources.kubeclient import ApiAccess
 from tests.unit.kube_access import kubeconfig
 from tests.unit.kube_server import serving
 from tests.unit.kube_support import node_object
-from tests.unit.names_support import HERE, NAME, Server, hanging, looking, no_complaints
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with hanging(monkeypatch) as made:
-        yield made
-
-
-@pytest.fixture
-async def complaints() -> AsyncIterator[None]:
-    async with no_complaints():
-        yield
+from tests.unit.names_support import HERE, NAME, Lookups, looking
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [(None, "no answer in time"), (socket.gaierror(-2, "Unknown name"), "Unknown name")],
 )
-async def test_what_etcds_link_says_of_it(server: Server, answer: object, why: str) -> None:
+async def test_what_etcds_link_says_of_it(lookups: Lookups, answer: object, why: str) -> None:
     if answer is not None:
-        server.answers(answer)
+        lookups.answers(answer)
     urls = ("http://e1.test:2379", "https://e2.test:2379")
     api = EtcdApi(make_access(urls), patience=EtcdPatience(connect=0.2))
     with pytest.raises(Exception, match="cannot read /x: ") as caught:
@@ -57,7 +44,7 @@ async def test_what_etcds_link_says_of_it(server: Server, answer: object, why: s
 )
 @pytest.mark.parametrize("is_proxy", [False, True], ids=["server", "proxy"])
 async def test_what_the_clients_requests_say_of_it(
-    server: Server,
+    lookups: Lookups,
     monkeypatch: pytest.MonkeyPatch,
     answer: object,
     why: str,
@@ -70,20 +57,20 @@ async def test_what_the_clients_requests_say_of_it(
         monkeypatch.delenv("no_proxy", raising=False)
         url = "http://192.0.2.1"
     if answer is not None:
-        server.answers(answer)
+        lookups.answers(answer)
     api = KubeApi(ApiAccess(url=url), patience=Patience(connect=0.3))
     for _ in range(2):
         with pytest.raises(Unreachable) as caught:
             await api.node("n1")
         assert str(caught.value) == f"cannot get nodes: cannot resolve {NAME}: {why}"
     await api.close()
-    assert len(server.asked) == (1 if answer is None else 2)
+    assert len(lookups.asked) == (1 if answer is None else 2)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the client's own ways
 @pytest.mark.usefixtures("complaints")
 async def test_who_gives_tokens_is_looked_up_beside_the_loop_too(
-    server: Server, tmp_path: Path
+    lookups: Lookups, tmp_path: Path
 ) -> None:
     """The client asks him itself, for a kubeconfig that says so."""
     config = {"idp-issuer-url": f"http://{NAME}", "client-id": "a", "client-secret": "b"}
@@ -96,16 +83,16 @@ async def test_who_gives_tokens_is_looked_up_beside_the_loop_too(
         if looking():
             break
     assert len(looking()) == 1
-    server.answers(socket.gaierror(-2, "Unknown name"))
+    lookups.answers(socket.gaierror(-2, "Unknown name"))
     with pytest.raises(ConfigError, match=rf"cannot resolve {NAME}: Unknown name"):
         await opening
     await api.close()
 
 
-async def test_the_client_finds_a_server_by_its_name(server: Server) -> None:
-    server.answers(HERE)
+async def test_the_client_finds_a_server_by_its_name(lookups: Lookups) -> None:
+    lookups.answers(HERE)
     async with serving(node_object(1)) as there:
         api = KubeApi(ApiAccess(url=f"http://{NAME}:{there.address[1]}"))
         assert await api.node("n1")
         await api.close()
-    assert server.asked == [NAME]
+    assert lookups.asked == [NAME]
